@@ -1,0 +1,353 @@
+"""THE TABLE: what each dataset is. Everything that differs between datasets stands here, as data.
+
+The table feeds archive paths, REST paging, COPY column order, upsert keys, the ledger's series, DAGs, assets and the
+README's dataset table. DDL is hand-written SQL (include/sql); an integration test compares the two column by column.
+
+Sources: the exchange's USD-M futures REST documentation and its public data archive. Prices and volumes are double
+precision (exact to 15 significant digits). Time is UTC: the start of what a row describes for candles, the instant of
+the measurement or settlement otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from perpflow.windows import TIMEFRAMES, Timeframe
+
+Budget = Literal["weight", "statistics", "funding"]
+Granularity = Literal["monthly", "daily"]
+Source = Literal["archive", "rest", "stream"]
+
+FIVE_MINUTES = TIMEFRAMES["5m"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a fact table: its name, PostgreSQL type, unit, and what it means where the name does not say."""
+
+    name: str
+    type: str
+    unit: str
+    meaning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RestSource:
+    """A REST endpoint that gives rows of a dataset.
+
+    `method` is ccxt's implicit method, `path` the exchange's; `fields` maps a wire field (or its position) to the
+    staging column it is copied into. `weight` counts against `budget`; `reach` is how far back it answers (None: the
+    whole history). `series` names the only series that it gives (None: the series asked for by `period_parameter`).
+    """
+
+    method: str
+    path: str
+    budget: Budget
+    page_rows: int
+    weight: int
+    fields: tuple[tuple[str | int, str], ...]
+    period_parameter: str | None = None
+    reach: timedelta | None = None
+    series: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSource:
+    """A folder of the bulk archive: `data/futures/um/<granularity>/<kind>/<symbol>[/<interval>]/...zip`.
+
+    `columns` are the staging columns in the order of the CSV's columns.
+    """
+
+    kind: str
+    granularities: tuple[Granularity, ...]
+    columns: tuple[str, ...]
+    by_interval: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSpec:
+    """What a dataset is.
+
+    `series` are the ledger's names for what is covered separately: the timeframes for candles, the ratios for
+    long_short_ratio. `timeframe_of` gives a series its grid, None where the instants follow no fixed grid.
+    `lead_in` is how far before a window rows are needed to derive a column (`interval_hours` from the settlement
+    before). `partial_rows`: one source gives some of a row's columns only, so staged rows of one key are united.
+    """
+
+    name: str
+    title: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    series: tuple[str, ...]
+    archive: ArchiveSource
+    rest: tuple[RestSource, ...]
+    schedule: str
+    series_in_key: bool = False
+    grid: Timeframe | None = None
+    lead_in: timedelta | None = None
+    partial_rows: bool = False
+
+    @property
+    def asset_uri(self) -> str:
+        """The Airflow asset that a published batch updates."""
+        return f"perpflow://{self.name}"
+
+    @property
+    def series_column(self) -> str:
+        """The staging column that a row's series is copied into."""
+        return "timeframe" if self.series_in_key else "series"
+
+    @property
+    def values(self) -> tuple[Column, ...]:
+        """The columns beyond the key."""
+        return tuple(column for column in self.columns if column.name not in self.key)
+
+    def timeframe_of(self, series: str) -> Timeframe | None:
+        """The grid that the series' points lie on, or None (funding: the interval changes inside a history)."""
+        return TIMEFRAMES[series] if self.series_in_key else self.grid
+
+    def rest_for(self, series: str) -> RestSource:
+        """The endpoint that gives `series`."""
+        return next(source for source in self.rest if source.series in (None, series))
+
+
+SYMBOL = Column("symbol", "text", "", "unified name, `SOL/USDT`")
+TIME = Column("time", "timestamp with time zone", "UTC", "instant of the measurement")
+
+
+def num(name: str, unit: str, meaning: str = "") -> Column:
+    """A double-precision column."""
+    return Column(name, "double precision", unit, meaning)
+
+
+def whole(name: str, unit: str, meaning: str = "") -> Column:
+    """A bigint column."""
+    return Column(name, "bigint", unit, meaning)
+
+
+#: Statistics endpoints answer for the last 30 days; an hour is kept back because the edge moves while we ask.
+STATISTICS_REACH = timedelta(days=30) - timedelta(hours=1)
+
+OHLCV = DatasetSpec(
+    name="ohlcv",
+    title="Candles",
+    key=("symbol", "timeframe", "time"),
+    columns=(
+        SYMBOL,
+        Column("timeframe", "text", "", "the exchange's kline interval"),
+        Column("time", "timestamp with time zone", "UTC", "open time"),
+        num("open", "quote per base"),
+        num("high", "quote per base"),
+        num("low", "quote per base"),
+        num("close", "quote per base"),
+        num("volume", "base"),
+        num("quote_volume", "quote"),
+        whole("trade_count", "trades"),
+        num("taker_buy_volume", "base"),
+        num("taker_buy_quote_volume", "quote"),
+    ),
+    series=("5m", "15m", "1h", "4h", "1d"),
+    series_in_key=True,
+    archive=ArchiveSource(
+        kind="klines",
+        granularities=("monthly", "daily"),
+        by_interval=True,
+        columns=(
+            "open_time_ms",
+            "open",
+            "high",
+            "low",
+            "close",
+            "volume",
+            "close_time_ms",
+            "quote_volume",
+            "trade_count",
+            "taker_buy_volume",
+            "taker_buy_quote_volume",
+            "ignored",
+        ),
+    ),
+    rest=(
+        RestSource(
+            method="fapiPublicGetKlines",
+            path="/fapi/v1/klines",
+            budget="weight",
+            # 499 rows cost 2, i.e. 249 rows per unit of weight; 1000 would cost 5 (200), 1500 cost 10 (150).
+            page_rows=499,
+            weight=2,
+            period_parameter="interval",
+            fields=(
+                (0, "open_time_ms"),
+                (1, "open"),
+                (2, "high"),
+                (3, "low"),
+                (4, "close"),
+                (5, "volume"),
+                (6, "close_time_ms"),
+                (7, "quote_volume"),
+                (8, "trade_count"),
+                (9, "taker_buy_volume"),
+                (10, "taker_buy_quote_volume"),
+            ),
+        ),
+    ),
+    schedule="*/5 * * * *",
+)
+
+#: The `metrics` CSV: one row per five minutes feeds two datasets.
+METRICS_COLUMNS = (
+    "create_time",
+    "exchange_symbol",
+    "reported_open_interest",
+    "reported_open_interest_value",
+    "top_account",
+    "top_position",
+    "global_account",
+    "taker_volume",
+)
+
+OPEN_INTEREST = DatasetSpec(
+    name="open_interest",
+    title="Open interest",
+    key=("symbol", "time"),
+    columns=(
+        SYMBOL,
+        TIME,
+        num("open_interest", "base"),
+        num("open_interest_value", "quote"),
+    ),
+    series=("5m",),
+    grid=FIVE_MINUTES,
+    archive=ArchiveSource(kind="metrics", granularities=("daily",), columns=METRICS_COLUMNS),
+    rest=(
+        RestSource(
+            method="fapiDataGetOpenInterestHist",
+            path="/futures/data/openInterestHist",
+            budget="statistics",
+            page_rows=500,
+            weight=1,
+            period_parameter="period",
+            reach=STATISTICS_REACH,
+            fields=(
+                ("timestamp", "timestamp_ms"),
+                ("sumOpenInterest", "reported_open_interest"),
+                ("sumOpenInterestValue", "reported_open_interest_value"),
+            ),
+        ),
+    ),
+    schedule="*/5 * * * *",
+)
+
+FUNDING_RATE = DatasetSpec(
+    name="funding_rate",
+    title="Funding rates",
+    key=("symbol", "time"),
+    columns=(
+        SYMBOL,
+        Column("time", "timestamp with time zone", "UTC", "instant of the settlement"),
+        num("funding_rate", "1 per interval"),
+        num("mark_price", "quote per base", "at the settlement; REST alone gives it"),
+        Column("interval_hours", "smallint", "h", "the interval that ends at this settlement, inferred from history"),
+    ),
+    series=("settlement",),
+    # The longest funding interval is 8 h; a day holds the settlement before any window's first one.
+    lead_in=timedelta(days=1),
+    archive=ArchiveSource(
+        kind="fundingRate",
+        granularities=("monthly",),
+        columns=("funding_time_ms", "reported_interval_hours", "funding_rate"),
+    ),
+    rest=(
+        RestSource(
+            method="fapiPublicGetFundingRate",
+            path="/fapi/v1/fundingRate",
+            budget="funding",
+            page_rows=1000,
+            weight=1,
+            fields=(("fundingTime", "funding_time_ms"), ("fundingRate", "funding_rate"), ("markPrice", "mark_price")),
+        ),
+    ),
+    schedule="7 * * * *",
+)
+
+
+def _ratio(series: str, endpoint: str, fields: tuple[tuple[str | int, str], ...]) -> RestSource:
+    return RestSource(
+        method=f"fapiDataGet{endpoint[0].upper()}{endpoint[1:]}",
+        path=f"/futures/data/{endpoint}",
+        budget="statistics",
+        page_rows=500,
+        weight=1,
+        period_parameter="period",
+        reach=STATISTICS_REACH,
+        series=series,
+        fields=(("timestamp", "timestamp_ms"), *fields),
+    )
+
+
+LONG_SHORT_RATIO = DatasetSpec(
+    name="long_short_ratio",
+    title="Long/short ratios",
+    key=("symbol", "time"),
+    columns=(
+        SYMBOL,
+        TIME,
+        num("top_position", "long / short", "top traders' positions"),
+        num("top_account", "long / short", "top traders' accounts"),
+        num("global_account", "long / short", "all accounts"),
+        num("taker_volume", "buy / sell", "taker volume of the five minutes"),
+        num("top_position_long_share", "1", "REST alone gives it"),
+        num("top_account_long_share", "1", "REST alone gives it"),
+        num("global_account_long_share", "1", "REST alone gives it"),
+        num("taker_buy_volume", "base", "REST alone gives it"),
+        num("taker_sell_volume", "base", "REST alone gives it"),
+    ),
+    series=("top_position", "top_account", "global_account", "taker_volume"),
+    grid=FIVE_MINUTES,
+    partial_rows=True,
+    archive=ArchiveSource(kind="metrics", granularities=("daily",), columns=METRICS_COLUMNS),
+    rest=(
+        _ratio(
+            "top_position",
+            "topLongShortPositionRatio",
+            (("longShortRatio", "top_position"), ("longAccount", "top_position_long_share")),
+        ),
+        _ratio(
+            "top_account",
+            "topLongShortAccountRatio",
+            (("longShortRatio", "top_account"), ("longAccount", "top_account_long_share")),
+        ),
+        _ratio(
+            "global_account",
+            "globalLongShortAccountRatio",
+            (("longShortRatio", "global_account"), ("longAccount", "global_account_long_share")),
+        ),
+        _ratio(
+            "taker_volume",
+            "takerlongshortRatio",
+            (("buySellRatio", "taker_volume"), ("buyVol", "taker_buy_volume"), ("sellVol", "taker_sell_volume")),
+        ),
+    ),
+    schedule="*/15 * * * *",
+)
+
+DATASETS: dict[str, DatasetSpec] = {
+    spec.name: spec for spec in (OHLCV, OPEN_INTEREST, FUNDING_RATE, LONG_SHORT_RATIO)
+}
+
+#: Every fact table ends with these; `source` is the best one that the row's values came from.
+PROVENANCE: tuple[Column, ...] = (
+    Column("source", "text", "", "archive, rest or stream"),
+    Column("first_seen_at", "timestamp with time zone", "UTC", "kept for ever: what was known when"),
+    Column("ingested_at", "timestamp with time zone", "UTC", "last change of a value"),
+)
+
+
+def by_archive_kind(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Dataset names grouped by the archive folder that feeds them, so that one object is downloaded once for all."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(DATASETS[name].archive.kind, []).append(name)
+    return [tuple(group) for group in groups.values()]

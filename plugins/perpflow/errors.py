@@ -1,0 +1,121 @@
+"""Every error that Perpflow raises on purpose. Two roots decide what a task does with it.
+
+PerpflowError
+ ├─ Transient            retried with backoff, then left to the task's own retries
+ │   ├─ ExchangeUnavailable   transport failure, 5xx, 408, malformed body
+ │   ├─ RateLimited           429 (carries retry_after)
+ │   ├─ IpBanned              418 (carries banned_until)
+ │   ├─ ObjectDamaged         archive object whose bytes or checksum do not fit
+ │   ├─ StoreUnavailable      TimescaleDB or Redis does not answer
+ │   └─ BatchSuperseded       another attempt of the same batch is at work
+ └─ Permanent            fails the task at once; trying again cannot help
+     ├─ BadConfiguration      collection.yaml, environment or form input is not valid
+     ├─ BadSuite              an expectation suite is missing or broken
+     ├─ UnknownSymbol         the exchange does not list the symbol
+     ├─ RequestRejected       the exchange answers 4xx to a well-formed request
+     ├─ AccessDenied          451, or the exchange's web application firewall
+     ├─ StructurallyBad       rows that do not have the dataset's shape at all
+     ├─ MigrationChanged      an applied migration file was edited
+     └─ BatchFaulty           a run in which batches failed or rows were withheld (raised by `report` only)
+
+An error names dataset, symbol and window wherever it knows them, and ends with what to do.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from perpflow.windows import Window
+
+
+class PerpflowError(Exception):
+    """Something went wrong that Perpflow foresees."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        dataset: str | None = None,
+        symbol: str | None = None,
+        window: Window | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.symbol = symbol
+        self.window = window
+        self.hint = hint
+        subject = " ".join(str(part) for part in (dataset, symbol, window) if part is not None)
+        text = f"{subject}: {message}" if subject else message
+        super().__init__(f"{text} {hint}" if hint else text)
+
+
+class Transient(PerpflowError):
+    """It may work if tried again."""
+
+
+class Permanent(PerpflowError):
+    """Trying again cannot help; something has to change first."""
+
+
+class ExchangeUnavailable(Transient):
+    """The exchange did not answer, or not with data."""
+
+
+class RateLimited(Transient):
+    """The exchange said 429: nobody on this address may ask again before `retry_after_s` seconds have passed."""
+
+    def __init__(self, message: str, *, retry_after_s: float, **context: object) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message, **context)  # type: ignore[arg-type]
+
+
+class IpBanned(Transient):
+    """The exchange said 418: this address is banned until `banned_until`."""
+
+    def __init__(self, message: str, *, banned_until: datetime, **context: object) -> None:
+        self.banned_until = banned_until
+        super().__init__(message, **context)  # type: ignore[arg-type]
+
+
+class ObjectDamaged(Transient):
+    """The archive object's bytes do not fit its checksum, or the zip is cut short."""
+
+
+class StoreUnavailable(Transient):
+    """The database or Redis does not answer."""
+
+
+class BatchSuperseded(Transient):
+    """The staged rows of this batch belong to another attempt."""
+
+
+class BadConfiguration(Permanent):
+    """A setting is not valid."""
+
+
+class BadSuite(Permanent):
+    """An expectation suite is missing or broken; the gate stays shut."""
+
+
+class UnknownSymbol(Permanent):
+    """The exchange does not list this symbol."""
+
+
+class RequestRejected(Permanent):
+    """The exchange refused the request."""
+
+
+class AccessDenied(Permanent):
+    """The exchange does not serve this address at all."""
+
+
+class StructurallyBad(Permanent):
+    """The rows do not have the shape that this dataset's source is documented to have."""
+
+
+class MigrationChanged(Permanent):
+    """A migration that was applied has been edited since; migrations only go forward."""
+
+
+class BatchFaulty(Permanent):
+    """Batches of this run failed, or rows of it were withheld by the gate."""

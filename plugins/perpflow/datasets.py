@@ -72,8 +72,10 @@ class DatasetSpec:
 
     `series` are the ledger's names for what is covered separately: the timeframes for candles, the ratios for
     long_short_ratio. `timeframe_of` gives a series its grid, None where the instants follow no fixed grid.
-    `lead_in` is how far before a window rows are needed to derive a column (`interval_hours` from the settlement
-    before). `partial_rows`: one source gives some of a row's columns only, so staged rows of one key are united.
+    `tolerance` is how far off its grid an instant may be reported and still be put on it. `settles_after` is how long
+    after an instant the exchange may still be about to publish it. `lead_in` is how far before a window rows are needed
+    to derive a column, which the query `derive` does. `partial_rows`: one source gives some of a row's columns only, so
+    staged rows of one key are united.
     """
 
     name: str
@@ -86,8 +88,17 @@ class DatasetSpec:
     schedule: str
     series_in_key: bool = False
     grid: Timeframe | None = None
+    tolerance: timedelta | None = None
+    settles_after: timedelta = timedelta(0)
     lead_in: timedelta | None = None
+    derive: str | None = None
     partial_rows: bool = False
+
+    @property
+    def archive_values(self) -> frozenset[str]:
+        """The value columns that the archive gives; REST never overwrites what the archive gave there."""
+        wire = frozenset(self.archive.columns)
+        return frozenset(c.name for c in self.values if c.name in wire or f"reported_{c.name}" in wire)
 
     @property
     def asset_uri(self) -> str:
@@ -220,6 +231,7 @@ OPEN_INTEREST = DatasetSpec(
     ),
     series=("5m",),
     grid=FIVE_MINUTES,
+    tolerance=timedelta(seconds=60),
     archive=ArchiveSource(kind="metrics", granularities=("daily",), columns=METRICS_COLUMNS),
     rest=(
         RestSource(
@@ -254,6 +266,9 @@ FUNDING_RATE = DatasetSpec(
     series=("settlement",),
     # The longest funding interval is 8 h; a day holds the settlement before any window's first one.
     lead_in=timedelta(days=1),
+    derive="derive_funding_interval",
+    tolerance=timedelta(seconds=1),
+    settles_after=timedelta(minutes=5),
     archive=ArchiveSource(
         kind="fundingRate",
         granularities=("monthly",),
@@ -306,6 +321,7 @@ LONG_SHORT_RATIO = DatasetSpec(
     ),
     series=("top_position", "top_account", "global_account", "taker_volume"),
     grid=FIVE_MINUTES,
+    tolerance=timedelta(seconds=60),
     partial_rows=True,
     archive=ArchiveSource(kind="metrics", granularities=("daily",), columns=METRICS_COLUMNS),
     rest=(
@@ -333,9 +349,7 @@ LONG_SHORT_RATIO = DatasetSpec(
     schedule="*/15 * * * *",
 )
 
-DATASETS: dict[str, DatasetSpec] = {
-    spec.name: spec for spec in (OHLCV, OPEN_INTEREST, FUNDING_RATE, LONG_SHORT_RATIO)
-}
+DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in (OHLCV, OPEN_INTEREST, FUNDING_RATE, LONG_SHORT_RATIO)}
 
 #: Every fact table ends with these; `source` is the best one that the row's values came from.
 PROVENANCE: tuple[Column, ...] = (

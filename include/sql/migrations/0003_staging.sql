@@ -1,7 +1,8 @@
 -- Staging: wire rows as they came, under the id of the attempt that staged them. UNLOGGED, because a crash may empty
 -- it: the logged manifest says what must be there, and publishing verifies that.
 -- Columns that end in _ms, reported_* and create_time are the wire's; what the fact table needs is generated from them,
--- so that archive bytes go into COPY untouched and every normalisation rule stands here, once.
+-- so that archive bytes go into COPY untouched and every normalisation rule stands here, once. `blank` marks a row that
+-- holds no point at all. `origin` numbers the object or endpoint that the row came from, as listed in the manifest.
 
 CREATE SCHEMA staging;
 
@@ -48,13 +49,13 @@ CREATE TABLE staging.manifests (
     symbols    text[]      NOT NULL,
     "window"   tstzrange   NOT NULL,
     run        text        NOT NULL,
-    contents   jsonb       NOT NULL,
-    evidence   jsonb       NOT NULL,
+    contents   jsonb,
+    evidence   jsonb,
     verdict    jsonb,
-    staged_at  timestamptz NOT NULL DEFAULT now(),
+    claimed_at timestamptz NOT NULL DEFAULT now(),
     checked_at timestamptz
 );
-COMMENT ON TABLE staging.manifests IS 'What each batch staged: rows and hash by dataset, objects read, windows asked; then the gate''s verdict.';
+COMMENT ON TABLE staging.manifests IS 'What each batch staged: rows and hash by dataset, objects read, windows asked; then the gate''s verdict. contents is null while an attempt is staging.';
 
 CREATE UNLOGGED TABLE staging.ohlcv (
     stage_id               uuid NOT NULL,
@@ -75,7 +76,8 @@ CREATE UNLOGGED TABLE staging.ohlcv (
     taker_buy_quote_volume double precision,
     ignored                text,
     withheld               text[],
-    time timestamptz GENERATED ALWAYS AS (to_timestamp(open_time_ms / 1000.0::double precision)) STORED
+    time  timestamptz GENERATED ALWAYS AS (to_timestamp(open_time_ms / 1000.0::double precision)) STORED,
+    blank boolean GENERATED ALWAYS AS (false) STORED
 );
 CREATE VIEW staging.ohlcv_points AS
 SELECT stage_id, source, symbol, timeframe AS series, time, time + staging.period(timeframe) AS until, withheld
@@ -86,7 +88,7 @@ CREATE UNLOGGED TABLE staging.open_interest (
     origin                       integer NOT NULL,
     source                       text NOT NULL,
     symbol                       text NOT NULL,
-    series                       text,
+    series                       text NOT NULL,
     create_time                  timestamp,
     timestamp_ms                 bigint,
     exchange_symbol              text,
@@ -100,7 +102,9 @@ CREATE UNLOGGED TABLE staging.open_interest (
     -- Zero or blank open interest is a missing point, not a value; so is open interest that is worth nothing.
     open_interest       double precision GENERATED ALWAYS AS (CASE WHEN reported_open_interest <> 0 AND reported_open_interest_value <> 0 THEN reported_open_interest END) STORED,
     open_interest_value double precision GENERATED ALWAYS AS (CASE WHEN reported_open_interest <> 0 AND reported_open_interest_value <> 0 THEN reported_open_interest_value END) STORED,
-    time timestamptz GENERATED ALWAYS AS (staging.snap(coalesce(staging.from_ms(timestamp_ms), create_time AT TIME ZONE 'UTC'), interval '5 minutes', interval '60 seconds')) STORED
+    reported_time timestamptz GENERATED ALWAYS AS (coalesce(staging.from_ms(timestamp_ms), create_time AT TIME ZONE 'UTC')) STORED,
+    time timestamptz GENERATED ALWAYS AS (staging.snap(coalesce(staging.from_ms(timestamp_ms), create_time AT TIME ZONE 'UTC'), interval '5 minutes', interval '60 seconds')) STORED,
+    blank boolean GENERATED ALWAYS AS ((coalesce(reported_open_interest, 0) = 0 OR coalesce(reported_open_interest_value, 0) = 0)) STORED
 );
 CREATE VIEW staging.open_interest_points AS
 SELECT stage_id, source, symbol, '5m' AS series, time, time + interval '5 minutes' AS until, withheld
@@ -111,14 +115,16 @@ CREATE UNLOGGED TABLE staging.funding_rate (
     origin                  integer NOT NULL,
     source                  text NOT NULL,
     symbol                  text NOT NULL,
-    series                  text,
+    series                  text NOT NULL,
     funding_time_ms         bigint,
     reported_interval_hours double precision,
     funding_rate            double precision,
     mark_price              double precision,
     interval_hours          smallint,
     withheld                text[],
-    time timestamptz GENERATED ALWAYS AS (staging.snap(staging.from_ms(funding_time_ms), interval '1 hour', interval '1 second')) STORED
+    reported_time timestamptz GENERATED ALWAYS AS (staging.from_ms(funding_time_ms)) STORED,
+    time timestamptz GENERATED ALWAYS AS (staging.snap(staging.from_ms(funding_time_ms), interval '1 hour', interval '1 second')) STORED,
+    blank boolean GENERATED ALWAYS AS (false) STORED
 );
 CREATE VIEW staging.funding_rate_points AS
 SELECT stage_id, source, symbol, 'settlement' AS series, time, time + interval '1 hour' AS until, withheld
@@ -129,7 +135,7 @@ CREATE UNLOGGED TABLE staging.long_short_ratio (
     origin                       integer NOT NULL,
     source                       text NOT NULL,
     symbol                       text NOT NULL,
-    series                       text,
+    series                       text NOT NULL,
     create_time                  timestamp,
     timestamp_ms                 bigint,
     exchange_symbol              text,
@@ -145,7 +151,9 @@ CREATE UNLOGGED TABLE staging.long_short_ratio (
     taker_buy_volume             double precision,
     taker_sell_volume            double precision,
     withheld                     text[],
-    time timestamptz GENERATED ALWAYS AS (staging.snap(coalesce(staging.from_ms(timestamp_ms), create_time AT TIME ZONE 'UTC'), interval '5 minutes', interval '60 seconds')) STORED
+    reported_time timestamptz GENERATED ALWAYS AS (coalesce(staging.from_ms(timestamp_ms), create_time AT TIME ZONE 'UTC')) STORED,
+    time timestamptz GENERATED ALWAYS AS (staging.snap(coalesce(staging.from_ms(timestamp_ms), create_time AT TIME ZONE 'UTC'), interval '5 minutes', interval '60 seconds')) STORED,
+    blank boolean GENERATED ALWAYS AS (num_nonnulls(top_account, top_position, global_account, taker_volume) = 0) STORED
 );
 CREATE VIEW staging.long_short_ratio_points AS
 SELECT s.stage_id, s.source, s.symbol, p.series, s.time, s.time + interval '5 minutes' AS until, s.withheld

@@ -1,0 +1,11 @@
+-- Gaps of some series inside the spans asked for: the series' life minus all that is covered. One expression, one scan.
+SELECT c.symbol, c.series,
+       tstzmultirange(w.span * tstzrange(c.available_from, c.available_to))
+         - CASE WHEN %(again)s THEN '{{}}'::tstzmultirange
+                ELSE c.present + c.quarantined
+                     + CASE WHEN c.recheck_at <= %(now)s THEN '{{}}'::tstzmultirange ELSE c.missing_upstream END END AS gaps
+FROM coverage c
+JOIN unnest(%(symbols)s::text[], %(series)s::text[], %(spans)s::tstzrange[]) AS w (symbol, series, span)
+  ON w.symbol = c.symbol AND w.series = c.series
+WHERE c.dataset = %(dataset)s
+ORDER BY c.symbol, c.series

@@ -1,0 +1,1 @@
+coalesce(s.{column}, t.{column}) AS {column}

@@ -1,0 +1,11 @@
+-- Withheld rows, whole, once for each expectation that they fail. Loading the same rows again adds nothing.
+INSERT INTO quarantine (batch, dataset, symbol, series, time, expectation, "column", value, reason, source, origin, row, row_hash)
+SELECT %(batch)s, %(dataset)s, s.symbol, s.{series}, s.time, f.expectation, f.columns,
+       (SELECT string_agg(to_jsonb(s) ->> c, ', ') FROM unnest(string_to_array(f.columns, ', ')) AS c),
+       f.reason, s.source, (%(origins)s::text[])[s.origin + 1],
+       to_jsonb(s) - '{{stage_id,origin,withheld,blank}}'::text[],
+       hash_record_extended(ROW (s.source, s.time, {values}), 0)
+FROM {staging} s CROSS JOIN LATERAL unnest(s.withheld) AS w (expectation)
+JOIN jsonb_to_recordset(%(findings)s) AS f (expectation text, columns text, reason text) USING (expectation)
+WHERE s.stage_id = %(stage_id)s
+ON CONFLICT DO NOTHING

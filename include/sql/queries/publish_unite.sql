@@ -1,0 +1,1 @@
+max({column}) AS {column}

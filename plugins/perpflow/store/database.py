@@ -1,0 +1,113 @@
+"""Connections to the market database, and the SQL that stands in files.
+
+Every connection speaks UTC. SQL text lives in `include/sql`; Python fills in identifiers with psycopg's `sql` module and
+values as parameters, never by string formatting.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, LiteralString, cast
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.multirange import TimestamptzMultirange
+from psycopg.types.range import TimestamptzRange
+
+from perpflow.errors import StoreUnavailable
+from perpflow.windows import Window
+
+Row = dict[str, Any]
+Connection = psycopg.Connection[DictRow]
+Identifier = sql.Composable
+
+#: Long enough for a database that is just starting, short enough that a task says what is wrong.
+CONNECT_TIMEOUT_S = 10
+
+
+def include_path() -> Path:
+    """The project's `include/` folder: data, found by path because plain Airflow cannot import it."""
+    configured = os.environ.get("PERPFLOW_INCLUDE")
+    return Path(configured) if configured else Path(__file__).resolve().parents[3] / "include"
+
+
+@cache
+def _text(name: str) -> LiteralString:
+    # The files are ours and reviewed like code: to psycopg they are as literal as text in Python would be.
+    return cast(LiteralString, (include_path() / "sql" / "queries" / f"{name}.sql").read_text())
+
+
+def query(name: str, **identifiers: sql.Composable) -> sql.Composed:
+    """The query of `include/sql/queries/<name>.sql` with its `{identifier}` places filled in."""
+    return sql.SQL(_text(name)).format(**identifiers)
+
+
+def columns(names: tuple[str, ...], of: str | None = None) -> sql.Composed:
+    """A comma-separated list of quoted column names, of the table alias `of` if given."""
+    parts = (sql.Identifier(of, name) if of else sql.Identifier(name) for name in names)
+    return sql.SQL(", ").join(parts)
+
+
+@contextmanager
+def session(url: str) -> Iterator[Connection]:
+    """A connection in autocommit mode; use `connection.transaction()` for what must happen together.
+
+    Raises:
+        StoreUnavailable: the server does not answer, or went away during the session.
+    """
+    try:
+        with psycopg.connect(url, **connection_options()) as connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        raise unavailable(error) from error
+
+
+def connection_options() -> dict[str, Any]:
+    """What every connection of ours is opened with, synchronous or not."""
+    return {
+        "autocommit": True,
+        "row_factory": dict_row,
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "application_name": "perpflow",
+        "options": "-c TimeZone=UTC",
+    }
+
+
+def unavailable(error: psycopg.OperationalError) -> StoreUnavailable:
+    """The error that says what a lost connection means to a user."""
+    return StoreUnavailable(
+        f"the market database does not answer: {str(error).strip()}",
+        hint="Check `python -m perpflow services status`, or the connection perpflow_db. Nothing was half-written.",
+    )
+
+
+def one(connection: Connection, statement: sql.Composed, parameters: Mapping[str, Any]) -> Row:
+    """The single row of a query.
+
+    Raises:
+        LookupError: the query gave none.
+    """
+    row = connection.execute(statement, parameters).fetchone()
+    if row is None:
+        raise LookupError(f"no row for {dict(parameters)}")
+    return row
+
+
+def to_range(window: Window) -> TimestamptzRange:
+    """A window as PostgreSQL's tstzrange `[start, end)`."""
+    return TimestamptzRange(window.start, window.end)
+
+
+def to_multirange(windows: list[Window]) -> TimestamptzMultirange:
+    """Windows as PostgreSQL's tstzmultirange."""
+    return TimestamptzMultirange([to_range(window) for window in windows])
+
+
+def from_multirange(ranges: TimestamptzMultirange | None) -> list[Window]:
+    """The windows of a tstzmultirange whose ranges are bounded; ascending."""
+    return [Window(r.lower, r.upper) for r in ranges or () if r.lower is not None and r.upper is not None]

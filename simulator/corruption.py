@@ -1,0 +1,182 @@
+"""Rows spoiled on request, the same way in the archive (with a checksum that fits) and on REST.
+
+A corruption names dataset (`klines`, `metrics`, `fundingRate`), symbol, UTC date, optionally interval, what to do,
+and to how many rows (`count`, default 3). The rows are those from a quarter of the day on (06:00; of daily candles the
+day's only row), so they are known beforehand whatever page or file is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TypeVar
+
+from simulator.feed import Feed, FundingRow, KlineRow, MetricRow
+from simulator.grid import DAY, FIVE_MINUTES, longest, to_ms
+from simulator.symbols import Contract
+
+Row = TypeVar("Row")
+
+# Off-grid rows lie this far behind their instant: more than the tolerance of any dataset.
+OFF_GRID_MS = 137_000
+
+
+@dataclass(frozen=True, slots=True)
+class Corruption:
+    """One spoiled stretch: `count` rows of `dataset` of `symbol` on the UTC day starting at `day`."""
+
+    id: int
+    dataset: str
+    symbol: str
+    day: int
+    what: str
+    interval: str | None = None
+    count: int = 3
+
+    def covers(self, time: int, step: int) -> bool:
+        """Whether the row at `time` of a series with rows `step` apart is spoiled."""
+        if self.what in ("all_same_value", "label_shift", "missing"):
+            return self.day <= time < self.day + DAY
+        first = self.day + max(DAY // step // 4, 0) * step
+        return first <= time < first + self.count * step and time < self.day + DAY
+
+
+def _set(row: KlineRow, **fields: str) -> KlineRow:
+    values = list(row)
+    for name, value in fields.items():
+        values[_KLINE_FIELDS[name]] = value
+    return tuple(values)
+
+
+_KLINE_FIELDS = {"time": 0, "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5, "quote": 7, "taker": 9}
+
+
+def _scaled(text: str, factor: str) -> str:
+    value = Decimal(text) * Decimal(factor)
+    return f"{value.quantize(Decimal(text))}"
+
+
+KLINE_EDITS: dict[str, Callable[[KlineRow], list[KlineRow]]] = {
+    "high_below_low": lambda row: [_set(row, high=_scaled(row[3], "0.97"))],
+    "negative_volume": lambda row: [_set(row, volume=f"-{row[5]}")],
+    "taker_above_volume": lambda row: [_set(row, taker=_scaled(row[5], "1.5"))],
+    "nan_price": lambda row: [_set(row, close="NaN")],
+    "zero_price": lambda row: [_set(row, low="0")],
+    "price_spike": lambda row: [_set(row, high=_scaled(row[2], "3"), close=_scaled(row[4], "3"))],
+    "off_grid_time": lambda row: [_set(row, time=str(int(row[0]) + OFF_GRID_MS))],
+    "conflicting_duplicate": lambda row: [row, _set(row, close=_scaled(row[3], "1"), volume=_scaled(row[5], "2"))],
+    "missing": lambda row: [],
+}
+METRIC_EDITS: dict[str, Callable[[MetricRow], list[MetricRow]]] = {
+    "negative_value": lambda row: [row._replace(open_interest=f"-{row.open_interest}")],
+    "nan_value": lambda row: [row._replace(open_interest="NaN", top_account="NaN")],
+    "negative_ratio": lambda row: [row._replace(top_account=f"-{row.top_account}")],
+    "blank_ratio": lambda row: [row._replace(top_account="")],
+    "value_spike": lambda row: [row._replace(open_interest=_scaled(row.open_interest, "50"))],
+    "off_grid_time": lambda row: [row._replace(time=row.time + OFF_GRID_MS)],
+    "conflicting_duplicate": lambda row: [
+        row,
+        row._replace(open_interest=_scaled(row.open_interest, "2"), top_account=_scaled(row.top_account, "2")),
+    ],
+    "missing": lambda row: [],
+}
+FUNDING_EDITS: dict[str, Callable[[FundingRow], list[FundingRow]]] = {
+    "absurd_rate": lambda row: [row._replace(rate="5.00000000")],
+    "nan_value": lambda row: [row._replace(rate="NaN")],
+    "off_grid_time": lambda row: [row._replace(time=row.time + OFF_GRID_MS)],
+    "conflicting_duplicate": lambda row: [row, row._replace(rate="0.00470000")],
+    "missing": lambda row: [],
+}
+# Done to the whole series instead of row by row; label_shift moves archive labels only.
+WHOLE_DAY = ("all_same_value", "label_shift")
+EDITS: dict[str, tuple[str, ...]] = {
+    "klines": (*KLINE_EDITS, "all_same_value"),
+    "metrics": (*METRIC_EDITS, *WHOLE_DAY),
+    "fundingRate": (*FUNDING_EDITS, "all_same_value"),
+}
+
+
+def parse_corruption(number: int, spec: dict[str, object]) -> Corruption:
+    """A corruption out of a fault's JSON; ValueError names what is wrong."""
+    dataset, what = str(spec.get("dataset")), str(spec.get("what"))
+    if what not in EDITS.get(dataset, ()):
+        raise ValueError(f"corrupt_rows: no {what!r} for dataset {dataset!r}; there is {EDITS}")
+    interval = spec.get("interval")
+    return Corruption(
+        number, dataset, str(spec["symbol"]), to_ms(str(spec["date"])), what,
+        str(interval) if interval else None, int(str(spec.get("count", 3))),
+    )  # fmt: skip
+
+
+class CorruptedFeed:
+    """Another feed with corruptions on top; without any it costs nothing."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        self.contracts: Sequence[Contract] = feed.contracts
+        self.corruptions: list[Corruption] = []
+
+    def matching(
+        self, dataset: str, symbol: str, start: int, end: int, interval: str | None = None
+    ) -> list[Corruption]:
+        """The corruptions that touch `[start, end)` of a series, label shifts included."""
+        return [
+            spoil
+            for spoil in self.corruptions
+            if (spoil.dataset, spoil.symbol) == (dataset, symbol)
+            and spoil.interval in (None, interval)
+            and spoil.day < end
+            and start < spoil.day + DAY
+        ]
+
+    def kline_rows(self, contract: Contract, interval: str, start: int, end: int, now: int | None) -> list[KlineRow]:
+        """The feed's candles, spoiled."""
+        rows = self.feed.kline_rows(contract, interval, start, end, now)
+        for spoil in self.matching("klines", contract.symbol, start, end, interval):
+            if spoil.what == "all_same_value":
+                model = self.feed.kline_rows(contract, interval, spoil.day, spoil.day + DAY, None)[:1]
+                rows = [_like(row, model[0]) if spoil.covers(int(row[0]), DAY) else row for row in rows]
+            else:
+                rows = _edited(rows, KLINE_EDITS[spoil.what], spoil, lambda row: int(row[0]), longest(interval))
+        return rows
+
+    def metric_rows(self, contract: Contract, start: int, end: int) -> list[MetricRow]:
+        """The feed's 5-minute statistics, spoiled (label shifts apart, which are the archive's)."""
+        rows = self.feed.metric_rows(contract, start, end)
+        for spoil in self.matching("metrics", contract.symbol, start, end):
+            if spoil.what == "all_same_value":
+                model = self.feed.metric_rows(contract, spoil.day, spoil.day + DAY)[0]
+                rows = [model._replace(time=row.time) if spoil.covers(row.time, DAY) else row for row in rows]
+            elif spoil.what != "label_shift":
+                rows = _edited(rows, METRIC_EDITS[spoil.what], spoil, lambda row: row.time, FIVE_MINUTES)
+        return rows
+
+    def funding_rows(self, contract: Contract, start: int, end: int) -> list[FundingRow]:
+        """The feed's settlements, spoiled."""
+        rows = self.feed.funding_rows(contract, start, end)
+        for spoil in self.matching("fundingRate", contract.symbol, start, end):
+            if spoil.what == "all_same_value":
+                rows = [row._replace(rate="0.00030000") if spoil.covers(row.time, DAY) else row for row in rows]
+            else:
+                # A step of a day: the first settlement(s) of that day, whatever the interval.
+                rows = _edited(rows, FUNDING_EDITS[spoil.what], spoil, lambda row: row.time // 1000 * 1000, DAY)
+        return rows
+
+    def shifts_labels(self, symbol: str, day: int) -> bool:
+        """Whether the archive's metrics file of that day labels rows with the end of their five minutes."""
+        return any(spoil.what == "label_shift" for spoil in self.matching("metrics", symbol, day, day + DAY))
+
+
+def _like(row: KlineRow, model: KlineRow) -> KlineRow:
+    """The model's values at the row's times."""
+    return (row[0], *model[1:6], row[6], *model[7:])
+
+
+def _edited(
+    rows: Iterable[Row], edit: Callable[[Row], list[Row]], spoil: Corruption, time: Callable[[Row], int], step: int
+) -> list[Row]:
+    result: list[Row] = []
+    for row in rows:
+        result += edit(row) if spoil.covers(time(row), step) else [row]
+    return result

@@ -1,0 +1,124 @@
+"""Rate limits: request weight per minute, statistics and funding requests per five minutes, bans.
+
+The real exchange counts whole minutes; here every sliding window counts, which is stricter: who keeps to this keeps to
+that. Limits run on real (monotonic) time even when the simulated clock stands still.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+# Requests answered with 429 before the address is banned, and how long the first ban lasts (the exchange: 2 minutes).
+TOLERATED_REJECTIONS = 5
+BAN_S = 120.0
+
+
+class SlidingWindow:
+    """Counts weight over the last `seconds`; `limit` is what any such window may hold."""
+
+    def __init__(self, name: str, limit: int, seconds: float) -> None:
+        self.name, self.limit, self.seconds = name, limit, seconds
+        self.peak = 0
+        self._events: deque[tuple[float, int]] = deque()
+        self._sum = 0
+
+    def used(self, now: float) -> int:
+        """The weight counted within the last `seconds`."""
+        while self._events and self._events[0][0] <= now - self.seconds:
+            self._sum -= self._events.popleft()[1]
+        return self._sum
+
+    def add(self, now: float, weight: int) -> bool:
+        """Count a request; False when the window then holds more than its limit."""
+        self._sum = self.used(now) + weight
+        self._events.append((now, weight))
+        self.peak = max(self.peak, self._sum)
+        return self._sum <= self.limit
+
+    def wait(self, now: float) -> float:
+        """Seconds until the window is back within its limit."""
+        excess = self.used(now) - self.limit
+        for at, weight in self._events:
+            excess -= weight
+            if excess <= 0:
+                return max(at + self.seconds - now, 0.0)
+        return self.seconds
+
+    def clear(self) -> None:
+        """Forget everything, the peak included."""
+        self._events.clear()
+        self._sum = self.peak = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A refused request: HTTP 429 or 418, the seconds to wait, and which limit spoke."""
+
+    status: int
+    retry_after: int
+    limit: str
+    banned_until: float = 0.0
+
+
+@dataclass
+class RateLimits:
+    """All limits of one address. `monotonic` (seconds) is injected so that tests can move time."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    weight: SlidingWindow = field(default_factory=lambda: SlidingWindow("weight", 2400, 60))
+    statistics: SlidingWindow = field(default_factory=lambda: SlidingWindow("statistics", 1000, 300))
+    funding: SlidingWindow = field(default_factory=lambda: SlidingWindow("funding", 500, 300))
+    rejected: int = 0
+    bans: int = 0
+    _banned_until: float = 0.0
+    _blocked_until: float = 0.0
+    _rejected_in_a_row: int = 0
+
+    def charge(self, window: str, weight: int) -> Rejection | None:
+        """Count one request against a window; a rejection if it, or a running ban, refuses it."""
+        now = self.monotonic()
+        if now < self._banned_until:
+            return self._refuse(418, self._banned_until - now, "ban")
+        counted: SlidingWindow = getattr(self, window)
+        if counted.add(now, weight):
+            return None
+        return self._throttle(counted, now)
+
+    def _throttle(self, window: SlidingWindow, now: float) -> Rejection:
+        if now > self._blocked_until:
+            self._rejected_in_a_row = 0
+        self._rejected_in_a_row += 1
+        self._blocked_until = now + window.wait(now)
+        if self._rejected_in_a_row > TOLERATED_REJECTIONS:
+            self.bans += 1
+            self._banned_until = now + BAN_S
+            return self._refuse(418, BAN_S, window.name)
+        return self._refuse(429, window.wait(now), window.name)
+
+    def _refuse(self, status: int, wait: float, limit: str) -> Rejection:
+        self.rejected += 1
+        return Rejection(status, max(1, math.ceil(wait)), limit, self._banned_until)
+
+    def weight_used(self) -> int:
+        """What `X-MBX-USED-WEIGHT-1M` reports."""
+        return self.weight.used(self.monotonic())
+
+    def windows(self) -> tuple[SlidingWindow, ...]:
+        """All windows, for reports and resets."""
+        return self.weight, self.statistics, self.funding
+
+    def report(self) -> dict[str, object]:
+        """Peaks per sliding window, refusals and bans since the last reset."""
+        peaks = {window.name: {"peak": window.peak, "limit": window.limit} for window in self.windows()}
+        return {"windows": peaks, "violations": self.rejected, "bans": self.bans}
+
+    def clear(self) -> None:
+        """Lift bans and forget all counts."""
+        for window in self.windows():
+            window.clear()
+        self.rejected = self.bans = self._rejected_in_a_row = 0
+        self._banned_until = self._blocked_until = 0.0

@@ -1,0 +1,104 @@
+"""Start a simulator as a process of its own, for tests and the demo: `with running(seed=1) as exchange`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+_ROOT = Path(__file__).resolve().parent.parent
+_STOP_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """A running simulator: its URL, its starting time, its seed, and its controls."""
+
+    url: str
+    now: datetime
+    seed: int
+
+    def control(self, method: str, path: str, content: object = None) -> Any:
+        """A call of the control interface; the decoded JSON. `urllib.error.HTTPError` when it refuses."""
+        body = None if content is None else json.dumps(content).encode()
+        request = Request(f"{self.url}/_simulator/{path}", body, method=method)  # noqa: S310 - loopback only
+        with urlopen(request, timeout=30) as answer:  # noqa: S310
+            return json.load(answer)
+
+    def add_fault(self, kind: str, **details: object) -> int:
+        """Switch a fault on, e.g. `add_fault("status", code=503, match="/klines", times=2)`; its id."""
+        return int(self.control("POST", "faults", {"kind": kind, **details})["id"])
+
+    def remove_fault(self, number: int) -> None:
+        """Switch one fault off."""
+        self.control("DELETE", f"faults/{number}")
+
+    def clear_faults(self) -> None:
+        """Switch all faults off."""
+        self.control("DELETE", "faults")
+
+    def faults(self) -> list[dict[str, Any]]:
+        """All faults with how often each struck."""
+        return list(self.control("GET", "faults"))
+
+    def requests(self) -> dict[str, Any]:
+        """`paths` (requests per prefix), `total`, `windows` (peak and limit), `violations`, `bans`."""
+        return dict(self.control("GET", "requests"))
+
+    def clear_requests(self) -> None:
+        """Reset counters and peaks, lift bans."""
+        self.control("DELETE", "requests")
+
+    def set_now(self, now: datetime | str) -> None:
+        """Move the exchange's clock (naive means UTC)."""
+        self.control("POST", "clock", {"now": now if isinstance(now, str) else now.isoformat()})
+
+    def set_limits(self, **limits: int) -> None:
+        """Other limits: `weight` (per minute), `statistics` and `funding` (per five minutes)."""
+        self.control("POST", "limits", limits)
+
+
+def command(
+    *, seed: int, now: datetime | str | None, frozen: bool, faults: Sequence[object], recorded: Path | None,
+    quirks: bool, port: int,
+) -> list[str]:  # fmt: skip
+    """The command line of `running`."""
+    line = [sys.executable, "-m", "simulator", "--port", str(port), "--seed", str(seed)]
+    if now is not None:
+        line += ["--now", now if isinstance(now, str) else now.isoformat()]
+    line += ["--frozen"] if frozen else []
+    line += [] if quirks else ["--no-quirks"]
+    line += ["--recorded", str(recorded)] if recorded else []
+    for fault in faults:
+        line += ["--fault", fault if isinstance(fault, str) else json.dumps(fault)]
+    return line
+
+
+@contextmanager
+def running(
+    *, seed: int = 7, now: datetime | str | None = None, frozen: bool = True, faults: Sequence[object] = (),
+    recorded: Path | None = None, quirks: bool = True, port: int = 0,
+) -> Iterator[Handle]:  # fmt: skip
+    """A simulator in a process of its own, terminated on exit. `now` None: 2026-10-15T12:34:56Z.
+
+    RuntimeError when it does not come up; its error output goes to this process's.
+    """
+    line = command(seed=seed, now=now, frozen=frozen, faults=faults, recorded=recorded, quirks=quirks, port=port)
+    with subprocess.Popen(line, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            if not first:
+                raise RuntimeError(f"the simulator did not start (exit {process.wait()}): {line}")
+            said = json.loads(first)
+            yield Handle(said["url"], datetime.fromisoformat(said["now"]), said["seed"])
+        finally:
+            process.terminate()
+            process.wait(_STOP_S)

@@ -1,0 +1,97 @@
+"""The exchange's oddities, each a named entry that says exactly where it happens. On by default (`--no-quirks`).
+
+Places are fixed dates, not offsets from the clock, so tests can name them. What each one copies from the real service
+is in its note. `find` is how the code that serves data, and the truth that tests compare with, ask for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from simulator.grid import DAY, FIVE_MINUTES, to_ms
+
+# Archive kline files of data before this day have no header line, later ones have one.
+KLINE_HEADER_FROM = to_ms("2026-07-01")
+# Funding settlements before this instant have an empty mark price on REST.
+MARK_PRICE_FROM = to_ms("2026-06-01")
+
+
+@dataclass(frozen=True, slots=True)
+class Quirk:
+    """One oddity: `[start, end)` in milliseconds UTC; `symbol` or `interval` None means all of them."""
+
+    name: str
+    dataset: str
+    note: str
+    symbol: str | None = None
+    start: int = 0
+    end: int = 4_133_404_800_000
+    interval: str | None = None
+
+    def touches(self, start: int, end: int) -> bool:
+        """Whether the quirk happens anywhere in `[start, end)`."""
+        return self.start < end and start < self.end
+
+
+def _day(name: str, dataset: str, symbol: str, day: str, note: str, interval: str | None = None) -> Quirk:
+    return Quirk(name, dataset, note, symbol, to_ms(day), to_ms(day) + DAY, interval)
+
+
+def _span(name: str, dataset: str, symbol: str, start: str, end: str, note: str) -> Quirk:
+    return Quirk(name, dataset, note, symbol, to_ms(start), to_ms(end))
+
+
+QUIRKS: tuple[Quirk, ...] = (
+    Quirk("headerless", "klines", "archive files of older data have no header", end=KLINE_HEADER_FROM),
+    Quirk("blank_mark_price", "fundingRate", 'REST markPrice "" on old settlements', end=MARK_PRICE_FROM),
+    Quirk("jitter", "fundingRate", "fundingTime and calc_time lie 0 to 17 ms after the hour"),
+    Quirk("descending", "openInterestHist", "the list comes newest first"),
+    _day("doubled", "klines", "BTCUSDT", "2026-08-12", "every row twice, daily and monthly files, all intervals"),
+    _day("doubled", "metrics", "ETHUSDT", "2026-07-14", "every row twice, side by side"),
+    _day("doubled", "metrics", "BTCUSDT", "2020-09-01", "576 rows, as recorded"),
+    _day("unsorted", "metrics", "BTCUSDT", "2026-09-20", "288 rows with three jumps backward, as recorded"),
+    _day("off_grid", "metrics", "BTCUSDT", "2026-08-19", "create_time 1 to 3 s after the grid (archive only)"),
+    _span("missing_tail", "metrics", "SOLUSDT", "2026-10-03T13:35", "2026-10-04", "archive ends at 13:30; REST has it"),
+    _span("missing_tail", "metrics", "SOLUSDT", "2026-06-16T13:35", "2026-06-17", "archive ends at 13:30, for ever"),
+    _span("missing_tail", "metrics", "BTCUSDT", "2024-02-16T13:35", "2024-02-17", "as recorded (bpd 335)"),
+    _day("missing_file", "metrics", "ALICEUSDT", "2026-08-05", "no daily file: 404, not listed"),
+    _span("zero_all", "metrics", "SOLUSDT", "2026-08-27T04:00", "2026-08-27T05:00", "open interest 0 and value 0"),
+    _span("zero_all", "metrics", "SOLUSDT", "2026-10-08T02:00", "2026-10-08T02:30", "the same, on REST as well"),
+    _span("zero_value", "metrics", "BTCUSDT", "2026-07-08T10:00", "2026-07-08T11:00", "open interest > 0, value 0"),
+    _span("zero_value", "metrics", "BTCUSDT", "2023-04-10T08:00", "2023-04-10T09:00", "12 rows, as recorded"),
+    _span("blank", "metrics", "ETHUSDT", "2026-06-24T16:00", "2026-06-24T16:30", "both columns blank (archive)"),
+    _span("rest_hole", "openInterestHist", "ETHUSDT", "2026-10-01T08:00", "2026-10-01T08:10", "REST lacks two points"),
+    _day("monthly_lacks_day", "klines", "SOLUSDT", "2026-06-09", "the monthly file lacks a day the daily has", "5m"),
+)  # fmt: skip
+
+# The quirks under which an open-interest point counts as missing, wherever it is read.
+NO_OPEN_INTEREST = ("zero_all", "zero_value", "blank")
+# The quirks that keep whole metrics rows out of the archive.
+NO_ARCHIVE_ROW = ("missing_tail", "missing_file")
+
+
+def find(
+    quirks: Iterable[Quirk], name: str | tuple[str, ...], dataset: str, symbol: str, start: int, end: int,
+    interval: str | None = None,
+) -> list[Quirk]:  # fmt: skip
+    """The quirks of that name (or names) that touch `[start, end)` of the dataset, symbol and interval."""
+    names = (name,) if isinstance(name, str) else name
+    return [
+        quirk
+        for quirk in quirks
+        if quirk.name in names
+        and quirk.dataset == dataset
+        and quirk.symbol in (None, symbol)
+        and (interval is None or quirk.interval in (None, interval))
+        and quirk.touches(start, end)
+    ]
+
+
+def instants(quirks: Iterable[Quirk], start: int, end: int, step: int = FIVE_MINUTES) -> list[int]:
+    """The grid instants in `[start, end)` that any of the quirks covers, ascending."""
+    covered: set[int] = set()
+    for quirk in quirks:
+        first = -(-max(start, quirk.start) // step) * step
+        covered.update(range(first, min(end, quirk.end), step))
+    return sorted(covered)

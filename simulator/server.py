@@ -1,0 +1,134 @@
+"""The HTTP server: one port for REST, archive, listing and the control interface under `/_simulator/`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from simulator.exchange import Exchange
+from simulator.grid import to_datetime, to_ms
+from simulator.messages import Reply, Request
+
+CONTROL = "/_simulator/"
+EXCHANGE: web.AppKey[Exchange] = web.AppKey("exchange", Exchange)
+
+
+def application(exchange: Exchange) -> web.Application:
+    """The aiohttp application that serves an exchange."""
+    app = web.Application()
+    app[EXCHANGE] = exchange
+    control = app.router
+    control.add_get(f"{CONTROL}faults", _list_faults)
+    control.add_post(f"{CONTROL}faults", _add_fault)
+    control.add_delete(f"{CONTROL}faults", _remove_faults)
+    control.add_delete(f"{CONTROL}faults/{{id}}", _remove_faults)
+    control.add_get(f"{CONTROL}requests", _report)
+    control.add_delete(f"{CONTROL}requests", _clear_report)
+    control.add_get(f"{CONTROL}clock", _show_clock)
+    control.add_post(f"{CONTROL}clock", _move_clock)
+    control.add_post(f"{CONTROL}limits", _set_limits)
+    control.add_route("GET", "/{path:.*}", _serve)
+    return app
+
+
+async def _serve(incoming: web.Request) -> web.StreamResponse:
+    exchange = incoming.app[EXCHANGE]
+    request = Request(incoming.path, dict(incoming.query), incoming.headers.get("If-None-Match", ""))
+    reply = exchange.handle(request)
+    # Asked after the answer is made, so that a slow answer is a late one, not one from another time.
+    delay = exchange.faults.latency_s(request)
+    if delay:
+        await asyncio.sleep(delay)
+    if reply.promised_length is not None:
+        return await _break_off(incoming, reply)
+    return web.Response(status=reply.status, body=reply.body, headers=reply.headers, content_type=reply.content_type)
+
+
+async def _break_off(incoming: web.Request, reply: Reply) -> web.StreamResponse:
+    """Promise the whole body, send a part, then drop the connection."""
+    response = web.StreamResponse(status=reply.status, headers=reply.headers)
+    response.content_type, response.content_length = reply.content_type, reply.promised_length
+    await response.prepare(incoming)
+    await response.write(reply.body)
+    if incoming.transport:
+        incoming.transport.close()
+    return response
+
+
+async def _body(incoming: web.Request) -> dict[str, object]:
+    try:
+        content = json.loads(await incoming.text())
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise web.HTTPBadRequest(text="a JSON object is wanted")
+    return content
+
+
+async def _list_faults(incoming: web.Request) -> web.Response:
+    return web.json_response(incoming.app[EXCHANGE].faults.list())
+
+
+async def _add_fault(incoming: web.Request) -> web.Response:
+    try:
+        number = incoming.app[EXCHANGE].faults.add(await _body(incoming))
+    except (ValueError, KeyError) as error:
+        raise web.HTTPBadRequest(text=str(error)) from error
+    return web.json_response({"id": number})
+
+
+async def _remove_faults(incoming: web.Request) -> web.Response:
+    number = incoming.match_info.get("id")
+    incoming.app[EXCHANGE].faults.remove(int(number) if number else None)
+    return web.json_response({})
+
+
+async def _report(incoming: web.Request) -> web.Response:
+    return web.json_response(incoming.app[EXCHANGE].report())
+
+
+async def _clear_report(incoming: web.Request) -> web.Response:
+    incoming.app[EXCHANGE].clear_report()
+    return web.json_response({})
+
+
+async def _show_clock(incoming: web.Request) -> web.Response:
+    clock = incoming.app[EXCHANGE].clock
+    return web.json_response({"now": to_datetime(clock.now()).isoformat(), "frozen": clock.frozen})
+
+
+async def _move_clock(incoming: web.Request) -> web.Response:
+    content, clock = await _body(incoming), incoming.app[EXCHANGE].clock
+    if "frozen" in content:
+        clock.move(clock.now())
+        clock.frozen = bool(content["frozen"])
+    if "now" in content:
+        clock.move(to_ms(str(content["now"])))
+    return await _show_clock(incoming)
+
+
+async def _set_limits(incoming: web.Request) -> web.Response:
+    """Other limits than the exchange's, so that a test of a 429 need not send thousands of requests."""
+    limits = incoming.app[EXCHANGE].limits
+    for name, value in (await _body(incoming)).items():
+        if name not in {window.name for window in limits.windows()}:
+            raise web.HTTPBadRequest(text=f"no limit {name!r}")
+        getattr(limits, name).limit = int(str(value))
+    return web.json_response({window.name: window.limit for window in limits.windows()})
+
+
+@asynccontextmanager
+async def serving(exchange: Exchange, port: int = 0, host: str = "127.0.0.1") -> AsyncIterator[str]:
+    """Serve within the running event loop; yields the URL. Port 0 picks a free one."""
+    runner = web.AppRunner(application(exchange), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+        yield f"http://{host}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()

@@ -44,11 +44,24 @@ class Account:
         if os.geteuid() != self.uid:
             os.chown(path, self.uid, self.gid)
 
+    def write(self, path: Path, text: str) -> None:
+        """Write a file that this account alone can read.
 
-def service_account() -> Account:
-    """Ourselves, or, as root, the unprivileged account `perpflow` (made if need be), else `nobody`."""
+        Always a new file: as root, writing through a link that somebody left there could overwrite anything.
+        """
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+            if os.geteuid() != self.uid:
+                os.fchown(file.fileno(), self.uid, self.gid)
+
+
+def service_account(data: Path) -> Account:
+    """Ourselves; as root, the owner of the data, else the account `perpflow` (made if need be), else `nobody`."""
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid())
+    if data.exists():
+        return Account(data.stat().st_uid, data.stat().st_gid)
     entry = _find(ACCOUNT_NAME) or _add(ACCOUNT_NAME) or pwd.getpwnam("nobody")
     return Account(entry.pw_uid, entry.pw_gid)
 

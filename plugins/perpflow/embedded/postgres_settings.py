@@ -48,7 +48,6 @@ def settings(
         ("max_wal_size", "4GB", "at 1 GB a history load checkpoints every few seconds"),
         ("checkpoint_timeout", "15min", "fewer full-page images; recovery after a crash stays below a minute"),
         ("wal_compression", "pglz", "half the WAL for little CPU; lz4 isn't compiled into the wheel"),
-        ("max_worker_processes", "16", "parallel queries, maintenance and TimescaleDB's launcher"),
         ("jit", "off", "compiling costs more than it saves on queries of milliseconds"),
         ("timezone", "UTC", "all times are UTC, also when psql prints them"),
         ("log_timezone", "UTC", "so that this log and Airflow's can be laid side by side"),
@@ -67,16 +66,20 @@ def timescale_settings() -> list[tuple[str, str, str]]:
     return [
         ("shared_preload_libraries", "timescaledb", "it hooks into the planner"),
         ("timescaledb.telemetry_level", "off", "nothing calls home"),
-        ("timescaledb.max_background_workers", "4", "the Apache edition has no policies to run"),
+        (
+            "timescaledb.max_background_workers",
+            "0",
+            "the Apache edition has no policies; a scheduler per database idles",
+        ),
     ]
 
 
 def render(chosen: list[tuple[str, str, str]]) -> str:
     """The text of postgresql.conf."""
-    lines = ["# Written by `perpflow services start` each time; put your own settings into local.conf beside it.", ""]
+    lines = ["# Written by `perpflow services start` each time; your own go into local.conf beside it.", ""]
     for name, value, reason in chosen:
         lines += [f"# {reason}", f"{name} = '{value}'"]
-    return "\n".join([*lines, "", "include_if_exists 'local.conf'", ""])
+    return "\n".join([*lines, "", "include 'local.conf'", ""])
 
 
 # Every login needs the password, also from this machine: other users of it are strangers.

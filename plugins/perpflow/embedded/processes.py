@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil  # type: ignore[import-untyped]  # its stubs are not in the lock
 
@@ -32,13 +33,18 @@ def exclusive(lock: Path) -> Iterator[None]:
         yield
 
 
+def open_log(log: Path) -> BinaryIO:
+    """Open a server's log for appending. We open it, so it needs no rights for the servers' account."""
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return log.open("ab")
+
+
 def spawn(command: list[str], *, environment: Mapping[str, str], log: Path, account: Account) -> int:
     """Start a server in the background and return its process number.
 
     A shell starts it and ends at once, so the server is init's child: it outlives us and leaves us no zombie.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
+    with open_log(log) as output:
         started = subprocess.run(
             ["/bin/sh", "-c", '"$@" >&2 </dev/null & echo $!', "sh", *command],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=output,

@@ -3,6 +3,7 @@
 import os
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from perpflow.embedded import probe, server_tree
@@ -49,8 +50,10 @@ def start(state_dir: Path | None = None) -> Services:
     with exclusive(state.lock):
         memory = state.recall() or _first_memory(state)
         found = _describe(state, memory)
-        if not found.running:
-            _start_missing(state, memory, found)
+        want_database = not found.database.external and not (found.database.running and memory.provisioned)
+        want_redis = not found.redis.external and not found.redis.running
+        if want_database or want_redis:
+            _start_missing(state, memory, want_database=want_database, want_redis=want_redis)
             found = _describe(state, memory)
         return found
 
@@ -61,8 +64,8 @@ def stop(state_dir: Path | None = None) -> Services:
     memory = state.recall()
     if memory is not None:
         with exclusive(state.lock):
-            RedisServer(state.data("redis"), state.log("redis"), memory).stop()
-            Postgres(state.data("postgres"), state.log("postgres"), memory).stop()
+            _redis(state, memory).stop()
+            _postgres(state, memory).stop()
     return status(state_dir)
 
 
@@ -93,18 +96,24 @@ def _first_memory(state: StateFolder) -> Memory:
     return Memory()
 
 
-def _start_missing(state: StateFolder, memory: Memory, found: Services) -> None:
-    account = service_account()
-    data = state.prepare(account)
+def _postgres(state: StateFolder, memory: Memory) -> Postgres:
+    return Postgres(state.data("postgres"), state.log("postgres"), memory, partial(state.remember, memory))
+
+
+def _redis(state: StateFolder, memory: Memory) -> RedisServer:
+    return RedisServer(state.data("redis"), state.log("redis"), memory, partial(state.remember, memory))
+
+
+def _start_missing(state: StateFolder, memory: Memory, *, want_database: bool, want_redis: bool) -> None:
+    account = service_account(state.data("postgres"))
+    reachable_folder(state.root, account)
     tree = server_tree.provide(reachable_folder(default_cache_dir(), account))
-    # Before anything is made with these passwords; again afterwards, with the ports.
+    # Before anything is made with these passwords.
     state.remember(memory)
-    if not (found.database.running or found.database.external):
-        Postgres(data / "postgres", state.log("postgres"), memory).start(tree, account)
-        state.remember(memory)
-    if not (found.redis.running or found.redis.external):
-        RedisServer(data / "redis", state.log("redis"), memory).start(tree, account)
-        state.remember(memory)
+    if want_database:
+        _postgres(state, memory).start(tree, account)
+    if want_redis:
+        _redis(state, memory).start(tree, account)
 
 
 def _describe(state: StateFolder, memory: Memory) -> Services:
@@ -112,36 +121,37 @@ def _describe(state: StateFolder, memory: Memory) -> Services:
     database = _describe_database(state, memory, external.database)
     redis = _describe_redis(state, memory, external.redis)
     airflow = None if database.external else memory.database_url(AIRFLOW_DATABASE)
-    return Services(
-        database, AirflowDatabase(airflow, database.running and airflow is not None), redis, _warnings(state, database)
-    )
+    airflow_database = AirflowDatabase(airflow, database.running and airflow is not None)
+    return Services(database, airflow_database, redis, _warnings(state, database, redis))
 
 
 def _describe_database(state: StateFolder, memory: Memory, external: str | None) -> Database:
     if external is not None:
         seen = probe.database(external)
-        return Database(external, seen.reachable, True, seen.version, seen.timescaledb, seen.problem)
-    data, log = state.data("postgres"), state.log("postgres")
-    url = memory.database_url(MARKET_DATABASE)
-    seen = probe.database(url) if url and Postgres(data, log, memory).pid() else probe.NOTHING
-    missing = memory.timescaledb_missing
-    return Database(url, seen.reachable, False, seen.version, seen.timescaledb, missing, str(data), str(log))
+        return Database(external, seen.reachable, True, seen.version, seen.problem, seen.timescaledb)
+    server, url = _postgres(state, memory), memory.database_url(MARKET_DATABASE)
+    seen = probe.database(url) if url and server.pid() else probe.NOTHING
+    found = (seen.reachable, False, seen.version, seen.problem, seen.timescaledb)
+    return Database(url, *found, memory.timescaledb_missing, str(server.data), str(server.log))
 
 
 def _describe_redis(state: StateFolder, memory: Memory, external: str | None) -> Redis:
     if external is not None:
-        seen = probe.redis_server(external)
-        return Redis(external, seen.reachable, True, seen.version)
-    data, log = state.data("redis"), state.log("redis")
-    url = memory.redis_url()
-    seen = probe.redis_server(url) if url and RedisServer(data, log, memory).pid() else probe.NOTHING
-    return Redis(url, seen.reachable, False, seen.version, str(data), str(log))
+        seen = probe.any_redis(external)
+        return Redis(external, seen.reachable, True, seen.version, seen.problem)
+    server, url = _redis(state, memory), memory.redis_url()
+    seen = probe.own_redis(url) if url and server.pid() else probe.NOTHING
+    return Redis(url, seen.reachable, False, seen.version, seen.problem, str(server.data), str(server.log))
 
 
-def _warnings(state: StateFolder, database: Database) -> tuple[str, ...]:
-    warnings = []
+def _warnings(state: StateFolder, database: Database, redis: Redis) -> tuple[str, ...]:
+    warnings = [
+        f"{variable} names a server that does not answer: {service.problem}"
+        for variable, service in (("PERPFLOW_DATABASE_URL", database), ("PERPFLOW_REDIS_URL", redis))
+        if service.external and not service.running
+    ]
     if database.running and not database.external and database.timescaledb is None:
         warnings.append(f"PostgreSQL runs without TimescaleDB: {database.timescaledb_missing}")
-    if not database.external and database.data and not Path(database.data).is_relative_to(state.root):
+    if database.data and not Path(database.data).is_relative_to(state.root):
         warnings.append(f"The servers' account can't reach {state.root}; the data is in {Path(database.data).parent}")
     return tuple(warnings)

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from perpflow.embedded.accounts import Account, reachable_folder, substitute_folder
+from perpflow.embedded.accounts import substitute_folder
+from perpflow.embedded.errors import ServiceError
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 ROLE = "perpflow"
@@ -31,6 +32,7 @@ class Database:
     running: bool
     external: bool = False
     version: str | None = None
+    problem: str | None = None
     timescaledb: str | None = None
     timescaledb_missing: str | None = None
     data: str | None = None
@@ -53,6 +55,7 @@ class Redis:
     running: bool
     external: bool = False
     version: str | None = None
+    problem: str | None = None
     data: str | None = None
     log: str | None = None
 
@@ -87,6 +90,11 @@ class Memory:
     # The version whose objects stand in the data folder: it can't be opened without that extension any more.
     timescaledb: str | None = None
     timescaledb_missing: str | None = None
+
+    @property
+    def provisioned(self) -> bool:
+        """Whether databases and extension were made to the end."""
+        return self.timescaledb is not None or self.timescaledb_missing is not None
 
     def database_url(self, name: str) -> str | None:
         """The URL of one of our databases, once the server has had a port."""
@@ -136,17 +144,16 @@ class StateFolder:
         substitute = substitute_folder(self.root)
         return (substitute if substitute.exists() else self.root) / service
 
-    def prepare(self, account: Account) -> Path:
-        """Make the folder that holds the data folders, reachable for the account."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        return reachable_folder(self.root, account)
-
     def recall(self) -> Memory | None:
         """What services.json says, or None before the first start."""
         try:
             return Memory(**json.loads((self.root / "services.json").read_text()))
         except FileNotFoundError:
             return None
+        except PermissionError as problem:
+            raise ServiceError(
+                "services", f"{self.root} belongs to another user", advice="run as that user, or set PERPFLOW_HOME"
+            ) from problem
 
     def remember(self, memory: Memory) -> None:
         """Write services.json: never half, never readable by others, not even for a moment."""
@@ -154,6 +161,8 @@ class StateFolder:
         new.unlink(missing_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(asdict(memory), file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
         new.replace(self.root / "services.json")
 
 

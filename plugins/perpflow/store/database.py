@@ -1,7 +1,7 @@
 """Connections to the market database, and the SQL that stands in files.
 
-Every connection speaks UTC. SQL text lives in `include/sql`; Python fills in identifiers with psycopg's `sql` module and
-values as parameters, never by string formatting.
+Every connection speaks UTC. SQL text lives in `include/sql`; Python fills in identifiers with psycopg's `sql` module
+and values as parameters, never by string formatting.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -37,9 +37,8 @@ def include_path() -> Path:
 
 
 @cache
-def _text(name: str) -> LiteralString:
-    # The files are ours and reviewed like code: to psycopg they are as literal as text in Python would be.
-    return cast(LiteralString, (include_path() / "sql" / "queries" / f"{name}.sql").read_text())
+def _text(name: str) -> str:
+    return (include_path() / "sql" / "queries" / f"{name}.sql").read_text()
 
 
 def query(name: str, **identifiers: sql.Composable) -> sql.Composed:

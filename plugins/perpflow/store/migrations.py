@@ -1,4 +1,4 @@
-"""Forward-only migrations: plain SQL on every tier, hypertables where TimescaleDB is, community SQL where its licence is.
+"""Forward-only migrations: plain SQL on every tier, hypertables where TimescaleDB is, community SQL by its licence.
 
 Each file runs once, in one transaction with the row that records it. A file that was applied may not change.
 """
@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import LiteralString, cast
 
 from psycopg import sql
 
@@ -82,6 +81,6 @@ def _apply(connection: Connection, migration: Migration) -> bool:
             )
         return False
     with connection.transaction():
-        connection.execute(sql.SQL(cast(LiteralString, migration.text)))
+        connection.execute(sql.SQL(migration.text))
         connection.execute(query("migration_record"), key | {"sha256": migration.sha256})
     return True

@@ -1,0 +1,2 @@
+-- Staging shrinks back to nothing between batches.
+VACUUM (SKIP_LOCKED) {staging}

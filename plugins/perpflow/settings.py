@@ -1,0 +1,218 @@
+"""What to collect and where everything is: `include/collection.yaml` and the environment, validated.
+
+A value that is not valid is one error that names key, value and what is allowed: a DAG import error in the UI, exit 2
+on the command line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from perpflow.datasets import DATASETS
+from perpflow.errors import BadConfiguration
+from perpflow.windows import TIMEFRAMES, parse_instant
+
+#: `SOL/USDT`, `1000PEPE/USDT`, `ICP/USDT#SETTLED`; the exchange lists names in Chinese characters too.
+SYMBOL_PATTERN = r"^[^\s/#a-z]+/[^\s/#a-z]+(#[A-Z0-9]+)?$"
+
+
+def is_symbol(text: str) -> bool:
+    """Whether the text is written like a unified symbol; whether the exchange lists it is another question."""
+    return re.match(SYMBOL_PATTERN, text) is not None
+
+
+def _symbol(text: str) -> str:
+    if not is_symbol(text):
+        raise ValueError(f"{text!r} is not a symbol; write base and quote in capitals, as in SOL/USDT")
+    return text
+
+
+def _instant(value: Any) -> datetime:
+    """A UTC instant from YAML's date, datetime or text; naive times and the future are refused."""
+    if isinstance(value, datetime):
+        instant = value
+        if instant.tzinfo is None:
+            raise ValueError(f"{value} has no time zone; write {value:%Y-%m-%dT%H:%M:%S}Z for UTC")
+    elif isinstance(value, date):
+        instant = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    else:
+        instant = parse_instant(str(value))
+    if instant > datetime.now(UTC):
+        raise ValueError(f"{instant.isoformat()} lies in the future; give a date that has passed")
+    return instant.astimezone(UTC)
+
+
+Symbol = Annotated[str, AfterValidator(_symbol)]
+
+
+class Section(BaseModel):
+    """A part of collection.yaml: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetSettings(Section):
+    """How one dataset is collected; what is left out is the dataset table's."""
+
+    enabled: bool = True
+    start: datetime | None = None
+    schedule: str | None = None
+    timeframes: tuple[str, ...] | None = None
+
+    _start = field_validator("start", mode="before")(lambda value: None if value is None else _instant(value))
+
+    @field_validator("timeframes")
+    @classmethod
+    def _known_timeframes(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for timeframe in value or ():
+            if timeframe not in TIMEFRAMES:
+                raise ValueError(f"unknown timeframe {timeframe!r}; allowed: {', '.join(TIMEFRAMES)}")
+        return value
+
+
+class ExchangeSettings(Section):
+    """How politely and how eagerly the exchange is asked."""
+
+    rate_share: float = Field(0.5, gt=0, le=1)
+    processes: int = Field(4, ge=1, le=64)
+    rest_concurrency: int = Field(4, ge=1, le=64)
+    archive_concurrency: int = Field(8, ge=1, le=64)
+    timeout_s: float = Field(30, gt=0, le=600)
+    proxy: str | None = None
+
+
+class Collection(Section):
+    """collection.yaml, whole."""
+
+    symbols: tuple[Symbol, ...] | Literal["all"] = ("SOL/USDT", "BTC/USDT", "ETH/USDT")
+    quote: str = "USDT"
+    start: datetime = datetime(2020, 1, 1, tzinfo=UTC)
+    look_back_days: int = Field(2, ge=1, le=30)
+    datasets: dict[str, DatasetSettings] = Field(default_factory=dict)
+    exchange: ExchangeSettings = ExchangeSettings()
+
+    _start = field_validator("start", mode="before")(_instant)
+
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _known_datasets(cls, value: Any) -> Any:
+        for name in value if isinstance(value, Mapping) else ():
+            if name not in DATASETS:
+                raise ValueError(f"unknown dataset {name!r}; allowed: {', '.join(DATASETS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _timeframes_belong_to_candles(self) -> Self:
+        for name, settings in self.datasets.items():
+            if settings.timeframes is not None and not DATASETS[name].series_in_key:
+                raise ValueError(f"datasets.{name}.timeframes: {name} has no timeframes; only ohlcv has")
+        return self
+
+    def dataset(self, name: str) -> DatasetSettings:
+        """A dataset's settings, defaults where the file says nothing."""
+        return self.datasets.get(name, DatasetSettings())
+
+    def schedule(self, name: str) -> str:
+        """The cron expression of `ingest_<name>`."""
+        return self.dataset(name).schedule or DATASETS[name].schedule
+
+    def series(self, name: str) -> tuple[str, ...]:
+        """The ledger's series of a dataset: for candles the configured timeframes."""
+        return self.dataset(name).timeframes or DATASETS[name].series
+
+    def start_of(self, name: str) -> datetime:
+        """The first instant that is wanted of a dataset."""
+        return self.dataset(name).start or self.start
+
+
+def collection_path() -> Path:
+    """`PERPFLOW_COLLECTION`, or the project's `include/collection.yaml`."""
+    configured = os.environ.get("PERPFLOW_COLLECTION")
+    return Path(configured) if configured else Path(__file__).resolve().parents[2] / "include" / "collection.yaml"
+
+
+def load_collection(path: Path | None = None) -> Collection:
+    """Read and validate collection.yaml.
+
+    Raises:
+        BadConfiguration: the file is missing, not YAML, or holds a value that is not allowed.
+    """
+    path = path or collection_path()
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except FileNotFoundError as error:
+        raise BadConfiguration(f"{path} does not exist.", hint="Set PERPFLOW_COLLECTION, or restore it.") from error
+    except yaml.YAMLError as error:
+        raise BadConfiguration(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise BadConfiguration(f"{path} must hold keys such as `symbols:`, not {type(content).__name__}.")
+    try:
+        return Collection.model_validate(content)
+    except ValidationError as error:
+        raise BadConfiguration(f"{path.name}: {_faults(error)}") from error
+
+
+def _faults(error: ValidationError) -> str:
+    return "; ".join(_fault(detail) for detail in error.errors())
+
+
+def _fault(detail: Any) -> str:
+    # pydantic adds the branch of a union to the path ("symbols.tuple[...].0"): users know only their own keys.
+    steps = [str(step) for step in detail["loc"] if not re.search(r"[\[(]|^literal", str(step))]
+    where = ".".join(steps) or "the file"
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key {where} (value {detail['input']!r}); allowed here: {', '.join(_allowed(steps[:-1]))}"
+    return f"{where} = {detail['input']!r}: {detail['msg'].removeprefix('Value error, ')}"
+
+
+def _allowed(path: list[str]) -> list[str]:
+    sections: dict[str, type[BaseModel]] = {"exchange": ExchangeSettings, "datasets": DatasetSettings}
+    return sorted(sections.get(path[0] if path else "", Collection).model_fields)
+
+
+class Deployment(BaseModel):
+    """Where everything is. One value, passed to every use case."""
+
+    model_config = ConfigDict(frozen=True)
+
+    database_url: str
+    redis_url: str | None = None
+    rest_url: str = "https://fapi.binance.com"
+    archive_url: str = "https://data.binance.vision"
+    archive_listing_url: str = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
+    collection: Collection = Collection()
+
+
+def deployment_from_environment(
+    database_url: str | None = None, redis_url: str | None = None, collection: Collection | None = None
+) -> Deployment:
+    """The deployment that the environment describes; Airflow passes the URLs of its connections instead.
+
+    Raises:
+        BadConfiguration: no database URL is known, or collection.yaml is not valid.
+    """
+    database_url = database_url or os.environ.get("PERPFLOW_DATABASE_URL")
+    if not database_url:
+        raise BadConfiguration(
+            "no market database is known.",
+            hint="Run `python -m perpflow services start`, or set PERPFLOW_DATABASE_URL.",
+        )
+    archive = os.environ.get("PERPFLOW_ARCHIVE_URL")
+    addresses = {"rest_url": os.environ.get("PERPFLOW_REST_URL")}
+    if archive:
+        # A mirror serves objects and listing at one address, as S3 itself does.
+        addresses |= {"archive_url": archive, "archive_listing_url": archive}
+    return Deployment(
+        database_url=database_url,
+        redis_url=redis_url or os.environ.get("PERPFLOW_REDIS_URL"),
+        collection=collection or load_collection(),
+        **{name: url for name, url in addresses.items() if url},
+    )

@@ -1,0 +1,177 @@
+"""The ledger: one row per (dataset, symbol, series) that says what is covered, and why the rest is not.
+
+A gap is a series' life minus `present`, `missing_upstream` and `quarantined`. The rows change only in the transaction
+that publishes what they describe, under their locks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from perpflow.datasets import DatasetSpec
+from perpflow.store.database import Connection, from_multirange, query, to_multirange, to_range
+from perpflow.store.loader import Loaded, points_view
+from perpflow.windows import Window
+
+SeriesKey = tuple[str, str]  # (symbol, series)
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """A ledger row."""
+
+    dataset: str
+    symbol: str
+    series: str
+    available_from: datetime | None
+    available_to: datetime | None
+    evidence: str | None
+    present: list[Window]
+    missing_upstream: list[Window]
+    quarantined: list[Window]
+    recheck_at: datetime | None
+
+    @property
+    def watermark(self) -> datetime | None:
+        """Where the newest covered or explained window ends; None for a series without any."""
+        ends = [w.end for w in (*self.present, *self.missing_upstream, *self.quarantined)]
+        return max(ends, default=None)
+
+
+@dataclass(slots=True)
+class Answered:
+    """Which windows were answered: by at least one source in full, and by every source that there is."""
+
+    by_any: list[Window] = field(default_factory=list)
+    by_all: list[Window] = field(default_factory=list)
+
+
+def read(
+    connection: Connection, datasets: tuple[str, ...] | None = None, symbols: tuple[str, ...] | None = None
+) -> list[Coverage]:
+    """Ledger rows by (dataset, symbol, series); all of them where a filter is None."""
+    parameters = {
+        "datasets": None if datasets is None else list(datasets),
+        "symbols": None if symbols is None else list(symbols),
+    }
+    return [_coverage(row) for row in connection.execute(query("coverage_read"), parameters)]
+
+
+def _coverage(row: dict[str, Any]) -> Coverage:
+    ranges = ("present", "missing_upstream", "quarantined")
+    return Coverage(**row | {name: from_multirange(row[name]) for name in ranges})
+
+
+def ensure(connection: Connection, spec: DatasetSpec, symbols: tuple[str, ...], series: tuple[str, ...]) -> None:
+    """Have a row for each series."""
+    connection.execute(
+        query("coverage_ensure"), {"dataset": spec.name, "symbols": list(symbols), "series": list(series)}
+    )
+
+
+def set_life(
+    connection: Connection, spec: DatasetSpec, key: SeriesKey, available_from: datetime, evidence: str
+) -> None:
+    """Record the first instant that any source has; a series' life is found once and then stands."""
+    symbol, series = key
+    parameters = {"dataset": spec.name, "symbol": symbol, "series": series}
+    connection.execute(
+        query("coverage_set_life"), parameters | {"available_from": available_from, "evidence": evidence}
+    )
+
+
+def gaps(
+    connection: Connection,
+    spec: DatasetSpec,
+    spans: dict[SeriesKey, Window],
+    *,
+    now: datetime,
+    again: bool = False,
+) -> dict[SeriesKey, list[Window]]:
+    """What is not covered inside each series' span (with `again`: all of its life there)."""
+    keys = sorted(spans)
+    parameters = {
+        "dataset": spec.name,
+        "symbols": [symbol for symbol, _ in keys],
+        "series": [series for _, series in keys],
+        "spans": [to_range(spans[key]) for key in keys],
+        "now": now,
+        "again": again,
+    }
+    rows = connection.execute(query("coverage_gaps"), parameters)
+    return {(row["symbol"], row["series"]): from_multirange(row["gaps"]) for row in rows}
+
+
+def lock(connection: Connection, spec: DatasetSpec, symbols: tuple[str, ...]) -> None:
+    """Take the symbols' row locks in key order, until the transaction ends."""
+    connection.execute(query("coverage_lock"), {"dataset": spec.name, "symbols": list(symbols)})
+
+
+def describe(
+    connection: Connection,
+    spec: DatasetSpec,
+    stage_id: UUID,
+    *,
+    window: Window,
+    answered: dict[SeriesKey, Answered],
+    recheck_at: datetime,
+) -> None:
+    """Write into the ledger what the staged rows and the sources' answers prove; part of the publish transaction."""
+    keys = sorted(answered)
+    parameters = {
+        "dataset": spec.name,
+        "stage_id": stage_id,
+        "start": window.start,
+        "end": window.end,
+        "on_grid": spec.grid is not None or spec.series_in_key,
+        "symbols": [symbol for symbol, _ in keys],
+        "series": [series for _, series in keys],
+        "by_any": [to_multirange(answered[key].by_any) for key in keys],
+        "by_all": [to_multirange(answered[key].by_all) for key in keys],
+        "recheck_at": recheck_at,
+    }
+    connection.execute(query("coverage_publish", points=points_view(spec)), parameters)
+
+
+def record_objects(connection: Connection, objects: list[dict[str, Any]]) -> None:
+    """Record archive files as they were when read; part of the publish transaction."""
+    if objects:
+        connection.execute(query("publish_objects"), {"objects": Jsonb(objects)})
+
+
+def record_version(
+    connection: Connection,
+    spec: DatasetSpec,
+    loaded: Loaded,
+    *,
+    batch: str,
+    symbols: tuple[str, ...],
+    window: Window,
+    run: str,
+    normalised: dict[str, int],
+    warnings: list[dict[str, Any]],
+    code_version: str,
+) -> None:
+    """Write the load log's entry; part of the publish transaction."""
+    parameters = {
+        "batch": batch,
+        "dataset": spec.name,
+        "symbols": list(symbols),
+        "window": to_range(window),
+        "sources": list(loaded.sources),
+        "staged": loaded.staged,
+        "inserted": loaded.inserted,
+        "updated": loaded.updated,
+        "unchanged": loaded.unchanged,
+        "quarantined": loaded.quarantined,
+        "normalised": Jsonb(normalised),
+        "warnings": Jsonb(warnings),
+        "run": run,
+        "code_version": code_version,
+    }
+    connection.execute(query("publish_version"), parameters)

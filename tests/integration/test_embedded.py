@@ -19,7 +19,7 @@ import redis
 from perpflow import embedded
 from perpflow.embedded import processes
 from perpflow.embedded.errors import ServiceError
-from perpflow.embedded.state import CHECKOUT, Services
+from perpflow.embedded.state import Services
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def run_command(state: Path, *arguments: str, **environment: str) -> "subprocess
     # The command line in a process of its own, as a user or make runs it.
     return subprocess.run(
         [sys.executable, "-m", "perpflow", "services", *arguments],
-        env=os.environ | {"PYTHONPATH": str(CHECKOUT / "plugins"), "PERPFLOW_HOME": str(state)} | environment,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PERPFLOW_HOME": str(state)} | environment,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 

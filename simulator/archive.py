@@ -282,7 +282,7 @@ def _metrics_line(symbol: str, row: MetricRow) -> str:
     ratios = (row.top_account, row.top_position, row.global_account, row.taker_ratio)
     # The archive writes no trailing zeros in ratios.
     trimmed = (ratio.rstrip("0").rstrip(".") if "." in ratio else ratio for ratio in ratios)
-    moment = f"{to_datetime(row.time):%Y-%m-%d %H:%M:%S}"
+    moment = to_datetime(row.time).isoformat(" ", "seconds")[:19]
     return ",".join((moment, symbol, row.open_interest, row.value, *trimmed))
 
 

@@ -91,16 +91,23 @@ def rounded(text: str, to: Decimal = _FOUR) -> str:
         return text
 
 
-def _ratio(contract: Contract, text: str, time: int) -> dict[str, object]:
+def long_share(ratio: str) -> str:
+    """The share of longs that a long/short ratio means, four decimals; the text itself when spoiled."""
     try:
-        ratio = Decimal(text)
-        long_share = rounded(str(ratio / (1 + ratio)))
-        short_share = str(1 - Decimal(long_share))
+        return rounded(str(Decimal(ratio) / (1 + Decimal(ratio))))
     except (InvalidOperation, ZeroDivisionError):
-        long_share = short_share = text
+        return ratio
+
+
+def _ratio(contract: Contract, text: str, time: int) -> dict[str, object]:
+    longs = long_share(text)
+    try:
+        shorts = str(1 - Decimal(longs))
+    except InvalidOperation:
+        shorts = text
     return {
-        "symbol": contract.symbol, "longAccount": long_share, "longShortRatio": rounded(text),
-        "shortAccount": short_share, "timestamp": time,
+        "symbol": contract.symbol, "longAccount": longs, "longShortRatio": rounded(text),
+        "shortAccount": shorts, "timestamp": time,
     }  # fmt: skip
 
 

@@ -1,0 +1,334 @@
+"""The exchange's bulk archive: zipped CSV files by month and by day, each with its SHA-256 beside it.
+
+Source: `https://data.binance.vision/data/futures/um/...` and its S3 listing. Daily objects appear the next morning,
+monthly ones in the first days of the next month; published objects get re-issued, so a key is no identity: the hash,
+the ETag and Last-Modified are handed on with the bytes. Times inside are milliseconds or text, UTC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from types import TracebackType
+from typing import Self
+from xml.etree import ElementTree  # noqa: S405  expat bounds entity expansion since 2.4.1
+
+import httpx
+
+from perpflow.datasets import ArchiveSource, Granularity
+from perpflow.errors import ExchangeUnavailable, ObjectDamaged, RequestRejected, StructurallyBad
+from perpflow.exchange.refusals import Answer, Asked, error_for
+from perpflow.exchange.retry_policy import Retry
+from perpflow.parsing import labels, strip_header
+from perpflow.windows import DAY, Window, days, merge, month_of, months
+
+BASE_URL = "https://data.binance.vision"
+# The same bucket; its web front does not list.
+LISTING_URL = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
+# A month of 1m candles is 6 MB of CSV; forty times that is no candle file any more.
+MOST_CSV_BYTES = 256 * 1024 * 1024
+LISTING_PAGE = 1000
+_S3 = "{http://s3.amazonaws.com/doc/2006-03-01/}"
+_PERIOD = re.compile(r"-(\d{4}-\d{2}(?:-\d{2})?)\.zip$")
+_CHECKSUM = re.compile(r"\A([0-9a-f]{64})\s", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ArchiveObject:
+    """One zip of the archive: `period` is its UTC month or day."""
+
+    kind: str
+    granularity: Granularity
+    exchange_symbol: str
+    interval: str | None
+    period: Window
+
+    @property
+    def key(self) -> str:
+        """Its path below the archive's root; the month's interval `1M` is spelled `1mo` there."""
+        label = _spelled(self.interval) or self.kind
+        day = f"{self.period.start:%Y-%m}" if self.granularity == "monthly" else f"{self.period.start:%Y-%m-%d}"
+        folder = folder_of(self.kind, self.granularity, self.exchange_symbol, self.interval)
+        return f"{folder}{self.exchange_symbol}-{label}-{day}.zip"
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedObject:
+    """What an object held: the member's rows without a header, and what identifies these bytes.
+
+    `sha256` is the zip's, verified; `first_label` and `last_label` are the first column of the first and last row.
+    """
+
+    object: ArchiveObject
+    csv: bytes
+    sha256: str
+    etag: str | None
+    last_modified: datetime | None
+    first_label: str
+    last_label: str
+    rows: int
+
+
+def _spelled(interval: str | None) -> str | None:
+    return "1mo" if interval == "1M" else interval
+
+
+def folder_of(kind: str, granularity: Granularity, exchange_symbol: str, interval: str | None) -> str:
+    """The folder of a symbol's objects, ending in a slash."""
+    folder = f"data/futures/um/{granularity}/{kind}/{exchange_symbol}/"
+    return f"{folder}{_spelled(interval)}/" if interval else folder
+
+
+def objects_for(
+    source: ArchiveSource,
+    granularity: Granularity,
+    exchange_symbol: str,
+    interval: str | None,
+    windows: Iterable[Window],
+    published_before: datetime,
+) -> list[ArchiveObject]:
+    """The objects whose period touches the windows and is over by `published_before`; ascending, each once.
+
+    Whether they exist only fetching tells. `interval` counts for sources that are divided by interval only.
+    """
+    periods_of = months if granularity == "monthly" else days
+    periods = {period for window in merge(windows) for period in periods_of(window) if period.end <= published_before}
+    within = interval if source.by_interval else None
+    return [ArchiveObject(source.kind, granularity, exchange_symbol, within, period) for period in sorted(periods)]
+
+
+class Archive:
+    """A session with the archive: `async with Archive() as archive`.
+
+    Args:
+        base_url: serves `data/futures/um/...`.
+        concurrency: connections at most; further requests wait for one.
+        connect_timeout_s: until a connection stands.
+        read_timeout_s: between two pieces of a body.
+        proxy: URL of an HTTP proxy; None leaves it to the environment.
+        listing_url: serves the S3 listing; by default Amazon's for the exchange's own archive, `base_url` for another.
+        retry: how what failed transiently is tried again.
+    """
+
+    def __init__(
+        self,
+        base_url: str = BASE_URL,
+        *,
+        concurrency: int = 8,
+        connect_timeout_s: float = 10.0,
+        read_timeout_s: float = 60.0,
+        proxy: str | None = None,
+        listing_url: str | None = None,
+        retry: Retry | None = None,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        own = LISTING_URL if self._base_url == BASE_URL else f"{self._base_url}/"
+        self._listing_url = listing_url or own
+        self._retry = retry or Retry()
+        self._client = httpx.AsyncClient(
+            # Waiting for a free connection is no failure.
+            timeout=httpx.Timeout(read_timeout_s, connect=connect_timeout_s, pool=None),
+            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
+            proxy=proxy,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._client.aclose()
+
+    async def fetch(self, wanted: ArchiveObject) -> FetchedObject | None:
+        """The object, verified against its checksum; None where the archive does not have it.
+
+        Raises:
+            ObjectDamaged: bytes and checksum do not fit, also when both were fetched again (an object that is being
+                re-issued is inconsistent for a moment).
+            StructurallyBad: the zip does not hold exactly one CSV of a plausible size.
+            AccessDenied: the archive does not serve this address.
+            ExchangeUnavailable, RateLimited: it does not answer.
+        """
+        return await self._retry(partial(self._fetch_once, wanted))
+
+    async def _fetch_once(self, wanted: ArchiveObject) -> FetchedObject | None:
+        asked = Asked(wanted.exchange_symbol, wanted.period)
+        url = f"{self._base_url}/{wanted.key}"
+        zipped = await self._get(url, asked)
+        if zipped is None:
+            return None
+        checksum = await self._get(f"{url}.CHECKSUM", asked)
+        sha256 = hashlib.sha256(zipped.content).hexdigest()
+        _verify(wanted, sha256, None if checksum is None else checksum.text)
+        csv = strip_header(unzip(wanted, zipped.content))
+        first, last, rows = labels(csv)
+        return FetchedObject(
+            object=wanted,
+            csv=csv,
+            sha256=sha256,
+            etag=zipped.headers.get("etag"),
+            last_modified=_last_modified(zipped.headers.get("last-modified")),
+            first_label=first,
+            last_label=last,
+            rows=rows,
+        )
+
+    async def keys(self, prefix: str, *, after: str | None = None, limit: int | None = None) -> list[str]:
+        """Keys that begin with `prefix` and follow `after`, ascending, at most `limit`; `.CHECKSUM` files included.
+
+        Raises:
+            ExchangeUnavailable, RateLimited, AccessDenied, RequestRejected: the listing does not answer.
+        """
+        found: list[str] = []
+        marker = after
+        while limit is None or len(found) < limit:
+            most = LISTING_PAGE if limit is None else min(LISTING_PAGE, limit - len(found))
+            page, marker = await self._retry(partial(self._list_once, prefix, marker, most))
+            found += page
+            if marker is None:
+                break
+        return found[:limit]
+
+    async def _list_once(self, prefix: str, marker: str | None, most: int) -> tuple[list[str], str | None]:
+        params = {"prefix": prefix, "max-keys": str(most)} | ({"marker": marker} if marker else {})
+        response = await self._get(self._listing_url, Asked(), params)
+        if response is None:
+            raise RequestRejected(f"{self._listing_url} is not there.", hint="Check the archive's URL.")
+        try:
+            return parse_listing(response.content)
+        except ElementTree.ParseError as error:
+            raise ExchangeUnavailable(
+                f"{response.url} did not answer with a listing: {response.text[:120]!r}.", hint="Try again later."
+            ) from error
+
+    async def first_object(
+        self, source: ArchiveSource, exchange_symbol: str, interval: str | None
+    ) -> ArchiveObject | None:
+        """The earliest object that is listed for the symbol, monthly or daily; None where there is none.
+
+        Raises: as `keys`.
+        """
+        within = interval if source.by_interval else None
+        earliest: list[ArchiveObject] = []
+        for granularity in source.granularities:
+            # Periods sort as text, and a stray key or two does not hide the first one.
+            keys = await self.keys(folder_of(source.kind, granularity, exchange_symbol, within), limit=10)
+            periods = filter(None, map(period_of, keys))
+            earliest += [
+                ArchiveObject(source.kind, granularity, exchange_symbol, within, period) for period in list(periods)[:1]
+            ]
+        return min(earliest, key=lambda found: found.period.start, default=None)
+
+    async def _get(self, url: str, asked: Asked, params: dict[str, str] | None = None) -> httpx.Response | None:
+        try:
+            response = await self._client.get(url, params=params)
+        except httpx.TransportError as error:
+            raise ExchangeUnavailable(
+                f"{url}: {type(error).__name__} {error}".rstrip() + ".",
+                symbol=asked.symbol,
+                window=asked.window,
+                hint="Check the network, or try again later.",
+            ) from error
+        return None if response.status_code == httpx.codes.NOT_FOUND else _accepted(response, asked)
+
+
+def _accepted(response: httpx.Response, asked: Asked) -> httpx.Response:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    # A zip is not text: only refusals are read as such.
+    body = "" if response.is_success and response.status_code != httpx.codes.ACCEPTED else response.text
+    error = error_for(Answer(response.status_code, headers, body, what=str(response.url)), datetime.now(UTC), asked)
+    if error is not None:
+        raise error
+    return response
+
+
+def _verify(wanted: ArchiveObject, sha256: str, checksum: str | None) -> None:
+    stated = _CHECKSUM.match((checksum or "").lower())
+    if stated and stated.group(1) == sha256:
+        return
+    said = "has no checksum" if checksum is None else f"has SHA-256 {sha256}, but its checksum says {checksum[:80]!r}"
+    raise _damaged(wanted, said)
+
+
+def _damaged(wanted: ArchiveObject, what: str) -> ObjectDamaged:
+    return ObjectDamaged(
+        f"{wanted.key} {what}.",
+        symbol=wanted.exchange_symbol,
+        window=wanted.period,
+        hint="Try again later: it may be being re-issued. Other sources cover the window meanwhile.",
+    )
+
+
+def unzip(wanted: ArchiveObject, zipped: bytes) -> bytes:
+    """The bytes of the zip's only member.
+
+    Raises:
+        ObjectDamaged: not a zip, or cut short.
+        StructurallyBad: not exactly one member, or one of an implausible size.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(zipped)) as opened:
+            members = opened.infolist()
+            _check_members(wanted, members)
+            # zipfile reads no further than the stated size, so the check above bounds the memory.
+            return opened.read(members[0])
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise _damaged(wanted, f"is no sound zip ({error})") from error
+
+
+def _check_members(wanted: ArchiveObject, members: list[zipfile.ZipInfo]) -> None:
+    sound = len(members) == 1 and members[0].filename.endswith(".csv") and members[0].file_size <= MOST_CSV_BYTES
+    if not sound:
+        held = ", ".join(f"{member.filename} ({member.file_size} bytes)" for member in members[:5]) or "nothing"
+        raise StructurallyBad(
+            f"{wanted.key} holds {held} instead of one CSV of at most {MOST_CSV_BYTES} bytes.",
+            symbol=wanted.exchange_symbol,
+            window=wanted.period,
+            hint="Look at the object; use REST for its window.",
+        )
+
+
+def _last_modified(header: str | None) -> datetime | None:
+    return parsedate_to_datetime(header).astimezone(UTC) if header else None
+
+
+def parse_listing(xml: bytes) -> tuple[list[str], str | None]:
+    """The keys of an S3 listing page, and the marker of the next page (None on the last).
+
+    S3 gives NextMarker with a delimiter only; without one the last key is the marker.
+
+    Raises:
+        ElementTree.ParseError: not XML.
+    """
+    root = ElementTree.fromstring(xml)  # noqa: S314  expat bounds entity expansion since 2.4.1
+    # The live listing has S3's namespace; other servers of the protocol leave it out.
+    space = _S3 if root.tag.startswith("{") else ""
+    keys = [text for contents in root.iter(f"{space}Contents") if (text := contents.findtext(f"{space}Key"))]
+    if root.findtext(f"{space}IsTruncated", "false").lower() != "true":
+        return keys, None
+    return keys, root.findtext(f"{space}NextMarker") or (keys[-1] if keys else None)
+
+
+def period_of(key: str) -> Window | None:
+    """The UTC month or day that a zip's key names; None for other keys."""
+    found = _PERIOD.search(key)
+    if not found:
+        return None
+    text = found.group(1)
+    if len(text) == len("2026-04"):
+        return month_of(datetime.fromisoformat(f"{text}-01").replace(tzinfo=UTC))
+    day = datetime.fromisoformat(text).replace(tzinfo=UTC)
+    return Window(day, day + DAY)

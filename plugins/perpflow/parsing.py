@@ -1,0 +1,126 @@
+"""Wire rows to CSV for COPY. Pure: no clock, no I/O.
+
+Archive members go into COPY as the bytes they are, with the batch's columns put in front of every line: no Python
+object per row. REST answers are small (at most 1500 rows) and are rendered to the same CSV. Nothing is converted here:
+times stay the wire's milliseconds or text, and the staging tables derive what the fact tables need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from perpflow.datasets import RestSource
+from perpflow.errors import StructurallyBad
+
+#: What would end a CSV field or line. No number or time of the exchange holds one of them.
+_CSV_SPECIAL = frozenset(',"\r\n')
+_DIGITS = b"0123456789"
+
+
+def strip_header(csv: bytes) -> bytes:
+    """The rows without a header line: older archive members have none, newer ones do, even within one symbol.
+
+    Every column that the archive puts first is a time, so a first byte that is no digit begins a header.
+    """
+    if not csv or csv[:1] in _DIGITS:
+        return csv
+    return csv.partition(b"\n")[2]
+
+
+def prefixed(csv: bytes, prefix: bytes, columns: int) -> bytes:
+    """The same rows with `prefix` at the start of each line; lines end in a bare newline, the last one too.
+
+    Raises:
+        StructurallyBad: a line is blank, or the rows do not have `columns` columns (archive fields are never quoted,
+            so commas tell).
+    """
+    rows = _lines(csv)
+    if not rows:
+        return b""
+    _check_columns(rows, columns)
+    return prefix + rows.replace(b"\n", b"\n" + prefix) + b"\n"
+
+
+def _lines(csv: bytes) -> bytes:
+    return csv.replace(b"\r\n", b"\n").rstrip(b"\n")
+
+
+def _check_columns(rows: bytes, columns: int) -> None:
+    first = rows.partition(b"\n")[0]
+    found = first.count(b",") + 1
+    if found != columns:
+        raise StructurallyBad(
+            f"expected {columns} columns, found {found} in the first row {first[:120]!r}.",
+            hint="Compare the source's documentation with its columns in datasets.py.",
+        )
+    lines = rows.count(b"\n") + 1
+    if rows.count(b",") != lines * (columns - 1) or b"\n\n" in rows:
+        raise StructurallyBad(
+            f"some of {lines} rows do not have {columns} columns.",
+            hint="Look at the file: lines are blank, cut or run together.",
+        )
+
+
+def copy_prefix(stage_id: str, origin: int, source: str, symbol: str, series: str | None) -> bytes:
+    """The first five staging columns as CSV (UTF-8), ending in a comma; `series` None is NULL."""
+    fields = (stage_id, str(origin), source, symbol, series or "")
+    return ",".join(map(_quoted, fields)).encode() + b","
+
+
+def _quoted(field: str) -> str:
+    if _CSV_SPECIAL.isdisjoint(field):
+        return field
+    return '"' + field.replace('"', '""') + '"'
+
+
+def render_rows(rows: Iterable[object], source: RestSource) -> bytes:
+    """REST rows (JSON lists or objects) as CSV lines with the columns of `source.fields`, in that order.
+
+    Empty strings and null become NULL; numbers and text stay as they came; fields not named in `source.fields` are
+    ignored, because the exchange adds some every year.
+
+    Raises:
+        StructurallyBad: a row lacks a field, or a value is not a plain number or text.
+    """
+    keys = [key for key, _ in source.fields]
+    return b"".join(_render_row(row, keys, source.path) for row in rows)
+
+
+def _render_row(row: object, keys: list[str | int], path: str) -> bytes:
+    return ",".join([_render_field(row, key, path) for key in keys]).encode() + b"\n"
+
+
+def _render_field(row: object, key: str | int, path: str) -> str:
+    value = _value(row, key, path)
+    if value is None:
+        return ""
+    if isinstance(value, str) and _CSV_SPECIAL.isdisjoint(value):
+        return value
+    # bool is an int to Python, but not a number of the exchange.
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    raise StructurallyBad(f"{path}: field {key!r} is {value!r}, not a number or text.", hint=_COMPARE)
+
+
+_COMPARE = "Compare the endpoint's documentation with its fields in datasets.py."
+
+
+def _value(row: object, key: str | int, path: str) -> object:
+    if isinstance(row, dict) and key in row:
+        return row[key]
+    if isinstance(row, list) and isinstance(key, int) and key < len(row):
+        return row[key]
+    raise StructurallyBad(f"{path}: a row has no field {key!r}: {str(row)[:120]}.", hint=_COMPARE)
+
+
+def labels(csv: bytes) -> tuple[str, str, int]:
+    """The first column of the first and the last line, and the number of lines; `("", "", 0)` without any."""
+    rows = _lines(csv)
+    if not rows:
+        return "", "", 0
+    first, last = rows.partition(b"\n")[0], rows.rpartition(b"\n")[2]
+    return _label(first), _label(last), rows.count(b"\n") + 1
+
+
+def _label(line: bytes) -> str:
+    return line.partition(b",")[0].decode()

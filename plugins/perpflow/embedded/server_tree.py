@@ -104,9 +104,9 @@ def proof_of_failure(tree: ServerTree) -> str | None:
 
     The program only prints its version here, but all libraries are loaded and every symbol is resolved first.
     """
-    library = tree.postgres / "lib" / f"timescaledb-{tree.timescaledb}.so"
-    command, environment = launch_command(tree, ["--version"], preload=(OPENSSL, str(library)))
-    environment["LD_BIND_NOW"] = "1"
+    # By name, not by path: the loader takes a list of libraries apart at spaces.
+    command, environment = launch_command(tree, ["--version"], preload=(OPENSSL, f"timescaledb-{tree.timescaledb}.so"))
+    environment |= {"LD_BIND_NOW": "1", "LD_LIBRARY_PATH": str(tree.postgres / "lib")}
     tried = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
     if tried.returncode == 0 and not tried.stderr:
         return None

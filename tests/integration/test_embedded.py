@@ -284,3 +284,16 @@ def test_lost_passwords_are_an_error_not_a_new_database(running: Services, state
             embedded.start(state)
     finally:
         file.write_bytes(kept)
+
+
+def test_wrong_passwords_are_told_at_once(running: Services, state: Path) -> None:
+    embedded.stop(state)
+    file = state / "services.json"
+    kept = file.read_bytes()
+    file.write_text(json.dumps(json.loads(kept) | {"database_password": "another"}))
+    try:
+        with pytest.raises(ServiceError, match=r"its password is not the one in services\.json"):
+            embedded.start(state)
+    finally:
+        embedded.stop(state)
+        file.write_bytes(kept)

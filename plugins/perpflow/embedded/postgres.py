@@ -39,14 +39,20 @@ class Postgres(Server):
         """Bring the server up and make the databases."""
         self._refuse_lost_extension(tree)
         super().start(tree, account)
-        self._make_databases(tree)
+        try:
+            self._make_databases(tree)
+        except psycopg.Error as problem:
+            raise self._failure(f"its databases could not be made: {problem}", "see the log") from problem
         self.remember()
 
     def answers(self) -> bool:
         """Whether it accepts our login: not while it is starting or recovering."""
         try:
             self.connect("postgres").close()
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as refusal:
+            # Waiting would not help: services.json is not the one that this data was made with.
+            if "password authentication failed" in str(refusal):
+                raise self._failure("its password is not the one in services.json", "restore that file") from refusal
             return False
         return True
 

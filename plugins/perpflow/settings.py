@@ -187,7 +187,6 @@ class Deployment(BaseModel):
     redis_url: str | None = None
     rest_url: str = "https://fapi.binance.com"
     archive_url: str = "https://data.binance.vision"
-    archive_listing_url: str = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
     collection: Collection = Collection()
 
 
@@ -205,11 +204,7 @@ def deployment_from_environment(
             "no market database is known.",
             hint="Run `python -m perpflow services start`, or set PERPFLOW_DATABASE_URL.",
         )
-    archive = os.environ.get("PERPFLOW_ARCHIVE_URL")
-    addresses = {"rest_url": os.environ.get("PERPFLOW_REST_URL")}
-    if archive:
-        # A mirror serves objects and listing at one address, as S3 itself does.
-        addresses |= {"archive_url": archive, "archive_listing_url": archive}
+    addresses = {"rest_url": os.environ.get("PERPFLOW_REST_URL"), "archive_url": os.environ.get("PERPFLOW_ARCHIVE_URL")}
     return Deployment(
         database_url=database_url,
         redis_url=redis_url or os.environ.get("PERPFLOW_REDIS_URL"),

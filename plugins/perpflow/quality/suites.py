@@ -146,10 +146,8 @@ class _Reader:
             )
         text = str(kwargs.get("unexpected_rows_query"))
         if "{batch}" not in text or "row_id" not in text:
-            self.refuse(
-                f"{subject} does not select row_id from {{batch}}.",
-                "Its query gives the row_id of the rows that fail, from {batch}.",
-            )
+            hint = "The query has to give the row_id of the failing rows, read from {batch}."
+            self.refuse(f"{subject} does not give row_id from {{batch}}.", hint)
 
     def _choice(self, subject: str, field: str, value: Any, allowed: tuple[Any, ...]) -> Any:
         if value not in allowed:

@@ -1,0 +1,119 @@
+"""Batches: the unit that is staged, checked and published together. Pure.
+
+A batch is one or more symbols, the datasets that one archive folder feeds, and at most a month; longer where a range
+would make more batches than a scheduler can map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from perpflow.datasets import DATASETS, DatasetSpec
+from perpflow.windows import Window, split
+
+#: Airflow maps at most 1,024 task instances by default (`[core] max_map_length`); half of it leaves room.
+MOST_BATCHES = 512
+#: A month at a time; wider where the range is so long that there would be too many.
+SPANS_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """What a person or a schedule asks for. `symbols` None means the configured ones; `end` None means now.
+
+    `again` loads also what the ledger holds already; facts that are unchanged stay untouched.
+    """
+
+    datasets: tuple[str, ...]
+    symbols: tuple[str, ...] | None
+    start: datetime | None
+    end: datetime | None
+    run: str
+    again: bool = False
+    symbols_per_task: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A unit of work. Its id is stable: the same run, datasets, symbols and window give the same id."""
+
+    id: str
+    run: str
+    datasets: tuple[str, ...]
+    symbols: tuple[str, ...]
+    window: Window
+    again: bool = False
+
+    @property
+    def specs(self) -> tuple[DatasetSpec, ...]:
+        """The table's entries of its datasets."""
+        return tuple(DATASETS[name] for name in self.datasets)
+
+    @property
+    def label(self) -> str:
+        """What the UI shows instead of a map index: `SOL/USDT klines 2026-04`."""
+        symbols = self.symbols[0] if len(self.symbols) == 1 else f"{self.symbols[0]} +{len(self.symbols) - 1}"
+        return f"{symbols} {self.specs[0].archive.kind} {self.window.start:%Y-%m-%d}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, for XCom."""
+        return {
+            "id": self.id,
+            "run": self.run,
+            "datasets": list(self.datasets),
+            "symbols": list(self.symbols),
+            "start": self.window.start.isoformat(),
+            "end": self.window.end.isoformat(),
+            "again": self.again,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Batch:
+        """The batch that `to_json` described."""
+        window = Window(datetime.fromisoformat(data["start"]), datetime.fromisoformat(data["end"]))
+        datasets, symbols = tuple(data["datasets"]), tuple(data["symbols"])
+        return cls(data["id"], data["run"], datasets, symbols, window, data["again"])
+
+
+@dataclass(slots=True)
+class Plan:
+    """What will be loaded, what was trimmed and why, and which symbols were refused."""
+
+    batches: list[Batch] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, for XCom."""
+        return {"batches": [b.to_json() for b in self.batches], "notes": self.notes, "rejected": self.rejected}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        """The plan that `to_json` described."""
+        return cls([Batch.from_json(b) for b in data["batches"]], list(data["notes"]), list(data["rejected"]))
+
+
+def cut(request: LoadRequest, datasets: tuple[str, ...], hulls: Mapping[str, Window]) -> list[Batch]:
+    """Batches of one archive folder's datasets that cover each symbol's `hulls` window; they overlap nowhere."""
+    for span in SPANS_MONTHS:
+        batches = list(_cut(request, datasets, hulls, span))
+        if len(batches) <= MOST_BATCHES:
+            break
+    return batches
+
+
+def _cut(request: LoadRequest, datasets: tuple[str, ...], hulls: Mapping[str, Window], months: int) -> Iterable[Batch]:
+    pieces: dict[Window, list[str]] = {}
+    for symbol in sorted(hulls):
+        for window in split(hulls[symbol], months):
+            pieces.setdefault(window, []).append(symbol)
+    kind = DATASETS[datasets[0]].archive.kind
+    for window in sorted(pieces):
+        symbols = pieces[window]
+        for i in range(0, len(symbols), request.symbols_per_task):
+            group = tuple(symbols[i : i + request.symbols_per_task])
+            name = f"{request.run}|{kind}|{'+'.join(group)}|{window.start:%Y%m%dT%H%M}-{window.end:%Y%m%dT%H%M}"
+            yield Batch(name, request.run, datasets, group, window, request.again)

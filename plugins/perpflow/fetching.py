@@ -1,0 +1,311 @@
+"""From the exchange into staging: for each window the best source that has it, the next one for what it lacks.
+
+Archive months, archive days, REST, in this order; after each, what the staged points cover decides what is still asked
+for. What was asked and answered is kept as evidence: it tells a hole of the exchange from one of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from perpflow.datasets import DATASETS, DatasetSpec, Granularity, RestSource
+from perpflow.errors import ObjectDamaged, StructurallyBad
+from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject, objects_for
+from perpflow.exchange.rest import Page, Rest
+from perpflow.parsing import copy_prefix, prefixed, render_rows
+from perpflow.store.ledger import Answered, SeriesKey
+from perpflow.store.loader import Digest, Origin, StagingArea
+from perpflow.windows import Timeframe, Window, intersect, merge, subtract
+
+#: Daily objects appear the next morning, sometimes later; an object that is absent after this long does not exist.
+ARCHIVE_LAG = timedelta(days=3)
+#: Below four days of a month the daily files are fewer bytes than the month's one.
+MONTHLY_FROM = timedelta(days=4)
+#: The coarsest first: one month is one request, its thirty days are thirty.
+GRANULARITIES: tuple[Granularity, ...] = ("monthly", "daily")
+#: Objects and pages in memory at once: enough to keep one COPY busy, few enough to keep memory flat.
+IN_FLIGHT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A dataset's interest in an archive object: which series want which part of it."""
+
+    spec: DatasetSpec
+    symbol: str
+    wanted: dict[str, list[Window]]
+
+    @property
+    def asked(self) -> list[Window]:
+        """The part of the object that any series wants."""
+        return merge(window for windows in self.wanted.values() for window in windows)
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What an attempt read and asked: origins by number, objects, and answers by dataset and series."""
+
+    origins: list[Origin] = field(default_factory=list)
+    objects: list[dict[str, Any]] = field(default_factory=list)
+    archive: dict[tuple[str, SeriesKey], list[Window]] = field(default_factory=dict)
+    rest: dict[tuple[str, SeriesKey], list[Window]] = field(default_factory=dict)
+    whole: dict[tuple[str, SeriesKey], list[Window]] = field(default_factory=dict)
+
+    def number(self, origin: Origin) -> int:
+        """Register an origin; returns its number in staging."""
+        self.origins.append(origin)
+        return len(self.origins) - 1
+
+    def answered(self, dataset: str, key: SeriesKey) -> Answered:
+        """By any source in full, and by every source that there is."""
+        both = intersect(self.archive.get((dataset, key), []), self.rest.get((dataset, key), []))
+        return Answered(by_any=merge(self.whole.get((dataset, key), [])), by_all=both)
+
+
+Wanted = dict[str, dict[SeriesKey, list[Window]]]
+
+
+class Fetcher:
+    """Fills an attempt's staging area with what a batch wants.
+
+    Args:
+        exchange_symbols: the exchange's name by unified symbol.
+        now: the exchange's clock.
+        wanted: gaps by dataset and (symbol, series).
+    """
+
+    def __init__(
+        self,
+        rest: Rest,
+        archive: Archive,
+        area: StagingArea,
+        *,
+        exchange_symbols: dict[str, str],
+        now: datetime,
+        wanted: Wanted,
+    ) -> None:
+        self._rest = rest
+        self._archive = archive
+        self._area = area
+        self._names = exchange_symbols
+        self._now = now
+        self.wanted = wanted
+        self._one_copy = asyncio.Lock()
+        self.evidence = Evidence()
+
+    async def run(self) -> dict[str, tuple[Digest, dict[str, int]]]:
+        """Fetch everything; returns digest and counts of normalisation by dataset.
+
+        Raises:
+            Transient, Permanent: a source failed for good; nothing of the attempt is ever published then.
+        """
+        for granularity in GRANULARITIES:
+            await self._from_archive(granularity)
+        await self._from_rest()
+        return {name: await self._finish(DATASETS[name]) for name in self.wanted}
+
+    async def _finish(self, spec: DatasetSpec) -> tuple[Digest, dict[str, int]]:
+        if spec.lead_in is not None:
+            await self._fetch_lead_in(spec, spec.lead_in)
+        await self._area.derive(spec)
+        counts = await self._area.normalise(spec, self.evidence.origins)
+        return await self._area.digest(spec), counts
+
+    async def _remaining(self, spec: DatasetSpec) -> dict[SeriesKey, list[Window]]:
+        """What is wanted and not yet here: on a grid by the staged points, else by what was answered in full."""
+        wanted = self.wanted[spec.name]
+        if spec.grid is None and not spec.series_in_key:
+            here = {key: self.evidence.whole.get((spec.name, key), []) for key in wanted}
+        else:
+            here = await self._area.cover(spec)
+        left = {key: subtract(windows, here.get(key, [])) for key, windows in wanted.items()}
+        return {key: windows for key, windows in left.items() if windows}
+
+    # --- archive
+
+    async def _from_archive(self, granularity: Granularity) -> None:
+        demands: dict[ArchiveObject, list[Demand]] = {}
+        for name in self.wanted:
+            spec = DATASETS[name]
+            if granularity in spec.archive.granularities:
+                self._demand(spec, granularity, await self._remaining(spec), demands)
+        await _bounded(self._take_object(*demand) for demand in sorted(demands.items()))
+
+    def _demand(
+        self,
+        spec: DatasetSpec,
+        granularity: Granularity,
+        remaining: dict[SeriesKey, list[Window]],
+        demands: dict[ArchiveObject, list[Demand]],
+    ) -> None:
+        for (symbol, series), windows in remaining.items():
+            for wanted in objects_for(spec.archive, granularity, self._names[symbol], series, windows, self._now):
+                asked = intersect(windows, [wanted.period])
+                if not _worth_reading(spec, granularity, asked):
+                    continue
+                others = demands.setdefault(wanted, [])
+                mine = next((d for d in others if d.spec is spec and d.symbol == symbol), None)
+                if mine is None:
+                    others.append(mine := Demand(spec, symbol, {}))
+                mine.wanted[series] = asked
+
+    async def _take_object(self, wanted: ArchiveObject, demands: list[Demand]) -> None:
+        try:
+            fetched = await self._archive.fetch(wanted)
+        except ObjectDamaged as error:
+            self._record(wanted.key, "damaged", detail=str(error))
+            return
+        if fetched is None:
+            if wanted.period.end <= self._now - ARCHIVE_LAG:
+                self._answer(wanted, demands, held=False)
+            return
+        try:
+            async with self._one_copy:
+                for demand in demands:
+                    await self._copy_object(fetched, demand)
+        except StructurallyBad as error:
+            self._record(wanted.key, "structurally bad", fetched, detail=str(error))
+            return
+        self._record(wanted.key, "ok", fetched)
+        self._answer(wanted, demands, held=True)
+
+    async def _copy_object(self, fetched: FetchedObject, demand: Demand) -> None:
+        spec, wanted = demand.spec, fetched.object
+        number = self.evidence.number(Origin(wanted.key, wanted.period, tuple(demand.asked)))
+        # A metrics row belongs to all the ratios at once.
+        series = next(iter(demand.wanted)) if len(spec.series) == 1 or spec.series_in_key else "all"
+        prefix = copy_prefix(str(self._area.stage_id), number, "archive", demand.symbol, series)
+        await self._area.copy(spec, spec.archive.columns, prefixed(fetched.csv, prefix, len(spec.archive.columns)))
+
+    def _answer(self, wanted: ArchiveObject, demands: list[Demand], *, held: bool) -> None:
+        """Keep that the archive was asked at its finest, which alone proves that it lacks what is absent."""
+        for demand in demands:
+            spec = demand.spec
+            for series, windows in demand.wanted.items():
+                key = (spec.name, (demand.symbol, series))
+                if wanted.granularity == spec.archive.granularities[-1]:
+                    self.evidence.archive.setdefault(key, []).extend(windows)
+                if held:
+                    self.evidence.whole.setdefault(key, []).extend(windows)
+
+    def _record(
+        self, key: str, verdict: str, fetched: FetchedObject | None = None, *, detail: str | None = None
+    ) -> None:
+        entry: dict[str, Any] = {"key": key, "verdict": verdict, "detail": detail}
+        if fetched is not None:
+            modified = fetched.last_modified.isoformat() if fetched.last_modified else None
+            entry |= {"sha256": fetched.sha256, "etag": fetched.etag, "last_modified": modified, "rows": fetched.rows}
+            entry |= {"first_label": fetched.first_label, "last_label": fetched.last_label}
+        self.evidence.objects.append(entry)
+
+    # --- REST
+
+    async def _from_rest(self) -> None:
+        jobs = []
+        for name in self.wanted:
+            spec = DATASETS[name]
+            for key, windows in (await self._remaining(spec)).items():
+                jobs += [self._take_pages(spec, key, *job) for job in self._requests(spec, key, windows)]
+        await _bounded(jobs)
+
+    def _requests(
+        self, spec: DatasetSpec, key: SeriesKey, windows: list[Window]
+    ) -> Iterable[tuple[Window, list[Window]]]:
+        """Spans to ask for, with the windows wanted in each; what lies before the endpoint's reach is answered."""
+        source = spec.rest_for(key[1])
+        if source.reach is not None and self.wanted[spec.name][key]:
+            edge = self._now - source.reach
+            beyond = [w for window in windows if (w := Window(min(window.start, edge), edge).intersect(window))]
+            self.evidence.rest.setdefault((spec.name, key), []).extend(beyond)
+            windows = subtract(windows, beyond)
+        return bridged(windows, spec.timeframe_of(key[1]), source.page_rows)
+
+    async def _take_pages(self, spec: DatasetSpec, key: SeriesKey, span: Window, wanted: list[Window]) -> None:
+        symbol, series = key
+        source = spec.rest_for(series)
+        origin = Origin(source.path, span, tuple(wanted))
+        async for page in self._pages(spec, source, key, span):
+            await self._copy_page(spec, source, page, origin, symbol, series)
+        for answers in (self.evidence.rest, self.evidence.whole):
+            answers.setdefault((spec.name, key), []).extend(wanted)
+
+    def _pages(self, spec: DatasetSpec, source: RestSource, key: SeriesKey, span: Window) -> AsyncIterator[Page]:
+        symbol, series = key
+        return self._rest.pages(source, self._names[symbol], series, span, spec.timeframe_of(series), self._now)
+
+    async def _copy_page(
+        self, spec: DatasetSpec, source: RestSource, page: Page, origin: Origin, symbol: str, series: str
+    ) -> None:
+        if not page.rows:
+            return
+        prefix = copy_prefix(str(self._area.stage_id), self.evidence.number(origin), "rest", symbol, series)
+        names = tuple(column for _, column in source.fields)
+        async with self._one_copy:
+            await self._area.copy(spec, names, prefixed(render_rows(page.rows, source), prefix, len(names)))
+
+    async def _fetch_lead_in(self, spec: DatasetSpec, lead_in: timedelta) -> None:
+        """Rows just before each wanted window, staged as series `lead_in`: deriving reads and then removes them."""
+        jobs = []
+        for key, windows in self.wanted[spec.name].items():
+            source = spec.rest_for(key[1])
+            for window in windows:
+                span = Window(window.start - lead_in, window.start)
+                jobs.append(self._take_lead_in(spec, source, key, span))
+        await _bounded(jobs)
+
+    async def _take_lead_in(self, spec: DatasetSpec, source: RestSource, key: SeriesKey, span: Window) -> None:
+        async for page in self._pages(spec, source, key, span):
+            await self._copy_page(spec, source, page, Origin(source.path), key[0], "lead_in")
+
+
+def _worth_reading(spec: DatasetSpec, granularity: Granularity, asked: list[Window]) -> bool:
+    """Whether the object is the right one to ask: a month's file for a few days is not, where there are daily files."""
+    if granularity == spec.archive.granularities[-1]:
+        return bool(asked)
+    return sum((window.length for window in asked), timedelta(0)) >= MONTHLY_FROM
+
+
+def bridged(
+    windows: list[Window], timeframe: Timeframe | None, page_rows: int
+) -> Iterable[tuple[Window, list[Window]]]:
+    """Windows grouped so that those which one page can hold are asked for together: (span, windows in it).
+
+    A day with a hole every hour costs one request, not twenty-four.
+    """
+    group: list[Window] = []
+    for window in merge(windows):
+        if group and not _fits(Window(group[0].start, window.end), timeframe, page_rows):
+            yield Window(group[0].start, group[-1].end), group
+            group = []
+        group.append(window)
+    if group:
+        yield Window(group[0].start, group[-1].end), group
+
+
+def _fits(span: Window, timeframe: Timeframe | None, page_rows: int) -> bool:
+    # Without a grid the shortest interval known is an hour.
+    points = span.length // timedelta(hours=1) if timeframe is None else timeframe.count(span)
+    return points <= page_rows
+
+
+async def _bounded(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run the jobs, a few at a time; the first failure ends all of them."""
+    queue = iter(jobs)
+
+    async def work() -> None:
+        for job in queue:
+            await job
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(IN_FLIGHT):
+                group.create_task(work())
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    finally:
+        for job in queue:
+            job.close()

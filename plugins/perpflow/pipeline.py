@@ -1,0 +1,425 @@
+"""The use cases: plan, stage, check, publish, report. What Airflow's tasks and the command line call. No Airflow here.
+
+Write, audit, publish: rows are staged under an attempt's id, checked by the gate where they lie, and published in one
+transaction together with the ledger entries that describe them. Each step may be killed at any instruction and run
+again: staging starts a new attempt, checking starts afresh, publishing is done once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from perpflow.batches import Batch, LoadRequest, Plan
+from perpflow.datasets import DatasetSpec
+from perpflow.errors import BatchFaulty, BatchSuperseded, StoreUnavailable
+from perpflow.exchange.archive import Archive
+from perpflow.exchange.rest import Rest
+from perpflow.exchange.weight_budget import WeightBudget
+from perpflow.fetching import Fetcher
+from perpflow.planning import Planner, wanted_of
+from perpflow.quality import gate
+from perpflow.quality.verdict import Verdict
+from perpflow.settings import Deployment
+from perpflow.store import ledger, loader
+from perpflow.store.database import Connection, connection_options, query, session, to_range, unavailable
+from perpflow.store.ledger import Answered
+from perpflow.store.loader import StagingArea
+from perpflow.windows import Window
+
+log = logging.getLogger(__name__)
+
+#: What every source lacked is asked for again after a week: archive files are re-issued.
+RECHECK_AFTER = timedelta(days=7)
+#: A crash of the database empties staging; staging again twice in one publish means that something else is wrong.
+MOST_RESTAGINGS = 2
+
+
+class StagedRowsLost(Exception):
+    """Staging does not hold what the manifest says: the database has crashed, or another attempt has begun."""
+
+
+# --- sessions
+
+
+@cache
+def _budget(share: float, processes: int) -> WeightBudget:
+    # One for the process: what one session has spent, the next one must know.
+    return WeightBudget(share, processes)
+
+
+@asynccontextmanager
+async def _exchange(deployment: Deployment) -> AsyncIterator[tuple[Rest, Archive]]:
+    """Open sessions with REST and archive, as configured."""
+    settings = deployment.collection.exchange
+    budget = _budget(settings.rate_share, settings.processes)
+    async with (
+        Rest(
+            deployment.rest_url,
+            budget=budget,
+            concurrency=settings.rest_concurrency,
+            timeout_s=settings.timeout_s,
+            proxy=settings.proxy,
+        ) as rest,
+        Archive(
+            deployment.archive_url,
+            concurrency=settings.archive_concurrency,
+            read_timeout_s=settings.timeout_s,
+            proxy=settings.proxy,
+        ) as archive,
+    ):
+        yield rest, archive
+
+
+@cache
+def code_version() -> str:
+    """The package's version, for the load log."""
+    try:
+        return version("perpflow")
+    except PackageNotFoundError:
+        return "source"
+
+
+# --- plan
+
+
+def plan(deployment: Deployment, request: LoadRequest) -> Plan:
+    """Batches for every gap of the request. Rejects unknown symbols; the others go on.
+
+    Raises:
+        Transient: exchange or database do not answer.
+    """
+
+    async def run() -> Plan:
+        async with _exchange(deployment) as (rest, archive):
+            with session(deployment.database_url) as connection:
+                return await Planner(rest, archive, connection, deployment.collection).history(request)
+
+    return asyncio.run(run())
+
+
+def plan_increment(deployment: Deployment, dataset: str, run: str, symbols_per_task: int = 1) -> Plan:
+    """Batches from each configured series' watermark to now.
+
+    Raises:
+        Transient: exchange or database do not answer.
+    """
+
+    async def plan_it() -> Plan:
+        async with _exchange(deployment) as (rest, archive):
+            with session(deployment.database_url) as connection:
+                planner = Planner(rest, archive, connection, deployment.collection)
+                return await planner.increment(dataset, run, symbols_per_task)
+
+    return asyncio.run(plan_it())
+
+
+# --- stage
+
+
+def stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
+    """Fetch what the ledger lacks of the batch into staging, under a new attempt; returns staged rows by dataset.
+
+    Raises:
+        Transient, Permanent: a source, the database or the data failed; nothing of this attempt can be published.
+        BatchSuperseded: another attempt has claimed the batch meanwhile.
+    """
+    try:
+        return asyncio.run(_stage(deployment, batch))
+    except psycopg.OperationalError as error:
+        raise unavailable(error) from error
+
+
+async def _stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
+    stage_id = uuid4()
+    with session(deployment.database_url) as connection:
+        _claim(connection, batch, stage_id)
+        async with (
+            _exchange(deployment) as (rest, archive),
+            await psycopg.AsyncConnection.connect(deployment.database_url, **connection_options()) as staging,
+        ):
+            now = await rest.now()
+            fetcher = Fetcher(
+                rest,
+                archive,
+                StagingArea(staging, stage_id),
+                exchange_symbols=_exchange_symbols(connection),
+                now=now,
+                wanted=wanted_of(connection, batch, deployment.collection, now),
+            )
+            staged = await fetcher.run()
+        contents = {
+            name: {"rows": digest.rows, "hash": digest.hash, "normalised": counts}
+            for name, (digest, counts) in staged.items()
+        }
+        _write_manifest(connection, batch, stage_id, contents, _evidence(fetcher, now))
+    return {name: digest.rows for name, (digest, _) in staged.items()}
+
+
+def _exchange_symbols(connection: Connection) -> dict[str, str]:
+    return {row["symbol"]: row["exchange_symbol"] for row in connection.execute(query("symbols_read"))}
+
+
+def _claim(connection: Connection, batch: Batch, stage_id: UUID) -> None:
+    parameters = {
+        "batch": batch.id,
+        "stage_id": stage_id,
+        "datasets": list(batch.datasets),
+        "symbols": list(batch.symbols),
+        "window": to_range(batch.window),
+        "run": batch.run,
+    }
+    connection.execute(query("manifest_claim"), parameters)
+
+
+def _write_manifest(
+    connection: Connection, batch: Batch, stage_id: UUID, contents: dict[str, Any], evidence: dict[str, Any]
+) -> None:
+    parameters = {
+        "batch": batch.id,
+        "stage_id": stage_id,
+        "contents": Jsonb(contents),
+        "evidence": Jsonb(evidence),
+    }
+    if connection.execute(query("manifest_write"), parameters).rowcount == 0:
+        raise BatchSuperseded(f"another attempt has begun to stage batch {batch.id}.", window=batch.window)
+
+
+def _evidence(fetcher: Fetcher, now: datetime) -> dict[str, Any]:
+    """What publishing must know of an attempt, as plain values for the manifest."""
+    answered = [
+        _answer(dataset, key, fetcher.evidence.answered(dataset, key))
+        for dataset, series in fetcher.wanted.items()
+        for key in series
+    ]
+    origins = [origin.name for origin in fetcher.evidence.origins]
+    return {"now": now.isoformat(), "origins": origins, "objects": fetcher.evidence.objects, "answered": answered}
+
+
+def _answer(dataset: str, key: ledger.SeriesKey, answered: Answered) -> dict[str, Any]:
+    symbol, series = key
+    edges = {"by_any": _edges(answered.by_any), "by_all": _edges(answered.by_all)}
+    return {"dataset": dataset, "symbol": symbol, "series": series, **edges}
+
+
+def _edges(windows: list[Window]) -> list[list[str]]:
+    return [[window.start.isoformat(), window.end.isoformat()] for window in windows]
+
+
+def _windows(edges: list[list[str]]) -> list[Window]:
+    return [Window(datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in edges]
+
+
+# --- check
+
+
+def check(deployment: Deployment, batch: Batch) -> dict[str, Verdict]:
+    """Run the gate over the staged batch and write its verdict into the manifest; returns the verdicts by dataset.
+
+    Stages the batch again itself if the staged rows are gone.
+
+    Raises:
+        BadSuite: a suite is missing or broken, or could not be evaluated; nothing is published then.
+        Transient: the database does not answer, or staging again failed.
+    """
+    with session(deployment.database_url) as connection:
+        if connection.execute(query("versions_of_batch"), {"batch": batch.id}).fetchone():
+            log.info("%s is published already; nothing to check", batch.label)
+            return {}
+        manifest = _whole_manifest(connection, deployment, batch)
+        verdicts = {
+            spec.name: gate.check(
+                connection, deployment.database_url, spec.name, str(manifest["stage_id"]), batch.window
+            )
+            for spec in batch.specs
+        }
+        contents = {spec.name: _marked(connection, spec, manifest) for spec in batch.specs}
+        parameters = {
+            "batch": batch.id,
+            "stage_id": manifest["stage_id"],
+            "verdict": Jsonb({name: verdict.to_json() for name, verdict in verdicts.items()}),
+            "contents": Jsonb(contents),
+        }
+        if connection.execute(query("manifest_verdict"), parameters).rowcount == 0:
+            raise BatchSuperseded(f"another attempt has begun to stage batch {batch.id}.", window=batch.window)
+    return verdicts
+
+
+def _whole_manifest(connection: Connection, deployment: Deployment, batch: Batch) -> dict[str, Any]:
+    """The batch's manifest, its rows verified to be there; staged again where they are not."""
+    for _ in range(MOST_RESTAGINGS):
+        manifest = connection.execute(query("manifest_read"), {"batch": batch.id}).fetchone()
+        if manifest is not None and manifest["contents"] is not None and _is_whole(connection, batch, manifest):
+            return manifest
+        log.warning("%s: the staged rows are gone; staging again", batch.label)
+        stage(deployment, batch)
+    raise StoreUnavailable(
+        f"the staged rows of batch {batch.id} vanish again and again.",
+        window=batch.window,
+        hint="Look for crashes of PostgreSQL, or for a second worker on the same batch.",
+    )
+
+
+def _is_whole(connection: Connection, batch: Batch, manifest: dict[str, Any]) -> bool:
+    return all(
+        asdict(loader.digest(connection, spec, manifest["stage_id"]))
+        == {name: manifest["contents"][spec.name][name] for name in ("rows", "hash")}
+        for spec in batch.specs
+    )
+
+
+def _marked(connection: Connection, spec: DatasetSpec, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest's entry with the digest of the rows as the gate left them: it marks what it withholds."""
+    digest = loader.digest(connection, spec, manifest["stage_id"])
+    entry: dict[str, Any] = manifest["contents"][spec.name]
+    if digest.rows != entry["rows"]:
+        raise StoreUnavailable(
+            f"{entry['rows']} rows were staged and {digest.rows} are left after the check.",
+            dataset=spec.name,
+            hint="PostgreSQL has crashed meanwhile; run the task again.",
+        )
+    return entry | {"hash": digest.hash}
+
+
+# --- publish
+
+
+def publish(deployment: Deployment, batch: Batch) -> dict[str, dict[str, int]]:
+    """Publish what the gate let pass, with its ledger entries, in one transaction; returns counts by dataset.
+
+    A batch that is published already is left alone. Where the staged rows are gone, or were never checked, they are
+    staged and checked again here.
+
+    Raises:
+        Transient: the database does not answer, or staging again failed.
+    """
+    with session(deployment.database_url) as connection:
+        for _ in range(MOST_RESTAGINGS):
+            try:
+                with connection.transaction():
+                    counts = _publish(connection, batch)
+                break
+            except StagedRowsLost:
+                check(deployment, batch)
+        else:
+            raise StoreUnavailable(f"the staged rows of batch {batch.id} vanish again and again.", window=batch.window)
+        loader.vacuum_staging(connection, batch.specs)
+    return counts
+
+
+def _publish(connection: Connection, batch: Batch) -> dict[str, dict[str, int]]:
+    connection.execute(query("publish_begin"), {"batch": batch.id})
+    done = connection.execute(query("versions_of_batch"), {"batch": batch.id}).fetchall()
+    if done:
+        return {row.pop("dataset"): row for row in done}
+    manifest = connection.execute(query("manifest_read"), {"batch": batch.id}).fetchone()
+    if manifest is None or manifest["verdict"] is None or not _is_whole(connection, batch, manifest):
+        raise StagedRowsLost(batch.id)
+    for spec in batch.specs:
+        _publish_dataset(connection, batch, spec, manifest)
+    ledger.record_objects(connection, manifest["evidence"]["objects"])
+    connection.execute(query("manifest_delete"), {"batch": batch.id})
+    return {row.pop("dataset"): row for row in connection.execute(query("versions_of_batch"), {"batch": batch.id})}
+
+
+def _publish_dataset(connection: Connection, batch: Batch, spec: DatasetSpec, manifest: dict[str, Any]) -> None:
+    stage_id, evidence = manifest["stage_id"], manifest["evidence"]
+    findings = manifest["verdict"][spec.name]["findings"]
+    now = datetime.fromisoformat(evidence["now"])
+    ledger.lock(connection, spec, batch.symbols)
+    loaded = loader.publish_rows(connection, spec, stage_id, window=batch.window, symbols=batch.symbols)
+    loader.quarantine_rows(connection, spec, stage_id, batch=batch.id, origins=evidence["origins"], findings=findings)
+    ledger.describe(
+        connection,
+        spec,
+        stage_id,
+        window=batch.window,
+        answered=_answered(evidence, spec),
+        recheck_at=now + RECHECK_AFTER,
+    )
+    ledger.record_version(
+        connection,
+        spec,
+        loaded,
+        batch=batch.id,
+        symbols=batch.symbols,
+        window=batch.window,
+        run=batch.run,
+        normalised=manifest["contents"][spec.name]["normalised"],
+        warnings=_warnings(findings, evidence),
+        code_version=code_version(),
+    )
+    loader.delete_staged(connection, spec, stage_id)
+
+
+def _answered(evidence: dict[str, Any], spec: DatasetSpec) -> dict[ledger.SeriesKey, Answered]:
+    return {
+        (entry["symbol"], entry["series"]): Answered(_windows(entry["by_any"]), _windows(entry["by_all"]))
+        for entry in evidence["answered"]
+        if entry["dataset"] == spec.name
+    }
+
+
+def _warnings(findings: list[dict[str, Any]], evidence: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a person should see of a batch: every finding, and every archive object that had to be left out."""
+    left_out = [
+        {"object": entry["key"], "verdict": entry["verdict"], "detail": entry["detail"]}
+        for entry in evidence["objects"]
+        if entry["verdict"] != "ok"
+    ]
+    return [*findings, *left_out]
+
+
+# --- report
+
+
+def report(deployment: Deployment, run: str, planned: Plan) -> list[dict[str, Any]]:
+    """What became of a run's batches, from the load log; returns its entries.
+
+    Raises:
+        BatchFaulty: a batch was not published, rows were withheld, an archive object was left out, or a symbol was
+            rejected. Names each; all other batches are published regardless.
+    """
+    with session(deployment.database_url) as connection:
+        entries = connection.execute(query("versions_of_run"), {"run": run}).fetchall()
+    for entry in entries:
+        log.info(
+            "%(dataset)s %(symbols)s: %(staged)s staged, %(inserted)s new, %(updated)s changed, "
+            "%(quarantined)s quarantined, normalised %(normalised)s",
+            entry,
+        )
+    faults = _faults(entries, planned)
+    if faults:
+        raise BatchFaulty(
+            f"{len(faults)} faults:\n  " + "\n  ".join(faults),
+            hint="\nEverything else is published. See the table quarantine, and the log of the failed tasks.",
+        )
+    return entries
+
+
+def _faults(entries: list[dict[str, Any]], planned: Plan) -> list[str]:
+    published = {entry["batch"] for entry in entries}
+    faults = [f"rejected {reason}" for reason in planned.rejected]
+    faults += [f"not published: {batch.label} {batch.window}" for batch in planned.batches if batch.id not in published]
+    for entry in entries:
+        subject = f"{entry['dataset']} {', '.join(entry['symbols'])}"
+        if entry["quarantined"]:
+            reasons = ", ".join(
+                sorted({w["expectation"] for w in entry["warnings"] if w.get("severity") == "critical"})
+            )
+            faults.append(f"withheld: {entry['quarantined']} rows of {subject} ({reasons})")
+        faults += [
+            f"left out: {w['object']} ({w['verdict']}: {w['detail']})" for w in entry["warnings"] if "object" in w
+        ]
+    return faults

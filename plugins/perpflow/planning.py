@@ -1,0 +1,201 @@
+"""What there is to load: symbols, the life of each series, gaps, batches.
+
+Expected is what lies between the start asked for, or the first instant that any source has, and the last instant that
+has settled on the exchange's clock; planned is what of it the ledger does not cover.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import datetime, timedelta
+
+from psycopg.types.json import Jsonb
+
+from perpflow.batches import Batch, LoadRequest, Plan, cut
+from perpflow.datasets import DATASETS, DatasetSpec, by_archive_kind
+from perpflow.exchange.archive import Archive
+from perpflow.exchange.listing import ListedSymbol
+from perpflow.exchange.rest import Rest
+from perpflow.settings import Collection
+from perpflow.store import ledger
+from perpflow.store.database import Connection, query
+from perpflow.store.ledger import SeriesKey
+from perpflow.windows import Window, from_ms, merge, parse_instant
+
+#: Symbols in these states have data to come; the others keep what they have.
+COLLECTED_STATUS = frozenset({"TRADING", "PRE_DELIVERING", "SETTLING", "PRE_SETTLE"})
+
+Life = tuple[datetime, str]
+
+
+class Planner:
+    """Plans one request.
+
+    Args:
+        rest, archive: open sessions with the exchange.
+        connection: the market database.
+        collection: the configured symbols, timeframes and starts.
+    """
+
+    def __init__(self, rest: Rest, archive: Archive, connection: Connection, collection: Collection) -> None:
+        self._rest = rest
+        self._archive = archive
+        self._connection = connection
+        self._collection = collection
+        self._first_objects: dict[tuple[str, str], asyncio.Task[Life | None]] = {}
+        self._plan = Plan()
+
+    async def history(self, request: LoadRequest) -> Plan:
+        """Batches for every gap between the request's start and end; unknown symbols are rejected, the others go on."""
+        now = await self._rest.now()
+        names = await self._symbols(request.symbols)
+        for group in by_archive_kind(request.datasets):
+            gaps = [await self._history_gaps(request, DATASETS[name], names, now) for name in group]
+            self._plan.batches += cut(request, group, _hulls(gaps))
+        return self._plan
+
+    async def increment(self, dataset: str, run: str, symbols_per_task: int) -> Plan:
+        """Batches from each series' watermark to now: whatever was down meanwhile is healed by the next run.
+
+        A series that the ledger has never met starts a bounded look-back ago; its history is `load_history`'s work.
+        """
+        spec, now = DATASETS[dataset], await self._rest.now()
+        names = await self._symbols(None)
+        await self._find_lives(spec, names)
+        rows = ledger.read(self._connection, (dataset,), tuple(names))
+        look_back = now - timedelta(days=self._collection.look_back_days)
+        spans = {
+            (row.symbol, row.series): span
+            for row in rows
+            if row.series in self._collection.series(dataset)
+            if (span := settled(spec, row.series, row.watermark or look_back, now))
+        }
+        gaps = ledger.gaps(self._connection, spec, spans, now=now)
+        request = LoadRequest((dataset,), tuple(names), None, None, run, symbols_per_task=symbols_per_task)
+        self._plan.batches += cut(request, (dataset,), _hulls([gaps]))
+        return self._plan
+
+    async def _symbols(self, asked: tuple[str, ...] | None) -> dict[str, str]:
+        """The exchange's names by unified symbol: those asked for, or the configured ones."""
+        listed = await self._rest.listed()
+        self._connection.execute(query("symbols_upsert"), {"listed": Jsonb([_row(symbol) for symbol in listed])})
+        known = {row["symbol"]: row["exchange_symbol"] for row in self._connection.execute(query("symbols_read"))}
+        wanted = asked or self._collection.symbols
+        if wanted == "all" or wanted == ("all",):
+            return {s.symbol: s.exchange_symbol for s in listed if self._is_collected(s)}
+        self._plan.rejected += [
+            f"{symbol}: the exchange lists no such perpetual" for symbol in wanted if symbol not in known
+        ]
+        return {symbol: known[symbol] for symbol in wanted if symbol in known}
+
+    def _is_collected(self, symbol: ListedSymbol) -> bool:
+        return symbol.quote == self._collection.quote and symbol.status in COLLECTED_STATUS
+
+    async def _history_gaps(
+        self, request: LoadRequest, spec: DatasetSpec, names: dict[str, str], now: datetime
+    ) -> dict[SeriesKey, list[Window]]:
+        await self._find_lives(spec, names)
+        start = request.start or self._collection.start_of(spec.name)
+        end = min(request.end or now, now)
+        spans: dict[SeriesKey, Window] = {}
+        for row in ledger.read(self._connection, (spec.name,), tuple(names)):
+            if row.series not in self._collection.series(spec.name):
+                continue
+            self._note_trim(row, start)
+            span = settled(spec, row.series, start, end, now)
+            if span:
+                spans[row.symbol, row.series] = span
+        return ledger.gaps(self._connection, spec, spans, now=now, again=request.again)
+
+    def _note_trim(self, row: ledger.Coverage, start: datetime) -> None:
+        subject = f"{row.dataset} {row.symbol} {row.series}"
+        if row.available_from is None:
+            self._plan.notes.append(f"{subject}: no source has any data yet")
+        elif row.available_from > start:
+            begins = f"{row.available_from:%Y-%m-%d %H:%M}"
+            self._plan.notes.append(f"{subject}: begins {begins} UTC ({row.evidence}); the range before is trimmed")
+
+    # --- the life of a series
+
+    async def _find_lives(self, spec: DatasetSpec, names: dict[str, str]) -> None:
+        """Find each series' first instant where the ledger does not know it yet; once, with its evidence."""
+        series = self._collection.series(spec.name)
+        ledger.ensure(self._connection, spec, tuple(names), series)
+        rows = ledger.read(self._connection, (spec.name,), tuple(names))
+        unknown = [(r.symbol, r.series) for r in rows if r.available_from is None and r.series in series]
+        lives = await asyncio.gather(*(self._first_instant(spec, names[symbol], name) for symbol, name in unknown))
+        for key, life in zip(unknown, lives, strict=True):
+            if life is not None:
+                ledger.set_life(self._connection, spec, key, *life)
+
+    async def _first_instant(self, spec: DatasetSpec, exchange_symbol: str, series: str) -> Life | None:
+        """The earliest instant that any source has: REST where it answers for all of history, else the archive."""
+        source = spec.rest_for(series)
+        if source.reach is not None:
+            found = await self._first_archived(spec, exchange_symbol)
+            if found is not None:
+                return found
+        first = await self._rest.first_instant(source, exchange_symbol, series)
+        return (first, f"first row of {source.path}") if first else None
+
+    async def _first_archived(self, spec: DatasetSpec, exchange_symbol: str) -> Life | None:
+        """The first label of the archive's first object; asked once for all the series that the object feeds."""
+        key = (spec.archive.kind, exchange_symbol)
+        if key not in self._first_objects:
+            self._first_objects[key] = asyncio.ensure_future(self._read_first_object(spec, exchange_symbol))
+        return await self._first_objects[key]
+
+    async def _read_first_object(self, spec: DatasetSpec, exchange_symbol: str) -> Life | None:
+        first = await self._archive.first_object(spec.archive, exchange_symbol, None)
+        fetched = await self._archive.fetch(first) if first else None
+        if first is None or fetched is None:
+            return None
+        return _instant(fetched.first_label), f"first label of {first.key}"
+
+
+def settled(
+    spec: DatasetSpec, series: str, start: datetime, end: datetime, now: datetime | None = None
+) -> Window | None:
+    """The whole periods of `[start, end)` that have settled by `now` (by `end` where that is the exchange's now)."""
+    end = min(end, (now or end) - spec.settles_after)
+    timeframe = spec.timeframe_of(series)
+    if timeframe is not None:
+        start, end = timeframe.ceil(start), timeframe.floor(end)
+    return Window(start, end) if start < end else None
+
+
+def _hulls(gaps: Iterable[dict[SeriesKey, list[Window]]]) -> dict[str, Window]:
+    """For each symbol the window from its first gap to its last, over all the series."""
+    by_symbol: dict[str, list[Window]] = {}
+    for dataset in gaps:
+        for (symbol, _), windows in dataset.items():
+            by_symbol.setdefault(symbol, []).extend(windows)
+    merged = {symbol: merge(windows) for symbol, windows in by_symbol.items()}
+    return {symbol: Window(windows[0].start, windows[-1].end) for symbol, windows in merged.items() if windows}
+
+
+def wanted_of(
+    connection: Connection, batch: Batch, collection: Collection, now: datetime
+) -> dict[str, dict[SeriesKey, list[Window]]]:
+    """The gaps inside a batch as the ledger shows them now, by dataset and (symbol, series)."""
+    wanted = {}
+    for spec in batch.specs:
+        spans = {(symbol, series): batch.window for symbol in batch.symbols for series in collection.series(spec.name)}
+        clipped = {
+            key: span for key, window in spans.items() if (span := settled(spec, key[1], window.start, window.end, now))
+        }
+        gaps = ledger.gaps(connection, spec, clipped, now=now, again=batch.again)
+        wanted[spec.name] = {key: windows for key, windows in gaps.items() if windows}
+    return wanted
+
+
+def _instant(label: str) -> datetime:
+    """A CSV label's instant: milliseconds, or text without a zone that means UTC."""
+    return from_ms(int(label)) if label.isdigit() else parse_instant(f"{label}Z")
+
+
+def _row(symbol: ListedSymbol) -> dict[str, str | None]:
+    instants = {name: value.isoformat() for name, value in asdict(symbol).items() if isinstance(value, datetime)}
+    return asdict(symbol) | instants

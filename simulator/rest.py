@@ -21,7 +21,6 @@ KLINES_DEFAULT, KLINES_MOST = 500, 1500
 FUNDING_DEFAULT, FUNDING_MOST = 100, 1000
 # Without start and end the exchange gives the most recent 200 settlements, whatever limit says.
 FUNDING_LATEST = 200
-# The shortest funding interval in use is an hour; pages of settlements are cut after this many of them.
 _KLINE_JSON = '[%s,"%s","%s","%s","%s","%s",%s,"%s",%s,"%s","%s","%s"]'
 
 
@@ -65,9 +64,13 @@ def klines(feed: Feed, query: Query, now: int) -> Reply:
         rows = feed.kline_rows(contract, interval, candle_start(interval, last) - reach, last + 1, now)[-limit:]
     else:
         # From before the listing on, rows begin with the listing; off-grid starts begin with the next candle.
-        start = max(start, candle_start(interval, contract.listed))
-        stop = candle_end(interval, start + reach)
-        rows = feed.kline_rows(contract, interval, start, min(last + 1, stop), now)[:limit]
+        start, rows = max(start, candle_start(interval, contract.listed)), []
+        while len(rows) < limit and start <= last:
+            # More than one turn only where candles are missing, as in recorded files.
+            stop = min(last + 1, candle_end(interval, start + reach))
+            rows += feed.kline_rows(contract, interval, start, stop, now)
+            start = stop
+        rows = rows[:limit]
     return Reply(200, ("[" + ",".join(_KLINE_JSON % row for row in rows) + "]").encode())
 
 
@@ -100,8 +103,7 @@ def _settled(
     if start is None:
         count = FUNDING_LATEST if end is None else limit
         return feed.funding_rows(contract, last - count * 8 * HOUR - MINUTE, last)[-count:]
-    stop = max(start, contract.listed) + (limit + 2) * 8 * HOUR
-    return feed.funding_rows(contract, start, min(last, stop))[:limit]
+    return feed.funding_rows(contract, start, last)[:limit]
 
 
 def _funding_entry(symbol: str, row: FundingRow) -> dict[str, object]:

@@ -31,7 +31,7 @@ def application(exchange: Exchange) -> web.Application:
     control.add_get(f"{CONTROL}clock", _show_clock)
     control.add_post(f"{CONTROL}clock", _move_clock)
     control.add_post(f"{CONTROL}limits", _set_limits)
-    control.add_route("GET", "/{path:.*}", _serve)
+    control.add_get("/{path:.*}", _serve)
     return app
 
 

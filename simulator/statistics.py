@@ -52,7 +52,13 @@ def _select(
     if start is None:
         first = max(now - REMEMBERED, (stop - 1) // period * period - (limit - 1) * period)
         return _points(feed, contract, period, first, stop)[-limit:]
-    return _points(feed, contract, period, start, min(stop, start + (limit + 1) * period))[:limit]
+    rows: list[MetricRow] = []
+    while len(rows) < limit and start < stop:
+        # More than one turn only where points are missing, as in recorded files.
+        until = min(stop, start + (limit + 1) * period)
+        rows += _points(feed, contract, period, start, until)
+        start = until
+    return rows[:limit]
 
 
 def _points(feed: Feed, contract: Contract, period: int, start: int, stop: int) -> list[MetricRow]:

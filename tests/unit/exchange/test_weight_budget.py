@@ -1,0 +1,192 @@
+"""No window of the budget's length ever holds more than the limit, whatever is asked when; the clock is moved."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perpflow.datasets import Budget
+from perpflow.errors import BadConfiguration
+from perpflow.exchange.weight_budget import LIMITS, WeightBudget
+
+
+class MovedClock:
+    """A clock that sleeping moves; sleepers take turns, because a budget lets one request at a time wait."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        until = self.now + seconds
+        await asyncio.sleep(0)
+        self.now = max(self.now, until)
+
+
+def budget_of(clock: MovedClock, share: float = 1.0, processes: int = 1) -> WeightBudget:
+    return WeightBudget(share, processes, clock=clock, sleep=clock.sleep)
+
+
+async def spend(budget: WeightBudget, clock: MovedClock, kind: Budget, weight: int, times: int) -> list[float]:
+    """When each of so many requests was let go."""
+    instants = []
+    for _ in range(times):
+        await budget.acquire(kind, weight)
+        instants.append(clock.now - 1000.0)
+    return instants
+
+
+@pytest.mark.parametrize(("kind", "most"), [("weight", 2400), ("statistics", 1000), ("funding", 500)])
+def test_the_share_is_divided_among_the_processes(kind: Budget, most: int) -> None:
+    clock = MovedClock()
+    assert budget_of(clock).allowance(kind) == most
+    assert budget_of(clock, share=0.5, processes=4).allowance(kind) == most // 8
+
+
+async def test_a_full_window_waits_until_its_oldest_spending_expires() -> None:
+    clock = MovedClock()
+    assert await spend(budget_of(clock), clock, "weight", 1000, 5) == [0, 0, 60, 60, 120]
+
+
+async def test_there_is_no_burst_after_a_pause_within_a_window() -> None:
+    clock = MovedClock()
+    budget = budget_of(clock)
+    await budget.acquire("weight", 1)
+    clock.now += 59
+    await spend(budget, clock, "weight", 2399, 1)
+    assert await spend(budget, clock, "weight", 2, 1) == [119]
+
+
+async def test_budgets_do_not_wait_for_each_other() -> None:
+    clock = MovedClock()
+    budget = budget_of(clock)
+    await budget.acquire("weight", 2400)
+    await budget.acquire("statistics", 1000)
+    await budget.acquire("funding", 500)
+    assert clock.now == 1000.0
+
+
+async def test_who_comes_first_goes_first_even_if_a_later_one_would_fit() -> None:
+    clock = MovedClock()
+    budget = budget_of(clock)
+    await budget.acquire("weight", 2000)
+    went: list[int] = []
+
+    async def ask(weight: int) -> None:
+        await budget.acquire("weight", weight)
+        went.append(weight)
+
+    await asyncio.gather(ask(1500), ask(10), ask(20))
+    assert went == [1500, 10, 20]
+
+
+async def test_a_request_that_can_never_fit_is_refused() -> None:
+    budget = budget_of(MovedClock(), share=0.01, processes=4)
+    with pytest.raises(BadConfiguration, match="a request of weight 10 exceeds this process's 6 of the weight budget"):
+        await budget.acquire("weight", 10)
+
+
+@pytest.mark.parametrize(("share", "processes"), [(0.0, 1), (1.5, 1), (0.5, 0)])
+def test_a_share_that_cannot_be_is_refused(share: float, processes: int) -> None:
+    with pytest.raises(BadConfiguration):
+        WeightBudget(share, processes)
+
+
+async def test_a_penalty_stops_every_budget_until_it_ends() -> None:
+    clock = MovedClock()
+    budget = budget_of(clock)
+    budget.penalise(90)
+    budget.penalise(30)
+    await budget.acquire("funding", 1)
+    assert clock.now == 1090.0
+
+
+async def test_a_penalty_that_comes_while_somebody_waits_holds_for_them_too() -> None:
+    clock = MovedClock()
+    budget = budget_of(clock)
+    await budget.acquire("weight", 2400)
+    waiting = asyncio.create_task(budget.acquire("weight", 1))
+    await asyncio.sleep(0)
+    budget.penalise(200)
+    await waiting
+    assert clock.now == 1200.0
+
+
+async def test_what_others_use_on_the_address_is_left_to_them() -> None:
+    clock = MovedClock()
+    budget = budget_of(clock, share=0.5)
+    await budget.acquire("weight", 100)
+    budget.observe(2100)
+    await budget.acquire("weight", 60)
+    assert clock.now == 1000.0
+    await budget.acquire("weight", 1)
+    assert clock.now == 1060.0
+
+
+async def test_use_by_others_is_forgotten_after_a_minute_without_news() -> None:
+    clock = MovedClock()
+    budget = budget_of(clock)
+    budget.observe(100_000)
+    await budget.acquire("weight", 1)
+    assert clock.now == 1060.0
+
+
+@pytest.mark.parametrize("used", [None, -1, 0, 40])
+async def test_a_counter_that_is_absent_or_below_ours_changes_nothing(used: int | None) -> None:
+    clock = MovedClock()
+    budget = budget_of(clock)
+    await budget.acquire("weight", 40)
+    budget.observe(used)
+    await budget.acquire("weight", 2360)
+    assert clock.now == 1000.0
+
+
+def test_the_weight_limit_is_taken_from_the_exchange() -> None:
+    budget = budget_of(MovedClock(), share=0.5)
+    orders = {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 300}
+    budget.adopt([orders, {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000}])
+    assert budget.allowance("weight") == 3000
+    assert budget.allowance("statistics") == 500
+
+
+def test_one_budget_serves_event_loops_one_after_another() -> None:
+    clock = MovedClock()
+    budget = budget_of(clock)
+
+    async def crowd() -> None:
+        await asyncio.gather(*(budget.acquire("funding", 100) for _ in range(8)))
+
+    asyncio.run(crowd())
+    asyncio.run(crowd())
+    assert clock.now == 1900.0
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    kind=st.sampled_from(["weight", "statistics", "funding"]),
+    share=st.floats(0.05, 1.0),
+    arrivals=st.lists(st.tuples(st.floats(0, 200), st.integers(1, 25), st.integers(1, 40)), max_size=40),
+)
+def test_no_window_ever_holds_more_than_the_limit(
+    kind: Budget, share: float, arrivals: list[tuple[float, int, int]]
+) -> None:
+    clock = MovedClock()
+    budget = budget_of(clock, share)
+    spent: list[tuple[float, int]] = []
+
+    async def run() -> None:
+        for pause, weight, times in arrivals:
+            clock.now += pause
+            for _ in range(times):
+                await budget.acquire(kind, weight)
+                spent.append((clock.now, weight))
+
+    asyncio.run(run())
+    _, length = LIMITS[kind]
+    for start, _ in spent:
+        assert sum(weight for at, weight in spent if start <= at < start + length) <= budget.allowance(kind)

@@ -11,9 +11,10 @@ import json
 from collections.abc import Callable
 
 from simulator.exchange_info import exchange_info
-from simulator.feed import Feed, FundingRow
-from simulator.grid import HOUR, KLINE_INTERVALS, MINUTE, candle_end, candle_start, longest
+from simulator.feed import Feed, FundingRow, KlineRow
+from simulator.grid import HOUR, KLINE_INTERVALS, MINUTE, candle_start, longest
 from simulator.messages import Reply, funding_limit_reply, invalid_data, invalid_interval, json_reply
+from simulator.paging import first_rows, last_rows
 from simulator.parameters import Query, integer, listed_contract, page_size, required, time_range
 from simulator.symbols import PERPETUAL, Contract
 
@@ -58,19 +59,17 @@ def klines(feed: Feed, query: Query, now: int) -> Reply:
         raise invalid_interval()
     limit = page_size(query, KLINES_DEFAULT, KLINES_MOST, invalid_data("limit"))
     start, end = time_range(query)
-    last = now if end is None else min(end, now)
-    reach = limit * longest(interval)
+    stop = min(now, now if end is None else end) + 1
+    listed = candle_start(interval, contract.listed)
+
+    def fetch(first: int, until: int) -> list[KlineRow]:
+        return feed.kline_rows(contract, interval, first, until, now)
+
     if start is None:
-        rows = feed.kline_rows(contract, interval, candle_start(interval, last) - reach, last + 1, now)[-limit:]
+        rows = last_rows(fetch, listed, stop, limit, longest(interval))
     else:
         # From before the listing on, rows begin with the listing; off-grid starts begin with the next candle.
-        start, rows = max(start, candle_start(interval, contract.listed)), []
-        while len(rows) < limit and start <= last:
-            # More than one turn only where candles are missing, as in recorded files.
-            stop = min(last + 1, candle_end(interval, start + reach))
-            rows += feed.kline_rows(contract, interval, start, stop, now)
-            start = stop
-        rows = rows[:limit]
+        rows = first_rows(fetch, max(start, listed), stop, limit, longest(interval))
     return Reply(200, ("[" + ",".join(_KLINE_JSON % row for row in rows) + "]").encode())
 
 

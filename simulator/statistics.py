@@ -12,6 +12,7 @@ from decimal import Decimal, InvalidOperation
 from simulator.feed import Feed, MetricRow
 from simulator.grid import DAY, FIVE_MINUTES, SECOND, STATISTIC_PERIODS
 from simulator.messages import Reply, invalid_parameter, json_reply
+from simulator.paging import first_rows, last_rows
 from simulator.parameters import Query, listed_contract, page_size, required, time_range
 from simulator.quirks import Quirk, find, instants
 from simulator.symbols import Contract
@@ -49,16 +50,13 @@ def _select(
     start, end, limit = page
     # + 1 because both ends are inclusive; the newest instant must be DELAY old.
     stop = min(now - DELAY, now if end is None else end) + 1
+
+    def fetch(first: int, until: int) -> list[MetricRow]:
+        return _points(feed, contract, period, first, until)
+
     if start is None:
-        first = max(now - REMEMBERED, (stop - 1) // period * period - (limit - 1) * period)
-        return _points(feed, contract, period, first, stop)[-limit:]
-    rows: list[MetricRow] = []
-    while len(rows) < limit and start < stop:
-        # More than one turn only where points are missing, as in recorded files.
-        until = min(stop, start + (limit + 1) * period)
-        rows += _points(feed, contract, period, start, until)
-        start = until
-    return rows[:limit]
+        return last_rows(fetch, now - REMEMBERED, stop, limit, period)
+    return first_rows(fetch, start, stop, limit, period)
 
 
 def _points(feed: Feed, contract: Contract, period: int, start: int, stop: int) -> list[MetricRow]:

@@ -15,6 +15,8 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from simulator.corruption import CorruptedFeed
 from simulator.feed import KlineRow, MetricRow
 from simulator.grid import (
@@ -250,7 +252,7 @@ class SyntheticArchive:
             rows = [row._replace(time=row.time + 1000 * (1 + index % 3)) for index, row in enumerate(rows)]
         if self.feed.shifts_labels(symbol, start):
             rows = [row._replace(time=row.time + 5 * MINUTE) for row in rows]
-        return [METRICS_HEADER, *(_metrics_line(symbol, row) for row in rows)]
+        return [METRICS_HEADER, *_metrics_lines(symbol, rows)]
 
     def _funding(self, file: ArchiveFile) -> list[str]:
         rows = self.feed.funding_rows(file.contract, *file.bounds)
@@ -278,12 +280,21 @@ def _jumbled(rows: list[MetricRow]) -> list[MetricRow]:
     return [row for offset in range(4) for row in rows[offset::4]]
 
 
-def _metrics_line(symbol: str, row: MetricRow) -> str:
-    ratios = (row.top_account, row.top_position, row.global_account, row.taker_ratio)
-    # The archive writes no trailing zeros in ratios.
-    trimmed = (ratio.rstrip("0").rstrip(".") if "." in ratio else ratio for ratio in ratios)
-    moment = to_datetime(row.time).isoformat(" ", "seconds")[:19]
-    return ",".join((moment, symbol, row.open_interest, row.value, *trimmed))
+def _metrics_lines(symbol: str, rows: list[MetricRow]) -> list[str]:
+    times = np.array([row.time for row in rows], dtype="datetime64[ms]")
+    moments = [text.replace("T", " ") for text in np.datetime_as_string(times, unit="s").tolist()]
+    return [
+        ",".join((
+            moment, symbol, row.open_interest, row.value, _trimmed(row.top_account), _trimmed(row.top_position),
+            _trimmed(row.global_account), _trimmed(row.taker_ratio),
+        ))
+        for moment, row in zip(moments, rows, strict=True)
+    ]  # fmt: skip
+
+
+def _trimmed(ratio: str) -> str:
+    """The archive writes no trailing zeros in ratios."""
+    return ratio.rstrip("0").rstrip(".") if "." in ratio else ratio
 
 
 def zipped(name: str, text: str, moment: int) -> bytes:

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import aiohttp
+import httpx
 
 from perpflow.datasets import FIVE_MINUTES, Budget, RestSource
 from perpflow.errors import ExchangeUnavailable, PerpflowError, StructurallyBad
@@ -115,9 +116,12 @@ class Rest:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        # Ours, because ccxt's asks aiohttp for options that newer Pythons warn about.
-        self._session = aiohttp.ClientSession(trust_env=self._proxy is None)
+        # Ours, because ccxt's asks aiohttp for options that newer Pythons warn about. Certificates as for the archive.
+        ssl = httpx.create_ssl_context()
+        connector = aiohttp.TCPConnector(ssl=ssl)
+        self._session = aiohttp.ClientSession(connector=connector, trust_env=self._proxy is None)
         self._client = self._connect(self._session)
+        self._client.ssl_context = ssl
         return self
 
     async def __aexit__(
@@ -322,7 +326,7 @@ class Rest:
             return await getattr(self._client, method)(parameters)
         except Refused as refused:
             raise self._translated(refused.answer, asked) from refused
-        except ccxt.NetworkError as error:
+        except (ccxt.NetworkError, OSError) as error:
             raise _unavailable(error, asked) from error
         except ccxt.ExchangeError as error:
             # ccxt's word for the rest of aiohttp's errors, e.g. a body that was cut short.

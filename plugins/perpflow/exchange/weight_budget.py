@@ -6,6 +6,8 @@ together 500 requests per five minutes.
 
 Not aiolimiter: its leaky bucket holds a whole window's amount while it refills at the window's rate, so up to twice
 the limit can pass within one window. Here every window of that length, wherever it begins, stays within the limit.
+What is counted is the moment of asking; requests that travel for different times arrive a little closer together,
+which a share below the whole leaves room for.
 
 This budget belongs to one process (and one thread); `processes` divides the address's share among those that run.
 """

@@ -1,0 +1,248 @@
+"""REST through ccxt against the simulated exchange: rows, clock, listing, and every way of not answering."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from perpflow.datasets import DATASETS, FUNDING_RATE, OHLCV, OPEN_INTEREST
+from perpflow.errors import (
+    AccessDenied,
+    ExchangeUnavailable,
+    IpBanned,
+    PerpflowError,
+    RateLimited,
+    RequestRejected,
+    UnknownSymbol,
+)
+from perpflow.exchange.rest import Page, Rest
+from perpflow.exchange.retry_policy import Retry
+from perpflow.exchange.weight_budget import WeightBudget
+from perpflow.parsing import labels, render_rows
+from perpflow.windows import TIMEFRAMES, Timeframe, Window
+from simulator.process import Handle, running
+
+KLINES, FUNDING = OHLCV.rest[0], FUNDING_RATE.rest[0]
+FIVE = TIMEFRAMES["5m"]
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Handle]:
+    with running(seed=5) as handle:
+        yield handle
+
+
+@pytest.fixture
+def exchange(server: Handle) -> Iterator[Handle]:
+    """The simulator without faults and with fresh limits."""
+    server.clear_requests()
+    yield server
+    server.clear_faults()
+    server.clear_requests()
+
+
+class Naps:
+    """A sleep that only remembers."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+def session(exchange: Handle, naps: Naps | None = None, **options: Any) -> Rest:
+    retry = Retry(sleep=naps or Naps(), jitter=lambda: 0.0)
+    return Rest(exchange.url, budget=WeightBudget(share=1.0), retry=retry, **options)
+
+
+def last(exchange: Handle, length: timedelta) -> Window:
+    return Window(exchange.now - length, exchange.now)
+
+
+async def collect(rest: Rest, source: Any, series: str, window: Window, timeframe: Timeframe | None) -> list[Page]:
+    now = await rest.now()
+    return [page async for page in rest.pages(source, "SOLUSDT", series, window, timeframe, now)]
+
+
+async def test_the_clock_is_the_exchanges_and_asked_for_once(exchange: Handle) -> None:
+    async with session(exchange) as rest:
+        instants = [await rest.now() for _ in range(3)]
+    assert all(timedelta(0) <= instant - exchange.now < timedelta(seconds=5) for instant in instants)
+    assert exchange.requests()["total"] == 1
+
+
+async def test_the_listing_holds_perpetuals_whatever_their_script(exchange: Handle) -> None:
+    async with session(exchange) as rest:
+        listed = {contract.symbol: contract for contract in await rest.listed()}
+    assert {"SOL/USDT", "BTC/USDT"} <= set(listed)
+    assert any(not symbol.isascii() for symbol in listed)
+    assert listed["SOL/USDT"].exchange_symbol == "SOLUSDT"
+    assert listed["SOL/USDT"].onboarded_at < datetime(2021, 1, 1, tzinfo=UTC)
+
+
+async def test_candles_come_whole_without_the_open_one(exchange: Handle) -> None:
+    async with session(exchange) as rest:
+        pages = await collect(rest, KLINES, "5m", last(exchange, 10 * 24 * HOUR), FIVE)
+    times = [row[0] for page in pages for row in page.rows]
+    assert len(pages) == 6
+    assert all(two - one == 300_000 for one, two in pairwise(times))
+    assert times[-1] + 300_000 <= exchange.now.timestamp() * 1000
+    assert labels(render_rows(pages[0].rows, KLINES))[2] == 499
+
+
+@pytest.mark.parametrize(
+    ("dataset", "series"), [(spec.name, series) for spec in DATASETS.values() for series in spec.series]
+)
+async def test_every_series_of_the_table_is_answered_within_its_pages(
+    exchange: Handle, dataset: str, series: str
+) -> None:
+    spec = DATASETS[dataset]
+    source = spec.rest_for(series)
+    async with session(exchange) as rest:
+        pages = await collect(rest, source, series, last(exchange, 48 * HOUR), spec.timeframe_of(series))
+    assert sum(labels(render_rows(page.rows, source))[2] for page in pages) > 0
+    assert exchange.requests()["violations"] == 0
+
+
+async def test_a_symbol_in_another_script_is_asked_for(exchange: Handle) -> None:
+    async with session(exchange) as rest:
+        name = next(c.exchange_symbol for c in await rest.listed() if not c.exchange_symbol.isascii())
+        now = await rest.now()
+        pages = [page async for page in rest.pages(KLINES, name, "5m", last(exchange, HOUR), FIVE, now)]
+    assert sum(len(page.rows) for page in pages) > 0
+
+
+async def test_the_first_instant_is_found_for_histories_and_for_what_is_forgotten(exchange: Handle) -> None:
+    async with session(exchange) as rest:
+        candles = await rest.first_instant(KLINES, "SOLUSDT", "1h")
+        funding = await rest.first_instant(FUNDING, "SOLUSDT", "settlement")
+        interest = await rest.first_instant(OPEN_INTEREST.rest[0], "SOLUSDT", "5m")
+    assert candles is not None
+    assert funding is not None
+    assert interest is not None
+    assert candles.year == funding.year == 2020
+    assert timedelta(days=29) < exchange.now - interest <= timedelta(days=30)
+
+
+async def test_an_unknown_symbol_is_not_asked_for_twice(exchange: Handle) -> None:
+    naps = Naps()
+    async with session(exchange, naps) as rest:
+        with pytest.raises(UnknownSymbol, match=r"^NOSUCHUSDT \[2019-09-01T.*Invalid symbol.*Check the symbol"):
+            await rest.first_instant(KLINES, "NOSUCHUSDT", "1h")
+    assert naps.slept == []
+
+
+FAULTS: list[tuple[dict[str, Any], type[PerpflowError]]] = [
+    ({"kind": "status", "code": 503, "body": "<html>Service Unavailable</html>"}, ExchangeUnavailable),
+    ({"kind": "status", "code": 500, "body": {"code": -1000, "msg": "UNKNOWN"}}, ExchangeUnavailable),
+    ({"kind": "status", "code": 408}, ExchangeUnavailable),
+    ({"kind": "status", "code": 200, "body": "<html>Log in to this network</html>"}, ExchangeUnavailable),
+    ({"kind": "status", "code": 200, "body": {"rows": []}}, ExchangeUnavailable),
+    ({"kind": "malformed_json"}, ExchangeUnavailable),
+    ({"kind": "truncated_body"}, ExchangeUnavailable),
+    ({"kind": "status", "code": 429, "headers": {"Retry-After": "0"}}, RateLimited),
+]
+
+
+@pytest.mark.parametrize(("fault", "kind"), FAULTS, ids=lambda value: str(value))
+async def test_what_may_pass_is_tried_five_times_and_then_raised(
+    exchange: Handle, fault: dict[str, Any], kind: type[PerpflowError]
+) -> None:
+    number = exchange.add_fault(**fault, match="/klines")
+    naps = Naps()
+    async with session(exchange, naps) as rest:
+        with pytest.raises(kind) as caught:
+            await collect(rest, KLINES, "5m", last(exchange, HOUR), FIVE)
+    assert caught.value.symbol == "SOLUSDT"
+    assert caught.value.window is not None
+    assert len(naps.slept) == 4
+    assert next(fault["struck"] for fault in exchange.faults() if fault["id"] == number) == 5
+
+
+PERMANENT: list[tuple[dict[str, Any], type[PerpflowError]]] = [
+    ({"kind": "waf403"}, AccessDenied),
+    ({"kind": "waf202"}, AccessDenied),
+    ({"kind": "status", "code": 202, "body": "[]"}, AccessDenied),
+    ({"kind": "status", "code": 451, "body": {"code": 0, "msg": "restricted location"}}, AccessDenied),
+    ({"kind": "status", "code": 400, "body": {"code": -1130, "msg": "startTime is invalid."}}, RequestRejected),
+    ({"kind": "status", "code": 400, "body": {"status": "ERROR", "code": "000002"}}, RequestRejected),
+    ({"kind": "status", "code": 200, "body": {"status": "ERROR", "code": "000002"}}, RequestRejected),
+    ({"kind": "not_found"}, RequestRejected),
+]
+
+
+@pytest.mark.parametrize(("fault", "kind"), PERMANENT, ids=lambda value: str(value))
+async def test_what_cannot_pass_is_raised_at_once(
+    exchange: Handle, fault: dict[str, Any], kind: type[PerpflowError]
+) -> None:
+    exchange.add_fault(**fault, match="/klines")
+    naps = Naps()
+    async with session(exchange, naps) as rest:
+        with pytest.raises(kind):
+            await collect(rest, KLINES, "5m", last(exchange, HOUR), FIVE)
+    assert naps.slept == []
+
+
+@pytest.mark.parametrize("kind", ["malformed_json", "truncated_body"])
+async def test_a_passing_fault_leaves_no_trace_in_the_rows(exchange: Handle, kind: str) -> None:
+    window = last(exchange, 6 * 24 * HOUR)
+    async with session(exchange) as rest:
+        clean = await collect(rest, KLINES, "5m", window, FIVE)
+        exchange.add_fault(kind, match="/klines", times=3)
+        assert await collect(rest, KLINES, "5m", window, FIVE) == clean
+
+
+async def test_a_ban_carries_its_end_and_stops_everyone(exchange: Handle) -> None:
+    until = datetime(2026, 10, 15, 13, tzinfo=UTC)
+    body = {"code": -1003, "msg": f"IP banned until {int(until.timestamp() * 1000)}. Please use WebSocket Streams."}
+    exchange.add_fault("status", code=418, body=body, headers={"Retry-After": "300"}, match="/klines")
+    async with session(exchange) as rest:
+        with pytest.raises(IpBanned) as caught:
+            await collect(rest, KLINES, "5m", last(exchange, HOUR), FIVE)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(rest.listed(), 0.2)
+    assert caught.value.banned_until == until
+
+
+async def test_a_hanging_exchange_is_given_up_on(exchange: Handle) -> None:
+    exchange.add_fault("latency", ms=2000, match="/klines", times=5)
+    async with session(exchange, timeout_s=0.2) as rest:
+        with pytest.raises(ExchangeUnavailable, match="Check the network"):
+            await collect(rest, KLINES, "5m", last(exchange, HOUR), FIVE)
+
+
+async def test_nobody_listening_is_said() -> None:
+    rest = Rest("http://127.0.0.1:9", budget=WeightBudget(), retry=Retry(sleep=Naps()))
+    async with rest:
+        with pytest.raises(ExchangeUnavailable):
+            await rest.now()
+
+
+async def test_concurrent_refusals_are_told_apart(exchange: Handle) -> None:
+    exchange.add_fault("status", code=451, body="no", match="BTCUSDT")
+    exchange.add_fault("status", code=403, body="no", match="ETHUSDT")
+    names = ["SOLUSDT", "BTCUSDT", "ETHUSDT", "NOSUCHUSDT"] * 5
+    async with session(exchange) as rest:
+        await rest.now()
+        calls = (rest.first_instant(KLINES, name, "1h") for name in names)
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+    for name, answer in zip(names, answers, strict=True):
+        if name == "SOLUSDT":
+            assert isinstance(answer, datetime)
+        else:
+            assert isinstance(answer, UnknownSymbol if name == "NOSUCHUSDT" else AccessDenied)
+            assert answer.symbol == name
+
+
+async def test_the_exchanges_limits_are_adopted(exchange: Handle) -> None:
+    budget = WeightBudget(share=0.25)
+    async with Rest(exchange.url, budget=budget) as rest:
+        await rest.listed()
+    assert budget.allowance("weight") == 600

@@ -56,7 +56,9 @@ def _mark(connection: Connection, spec: DatasetSpec, stage_id: str, failures: tu
 def _finding(connection: Connection, spec: DatasetSpec, failure: Failure) -> Finding:
     expectation = failure.expectation
     rows_query = _rows(failure)
-    failing = one(connection, _failing(spec, expectation.columns, rows_query), {})
+    # Without parameters: a suite's query may hold percent signs.
+    failing = connection.execute(_failing(spec, expectation.columns, rows_query)).fetchone()
+    assert failing is not None
     withheld = 0
     if expectation.severity == "critical":
         mark = query("gate_mark", staging=_staging(spec), failing=rows_query, expectation=sql.Literal(expectation.name))
@@ -77,7 +79,7 @@ def _failing(spec: DatasetSpec, columns: tuple[str, ...], rows_query: sql.Compos
     return query(
         "gate_failing",
         staging=_staging(spec),
-        series=sql.Identifier("s", spec.series_column),
+        series=sql.Identifier(spec.series_column),
         series_name=sql.Literal(spec.series_column),
         columns=sql.Literal(list(columns)),
         failing=rows_query,

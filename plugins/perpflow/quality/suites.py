@@ -105,7 +105,7 @@ class _Reader:
         if not isinstance(entry, dict) or not isinstance(entry.get("kwargs"), dict):
             self.refuse(f"{subject} is no object with `type` and `kwargs`.", "Write it like its neighbours.")
         kind, kwargs, meta = entry.get("type"), entry["kwargs"], entry.get("meta")
-        if kind not in KNOWN_TYPES:
+        if not isinstance(kind, str) or kind not in KNOWN_TYPES:
             self.refuse(
                 f"{subject} has the unknown type {kind!r}.", "Use a type of Great Expectations, in lower_snake_case."
             )

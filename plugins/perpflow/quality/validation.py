@@ -37,21 +37,21 @@ class Failure:
     rows_query: str | None
 
 
-def run(raw: psycopg.Connection[Any], suite: Suite) -> tuple[Failure, ...]:
-    """The expectations of `suite` that the batch behind `raw`'s view `gate_batch` fails, in the suite's order.
+def run(reader: psycopg.Connection[Any], suite: Suite) -> tuple[Failure, ...]:
+    """The expectations of `suite` that the batch behind `reader`'s view `gate_batch` fails, in the suite's order.
 
     Raises:
         BadSuite: Great Expectations could not evaluate an expectation, or left one out.
         StoreUnavailable: the session broke meanwhile.
     """
-    results = {_name(result): result for result in _validate(raw, suite)}
+    results = {_name(result): result for result in _validate(reader, suite)}
     for expectation in suite.expectations:
-        _demand_answer(raw, suite, expectation, results.get(expectation.name))
+        _demand_answer(reader, suite, expectation, results.get(expectation.name))
     failed = (e for e in suite.expectations if not results[e.name].success)
     return tuple(Failure(e, _rows_query(e, results[e.name].result)) for e in failed)
 
 
-def _validate(raw: psycopg.Connection[Any], suite: Suite) -> list[Any]:
+def _validate(reader: psycopg.Connection[Any], suite: Suite) -> list[Any]:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
     from great_expectations.compatibility.pydantic import ValidationError
@@ -60,13 +60,13 @@ def _validate(raw: psycopg.Connection[Any], suite: Suite) -> list[Any]:
 
     try:
         expectations = gx.ExpectationSuite(suite.dataset, [e.configuration() for e in suite.expectations])
-        report = _batch(gx, raw).validate(expectations, result_format=RESULT_FORMAT)
+        report = _batch(gx, reader).validate(expectations, result_format=RESULT_FORMAT)
     except (GreatExpectationsError, ValidationError, SQLAlchemyError) as error:
-        raise _explained(raw, suite, "Great Expectations", str(error)) from error
+        raise _explained(reader, suite, "Great Expectations", str(error)) from error
     return list(report.results)
 
 
-def _batch(gx: Any, raw: psycopg.Connection[Any]) -> Any:
+def _batch(gx: Any, reader: psycopg.Connection[Any]) -> Any:
     from sqlalchemy.pool import StaticPool
 
     context = gx.get_context(mode="ephemeral")
@@ -77,7 +77,7 @@ def _batch(gx: Any, raw: psycopg.Connection[Any]) -> Any:
         "staging",
         connection_string="postgresql+psycopg://",
         create_temp_table=False,
-        kwargs={"creator": lambda: raw, "poolclass": StaticPool},
+        kwargs={"creator": lambda: reader, "poolclass": StaticPool},
     )
     return source.add_table_asset(BATCH_VIEW, table_name=BATCH_VIEW).add_batch_definition_whole_table("all").get_batch()
 
@@ -86,13 +86,13 @@ def _name(result: Any) -> str:
     return str(result.expectation_config.meta["name"])
 
 
-def _demand_answer(raw: psycopg.Connection[Any], suite: Suite, expectation: Expectation, result: Any) -> None:
+def _demand_answer(reader: psycopg.Connection[Any], suite: Suite, expectation: Expectation, result: Any) -> None:
     # The library answers `success: false` where an expectation raised: that is no verdict about the rows.
     if result is None:
-        raise _explained(raw, suite, expectation.name, "Great Expectations gave no result for it")
+        raise _explained(reader, suite, expectation.name, "Great Expectations gave no result for it")
     problem = _exception(result.exception_info or {})
     if problem:
-        raise _explained(raw, suite, expectation.name, problem)
+        raise _explained(reader, suite, expectation.name, problem)
 
 
 def _exception(info: Mapping[str, Any]) -> str | None:
@@ -102,8 +102,10 @@ def _exception(info: Mapping[str, Any]) -> str | None:
     return raised[0] if raised else None
 
 
-def _explained(raw: psycopg.Connection[Any], suite: Suite, subject: str, problem: str) -> BadSuite | StoreUnavailable:
-    if raw.closed or "OperationalError" in problem:
+def _explained(
+    reader: psycopg.Connection[Any], suite: Suite, subject: str, problem: str
+) -> BadSuite | StoreUnavailable:
+    if reader.closed or "OperationalError" in problem:
         return StoreUnavailable(f"the database went away during the check: {problem}", dataset=suite.dataset)
     return BadSuite(
         f"{suite.path.name}: {subject} could not be evaluated: {problem.strip()}.",

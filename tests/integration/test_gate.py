@@ -1,0 +1,514 @@
+"""The gate against a real database: each expectation catches its corruption, withholds those rows and no others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from psycopg import sql
+
+from perpflow.datasets import DATASETS
+from perpflow.errors import BadSuite, StoreUnavailable
+from perpflow.quality import validation
+from perpflow.quality.gate import check
+from perpflow.quality.suites import load_suite
+from perpflow.quality.verdict import Verdict
+from perpflow.store.database import Connection, session
+from perpflow.windows import TIMEFRAMES, Window, to_ms
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+
+START = datetime(2026, 4, 17, tzinfo=UTC)
+WINDOW = Window(START, START + timedelta(days=2))
+FIVE = timedelta(minutes=5)
+Row = dict[str, Any]
+
+
+def candle(time: datetime, timeframe: str = "5m", n: int = 0, **changes: Any) -> Row:
+    """A sound candle; `n` makes it different from its neighbours."""
+    return {
+        "source": "archive",
+        "symbol": "SOL/USDT",
+        "timeframe": timeframe,
+        "open_time_ms": to_ms(time),
+        "close_time_ms": to_ms(TIMEFRAMES[timeframe].after(time)) - 1,
+        "open": 100.0 + n,
+        "high": 102.0 + n,
+        "low": 99.0 + n,
+        "close": 101.0 + n,
+        "volume": 10.0 + n,
+        "quote_volume": 1000.0 + n,
+        "trade_count": 7,
+        "taker_buy_volume": 4.0,
+        "taker_buy_quote_volume": 400.0,
+        **changes,
+    }
+
+
+def interest(time: datetime, n: int = 0, **changes: Any) -> Row:
+    """A sound point of open interest."""
+    return {
+        "source": "archive",
+        "symbol": "SOL/USDT",
+        "series": "5m",
+        "create_time": time.replace(tzinfo=None),
+        "reported_open_interest": 5000.0 + n,
+        "reported_open_interest_value": 500000.0 + n,
+        **changes,
+    }
+
+
+def funding(time: datetime, n: int = 0, **changes: Any) -> Row:
+    """A sound settlement."""
+    return {
+        "source": "rest",
+        "symbol": "SOL/USDT",
+        "series": "settlement",
+        "funding_time_ms": to_ms(time),
+        "funding_rate": 0.0001,
+        "mark_price": 150.0 + n,
+        "interval_hours": 8,
+        **changes,
+    }
+
+
+def ratios(time: datetime, n: int = 0, **changes: Any) -> Row:
+    """A sound archive row of all four ratios."""
+    return {
+        "source": "archive",
+        "symbol": "SOL/USDT",
+        "series": "metrics",
+        "create_time": time.replace(tzinfo=None),
+        "top_position": 1.5 + n / 1000,
+        "top_account": 1.4 + n / 1000,
+        "global_account": 1.3 + n / 1000,
+        "taker_volume": 0.9 + n / 1000,
+        **changes,
+    }
+
+
+MAKERS = {"ohlcv": candle, "open_interest": interest, "funding_rate": funding, "long_short_ratio": ratios}
+TIME_FIELDS = {"ohlcv": "open_time_ms", "funding_rate": "funding_time_ms"}
+
+
+def day(dataset: str, start: datetime = START) -> list[Row]:
+    """A complete, sound UTC day."""
+    step = timedelta(hours=8) if dataset == "funding_rate" else FIVE
+    return [MAKERS[dataset](start + n * step, n=n) for n in range(timedelta(days=1) // step)]
+
+
+def moved(dataset: str, row: Row, by: timedelta) -> Row:
+    """The row at another time, as the wire would say it."""
+    if dataset in TIME_FIELDS:
+        shift = by // timedelta(milliseconds=1)
+        close = {"close_time_ms": row["close_time_ms"] + shift} if dataset == "ohlcv" else {}
+        return {**row, TIME_FIELDS[dataset]: row[TIME_FIELDS[dataset]] + shift, **close}
+    return {**row, "create_time": row["create_time"] + by}
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[Connection]:
+    with session(database_url) as opened:
+        yield opened
+
+
+class Gate:
+    """Stages rows and checks them; `origin` numbers the rows, so that tests can name them."""
+
+    def __init__(self, connection: Connection, url: str, dataset: str) -> None:
+        self.connection, self.url, self.dataset = connection, url, dataset
+        self.stage_id = str(uuid4())
+        self.table = sql.Identifier("staging", dataset)
+
+    def stage(self, rows: list[Row]) -> None:
+        for origin, row in enumerate(rows):
+            whole = {"stage_id": self.stage_id, "origin": origin, **row}
+            insert = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+                self.table,
+                sql.SQL(", ").join(map(sql.Identifier, whole)),
+                sql.SQL(", ").join(sql.Placeholder() * len(whole)),
+            )
+            self.connection.execute(insert, list(whole.values()))
+
+    def check(self, window: Window = WINDOW) -> Verdict:
+        return check(self.connection, self.url, self.dataset, self.stage_id, window)
+
+    def withheld(self) -> dict[int, list[str]]:
+        found = sql.SQL("SELECT origin, withheld FROM {} WHERE stage_id = %s AND withheld IS NOT NULL ORDER BY 1")
+        rows = self.connection.execute(found.format(self.table), [self.stage_id]).fetchall()
+        return {row["origin"]: row["withheld"] for row in rows}
+
+
+@pytest.fixture
+def gates(connection: Connection, database_url: str) -> Any:
+    return lambda dataset: Gate(connection, database_url, dataset)
+
+
+def not_null(column: str) -> str:
+    return f"expect_column_values_to_not_be_null({column})"
+
+
+def between(column: str) -> str:
+    return f"expect_column_values_to_be_between({column})"
+
+
+def at_least(a: str, b: str) -> str:
+    return f"expect_column_pair_values_a_to_be_greater_than_b({a},{b})"
+
+
+NAN, INFINITE = float("nan"), float("inf")
+CANDLE_VALUES = (
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "quote_volume",
+    "trade_count",
+    "taker_buy_volume",
+    "taker_buy_quote_volume",
+)
+RATIOS = ("top_position", "top_account", "global_account", "taker_volume")
+SHARES = tuple(f"{name}_long_share" for name in RATIOS[:3])
+
+#: (dataset, what the wire says instead, the expectations that must fail: these and no others)
+CORRUPTIONS: list[tuple[str, Row, set[str]]] = [
+    *[("ohlcv", {name: None}, {not_null(name)}) for name in CANDLE_VALUES],
+    ("ohlcv", {"high": NAN}, {between("high")}),
+    ("ohlcv", {"high": INFINITE}, {between("high")}),
+    ("ohlcv", {"open": NAN}, {between("open"), at_least("high", "open")}),
+    ("ohlcv", {"close": INFINITE}, {between("close"), at_least("high", "close")}),
+    ("ohlcv", {"low": 0}, {between("low")}),
+    ("ohlcv", {"volume": INFINITE}, {between("volume")}),
+    ("ohlcv", {"quote_volume": NAN}, {between("quote_volume")}),
+    ("ohlcv", {"taker_buy_volume": -1}, {between("taker_buy_volume")}),
+    ("ohlcv", {"taker_buy_quote_volume": -1}, {between("taker_buy_quote_volume")}),
+    ("ohlcv", {"volume": -1, "taker_buy_volume": -2}, {between("volume"), between("taker_buy_volume")}),
+    ("ohlcv", {"trade_count": -1}, {between("trade_count")}),
+    ("ohlcv", {"open": 200}, {at_least("high", "open")}),
+    ("ohlcv", {"close": 200}, {at_least("high", "close")}),
+    ("ohlcv", {"open": 1}, {at_least("open", "low")}),
+    ("ohlcv", {"close": 1}, {at_least("close", "low")}),
+    ("ohlcv", {"taker_buy_volume": 1e6}, {at_least("volume", "taker_buy_volume")}),
+    ("ohlcv", {"taker_buy_quote_volume": 1e6}, {at_least("quote_volume", "taker_buy_quote_volume")}),
+    ("ohlcv", {"close_time_ms": to_ms(START)}, {"close_time_fits_timeframe"}),
+    ("ohlcv", {"timeframe": "7m"}, {"expect_column_values_to_be_in_set(timeframe)"}),
+    ("ohlcv", {"open_time_ms": None}, {not_null("time")}),
+    ("open_interest", {"create_time": None}, {not_null("time")}),
+    ("open_interest", {"reported_open_interest": -1}, {between("open_interest")}),
+    ("open_interest", {"reported_open_interest": NAN}, {between("open_interest")}),
+    ("open_interest", {"reported_open_interest_value": INFINITE}, {between("open_interest_value")}),
+    (
+        "open_interest",
+        {"reported_open_interest": None},
+        {not_null("open_interest"), not_null("open_interest_value")},
+    ),
+    ("funding_rate", {"funding_time_ms": None}, {not_null("time")}),
+    ("funding_rate", {"funding_rate": None}, {not_null("funding_rate")}),
+    ("funding_rate", {"funding_rate": 0.06}, {between("funding_rate")}),
+    ("funding_rate", {"funding_rate": -0.06}, {between("funding_rate")}),
+    ("funding_rate", {"funding_rate": NAN}, {between("funding_rate")}),
+    ("funding_rate", {"mark_price": -INFINITE}, {between("mark_price")}),
+    ("funding_rate", {"mark_price": 0}, {between("mark_price")}),
+    ("long_short_ratio", {"create_time": None}, {not_null("time")}),
+    ("long_short_ratio", dict.fromkeys(RATIOS), {"at_least_one_ratio"}),
+    *[("long_short_ratio", {name: -1}, {between(name)}) for name in RATIOS],
+    *[("long_short_ratio", {name: INFINITE}, {between(name)}) for name in RATIOS],
+    *[("long_short_ratio", {name: 1.5}, {between(name)}) for name in SHARES],
+    *[("long_short_ratio", {name: NAN}, {between(name)}) for name in ("taker_buy_volume", "taker_sell_volume")],
+]
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_clean_day_passes_untouched(gates: Any, dataset: str) -> None:
+    gate = gates(dataset)
+    gate.stage(rows := day(dataset))
+    assert gate.check() == Verdict(dataset, True, len(rows), ())
+    assert gate.withheld() == {}
+
+
+@pytest.mark.parametrize(("dataset", "corruption", "expected"), CORRUPTIONS)
+def test_a_corrupt_row_is_caught_by_its_rules_alone_and_goes_alone(
+    gates: Any, dataset: str, corruption: Row, expected: set[str]
+) -> None:
+    gate = gates(dataset)
+    make = MAKERS[dataset]
+    gate.stage(
+        [make(START, n=1), {**make(START + timedelta(hours=8), n=2), **corruption}, make(START, n=3, symbol="X")]
+    )
+    verdict = gate.check()
+    assert {finding.expectation for finding in verdict.findings} == expected
+    assert {origin: set(names) for origin, names in gate.withheld().items()} == {1: expected}
+    assert (verdict.passed, verdict.rows) == (False, 3)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize(("by", "expected"), [(timedelta(days=2), "time_inside_window"), (timedelta(minutes=2), "")])
+def test_time_has_to_lie_on_the_grid_and_in_the_window(gates: Any, dataset: str, by: timedelta, expected: str) -> None:
+    grids = {"ohlcv": "open_time_on_grid", "funding_rate": "time_on_the_hour"}
+    gate = gates(dataset)
+    rows = day(dataset)[:3]
+    gate.stage([rows[0], moved(dataset, rows[1], by), rows[2]])
+    gate.check()
+    assert gate.withheld() == {1: [expected or grids.get(dataset, "time_on_grid")]}
+
+
+def test_a_row_before_the_window_is_withheld_and_one_at_its_start_is_not(gates: Any) -> None:
+    gate = gates("ohlcv")
+    gate.stage([candle(START - FIVE), candle(START)])
+    gate.check()
+    assert gate.withheld() == {0: ["time_inside_window"]}
+
+
+@pytest.mark.parametrize("timeframe", TIMEFRAMES)
+def test_every_timeframe_has_its_grid(gates: Any, timeframe: str) -> None:
+    grid = TIMEFRAMES[timeframe]
+    points = list(grid.points(Window(START, START + timedelta(days=70))))[:3]
+    beside = candle(points[1] + timedelta(seconds=30), timeframe)
+    beside["close_time_ms"] = to_ms(grid.after(points[1]) + timedelta(seconds=30)) - 1
+    gate = gates("ohlcv")
+    gate.stage([*(candle(point, timeframe, n) for n, point in enumerate(points)), beside])
+    gate.check(Window(START, START + timedelta(days=200)))
+    assert gate.withheld() == {len(points): ["open_time_on_grid"]}
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_conflicting_duplicates_are_all_withheld_and_their_day_is_not(gates: Any, dataset: str) -> None:
+    gate = gates(dataset)
+    rows = day(dataset)
+    first = MAKERS[dataset](START, n=9999)
+    gate.stage([*rows, first])
+    verdict = gate.check()
+    assert gate.withheld() == {0: ["one_row_per_key"], len(rows): ["one_row_per_key"]}
+    assert [(finding.failing, finding.withheld) for finding in verdict.findings] == [(2, 2)]
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_two_sources_may_give_one_key(gates: Any, dataset: str) -> None:
+    gate = gates(dataset)
+    gate.stage([MAKERS[dataset](START, n=n, source=source) for n, source in enumerate(("archive", "rest"))])
+    assert gate.check().passed
+
+
+def test_rest_rows_of_one_key_give_a_ratio_each(gates: Any) -> None:
+    gate = gates("long_short_ratio")
+    none = dict.fromkeys(RATIOS)
+    gate.stage([ratios(START, source="rest", series=name, **{**none, name: 1.2}) for name in RATIOS])
+    assert gate.check().passed
+
+
+SET_RULES = [
+    ("ohlcv", "no_candle_repeated_all_day", dict.fromkeys(("open", "high", "low", "close"), 5.0) | {"volume": 10.0}),
+    ("open_interest", "no_open_interest_repeated_all_day", {"reported_open_interest": 5.0}),
+    *[("long_short_ratio", f"no_{name}_repeated_all_day", {name: 1.0}) for name in RATIOS],
+]
+
+
+@pytest.mark.parametrize(("dataset", "name", "constant"), SET_RULES)
+def test_a_day_that_hangs_is_withheld_and_its_neighbours_are_not(
+    gates: Any, dataset: str, name: str, constant: Row
+) -> None:
+    gate = gates(dataset)
+    hanging = [{**row, **constant} for row in day(dataset)]
+    other_symbol = [{**row, "symbol": "X"} for row in day(dataset)]
+    gate.stage([*hanging, *day(dataset, START + timedelta(days=1)), *other_symbol])
+    verdict = gate.check()
+    assert [(f.expectation, f.rule, f.withheld) for f in verdict.findings] == [(name, "set", 288)]
+    assert list(gate.withheld()) == list(range(288))
+
+
+@pytest.mark.parametrize("rows", [287, 12])
+def test_a_constant_for_less_than_the_day_proves_nothing(gates: Any, rows: int) -> None:
+    gate = gates("open_interest")
+    gate.stage([{**row, "reported_open_interest": 5.0} for row in day("open_interest")[:rows]])
+    assert gate.check().passed
+
+
+def test_a_day_without_trades_or_with_constant_funding_is_no_fault(gates: Any) -> None:
+    halted = dict.fromkeys(("open", "high", "low", "close"), 5.0)
+    halted |= dict.fromkeys(("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume"), 0.0)
+    candles, settlements = gates("ohlcv"), gates("funding_rate")
+    candles.stage([{**row, **halted, "trade_count": 0} for row in day("ohlcv")])
+    settlements.stage([funding(START + n * timedelta(hours=1), interval_hours=1) for n in range(24)])
+    assert candles.check().passed
+    assert settlements.check().passed
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        ("ohlcv", "no_more_candles_than_the_day_holds"),
+        ("open_interest", "no_more_points_than_the_day_holds"),
+        ("long_short_ratio", "no_more_points_than_the_day_holds"),
+    ],
+)
+def test_a_day_with_more_instants_than_its_grid_is_withheld_whole(gates: Any, dataset: str, name: str) -> None:
+    gate = gates(dataset)
+    rows = day(dataset)
+    beside = moved(dataset, MAKERS[dataset](START, n=999), timedelta(minutes=2))
+    gate.stage([*rows, beside, *day(dataset, START + timedelta(days=1))])
+    gate.check()
+    assert {origin for origin, names in gate.withheld().items() if name in names} == set(range(289))
+
+
+def test_a_day_of_settlements_off_the_hour_is_withheld_whole(gates: Any) -> None:
+    gate = gates("funding_rate")
+    rows = [funding(START + n * timedelta(minutes=30), interval_hours=1) for n in range(48)]
+    gate.stage([*rows, *day("funding_rate", START + timedelta(days=1))])
+    gate.check()
+    name = "no_more_settlements_than_the_day_holds"
+    assert {origin for origin, names in gate.withheld().items() if name in names} == set(range(48))
+
+
+def test_ten_thousand_failing_rows_are_all_withheld(gates: Any, connection: Connection) -> None:
+    gate = gates("ohlcv")
+    gate.stage([candle(START, low=-5.0)])
+    copies = sql.SQL("""
+        INSERT INTO staging.ohlcv (stage_id, origin, source, symbol, timeframe, open_time_ms, close_time_ms, open, high,
+            low, close, volume, quote_volume, trade_count, taker_buy_volume, taker_buy_quote_volume)
+        SELECT stage_id, n, source, symbol, timeframe, open_time_ms + n * 300000::bigint, close_time_ms, open + n,
+            high + n, low, close + n, volume, quote_volume, trade_count, taker_buy_volume, taker_buy_quote_volume
+        FROM staging.ohlcv, generate_series(1, 9999) AS n WHERE stage_id = {}""")
+    connection.execute(copies.format(sql.Literal(gate.stage_id)))
+    verdict = gate.check(Window(START, START + timedelta(days=60)))
+    counts = {finding.expectation: (finding.failing, finding.withheld) for finding in verdict.findings}
+    assert counts == {between("low"): (10000, 10000), "close_time_fits_timeframe": (9999, 9999)}
+    assert len(gate.withheld()) == 10000
+    assert all(len(finding.sample) == 3 for finding in verdict.findings)
+    assert len(json.dumps(verdict.to_json())) < 2500
+
+
+def test_a_warning_is_recorded_and_withholds_nothing(gates: Any) -> None:
+    gate = gates("funding_rate")
+    gate.stage([funding(START), funding(START + timedelta(hours=16), interval_hours=16)])
+    verdict = gate.check()
+    assert verdict.passed
+    assert [(f.expectation, f.severity, f.failing, f.withheld) for f in verdict.findings] == [
+        (between("interval_hours"), "warning", 1, 0)
+    ]
+    assert gate.withheld() == {}
+
+
+def test_checking_again_starts_afresh(gates: Any, connection: Connection) -> None:
+    gate = gates("ohlcv")
+    gate.stage([candle(START, low=-5.0), candle(START + FIVE, low=-5.0)])
+    first = gate.check()
+    assert gate.check() == first
+    assert gate.withheld() == {0: [between("low")], 1: [between("low")]}
+    connection.execute("UPDATE staging.ohlcv SET low = 99 WHERE origin = 1 AND stage_id = %s", [gate.stage_id])
+    assert [finding.failing for finding in gate.check().findings] == [1]
+    assert gate.withheld() == {0: [between("low")]}
+
+
+def test_other_batches_are_neither_read_nor_marked(gates: Any) -> None:
+    bad, good = gates("ohlcv"), gates("ohlcv")
+    bad.stage([candle(START, low=-5.0)])
+    good.stage([candle(START)])
+    assert good.check().passed
+    assert bad.withheld() == {}
+
+
+def test_an_empty_batch_passes_with_no_rows(gates: Any) -> None:
+    assert gates("open_interest").check() == Verdict("open_interest", True, 0, ())
+
+
+def test_a_finding_quotes_its_rows(gates: Any) -> None:
+    gate = gates("ohlcv")
+    gate.stage([candle(START, open=1.0)])
+    (finding,) = gate.check().findings
+    assert finding.sample == ("SOL/USDT 5m 2026-04-17 00:00:00+00 open=1 low=99",)
+    assert finding.reason == "The low is the lowest price of the candle."
+
+
+def test_every_expectation_of_every_suite_has_a_corruption() -> None:
+    tried = {(dataset, name) for dataset, _, names in CORRUPTIONS for name in names}
+    tried |= {(dataset, name) for dataset, name, _ in SET_RULES}
+    general = {"one_row_per_key", "time_inside_window", "open_time_on_grid", "time_on_grid", "time_on_the_hour"}
+    for dataset in DATASETS:
+        for expectation in load_suite(dataset).expectations:
+            counted = expectation.name in general or expectation.name.startswith("no_more_")
+            assert counted or expectation.severity == "warning" or (dataset, expectation.name) in tried, expectation
+
+
+@pytest.fixture
+def edited_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Puts other expectations in front of open_interest's gate."""
+
+    def edit(*entries: Row) -> None:
+        path = tmp_path / "open_interest.json"
+        whole = [{"severity": "critical", "notes": "for a test", "meta": {"rule": "row"}, **entry} for entry in entries]
+        path.write_text(json.dumps({"expectations": whole}))
+        monkeypatch.setattr("perpflow.quality.suites.suite_path", lambda dataset: tmp_path / f"{dataset}.json")
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {
+            "type": "unexpected_rows_expectation",
+            "kwargs": {"unexpected_rows_query": "SELECT row_id FROM {batch} WHERE no_such_column = 1"},
+            "meta": {"rule": "row", "name": "broken", "columns": ["time"]},
+        },
+        {"type": "expect_column_values_to_be_between", "kwargs": {"column": "time", "minimum": 0}},
+        {"type": "expect_column_values_to_be_increasing", "kwargs": {"column": "open_interest"}},
+    ],
+)
+def test_an_expectation_that_cannot_be_evaluated_is_an_error_and_never_a_pass(
+    gates: Any, edited_suite: Any, entry: Row
+) -> None:
+    edited_suite(entry)
+    gate = gates("open_interest")
+    gate.stage([interest(START)])
+    with pytest.raises(BadSuite, match=r"open_interest\.json: .* could not be evaluated"):
+        gate.check()
+    assert gate.withheld() == {}
+
+
+def test_a_result_left_out_is_an_error(gates: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "_validate", lambda reader, suite: [])
+    with pytest.raises(BadSuite, match="no result"):
+        gates("open_interest").check()
+
+
+def test_a_batch_wide_expectation_that_fails_withholds_the_batch(gates: Any, edited_suite: Any) -> None:
+    edited_suite({"type": "expect_table_row_count_to_be_between", "kwargs": {"max_value": 1}, "meta": {"rule": "set"}})
+    gate = gates("open_interest")
+    gate.stage([interest(START), interest(START + FIVE)])
+    assert [finding.withheld for finding in gate.check().findings] == [2]
+
+
+def test_percent_signs_and_braces_in_a_suite_query_are_taken_literally(gates: Any, edited_suite: Any) -> None:
+    text = "SELECT row_id FROM {batch} WHERE symbol LIKE 'S%' AND '{{}}'::text[] IS NOT NULL"
+    meta = {"rule": "row", "name": "100% {it's}", "columns": ["symbol"]}
+    edited_suite({"type": "unexpected_rows_expectation", "kwargs": {"unexpected_rows_query": text}, "meta": meta})
+    gate = gates("open_interest")
+    gate.stage([interest(START), interest(START, symbol="X")])
+    gate.check()
+    assert gate.withheld() == {0: ["100% {it's}"]}
+
+
+def test_a_database_that_is_away_is_said_to_be(connection: Connection) -> None:
+    with pytest.raises(StoreUnavailable):
+        check(connection, "postgresql://nobody@127.0.0.1:1/none", "ohlcv", str(uuid4()), WINDOW)
+
+
+def test_a_session_that_breaks_during_the_check_is_no_verdict(
+    gates: Any, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine = validation._batch
+
+    def broken(gx: Any, reader: Any) -> Any:
+        batch = genuine(gx, reader)
+        connection.execute("SELECT pg_terminate_backend(%s)", [reader.info.backend_pid])
+        return batch
+
+    monkeypatch.setattr(validation, "_batch", broken)
+    with pytest.raises(StoreUnavailable):
+        gates("open_interest").check()

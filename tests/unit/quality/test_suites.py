@@ -1,0 +1,121 @@
+"""Suites are validated without Great Expectations, and a broken one says what is wrong where."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import perpflow
+from perpflow.datasets import DATASETS
+from perpflow.errors import BadSuite
+from perpflow.quality.suites import load_suite, staged_columns
+
+GOOD: dict[str, Any] = {
+    "type": "expect_column_values_to_be_between",
+    "kwargs": {"column": "open_interest", "min_value": 0},
+    "severity": "critical",
+    "notes": "Open interest is never negative.",
+    "meta": {"rule": "row"},
+}
+QUERY: dict[str, Any] = {
+    "type": "unexpected_rows_expectation",
+    "kwargs": {"unexpected_rows_query": "SELECT row_id FROM {batch} WHERE time IS NULL"},
+    "severity": "critical",
+    "notes": "A point has a time.",
+    "meta": {"rule": "row", "name": "has_time", "columns": ["time"]},
+}
+
+
+def changed(entry: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """The entry with some fields replaced; None removes one."""
+    return {key: value for key, value in (deepcopy(entry) | changes).items() if value is not None}
+
+
+@pytest.fixture
+def suite_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PERPFLOW_INCLUDE", str(tmp_path))
+    (tmp_path / "expectations").mkdir()
+    return tmp_path / "expectations" / "open_interest.json"
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_dataset_has_a_suite_that_judges_rows_and_days(dataset: str) -> None:
+    suite = load_suite(dataset)
+    assert {expectation.rule for expectation in suite.expectations} == {"row", "set"}
+    assert suite["time_inside_window"].columns == ("time",)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_expectation_says_why(dataset: str) -> None:
+    assert all(len(expectation.reason.split()) > 5 for expectation in load_suite(dataset).expectations)
+
+
+def test_suites_load_without_great_expectations() -> None:
+    program = "import sys; from perpflow.quality.suites import load_suite; load_suite('ohlcv'); print(*sys.modules)"
+    source = str(Path(perpflow.__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": source}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "great_expectations" not in done.stdout.split()
+
+
+def test_a_name_is_made_from_type_and_columns(suite_file: Path) -> None:
+    suite_file.write_text(json.dumps({"expectations": [GOOD, QUERY]}))
+    first, second = load_suite("open_interest").expectations
+    assert first.name == "expect_column_values_to_be_between(open_interest)"
+    assert (second.name, second.columns) == ("has_time", ("time",))
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ([], "has no expectations"),
+        (["x"], "expectation 1 is no object"),
+        ([changed(GOOD, kwargs=None)], "expectation 1 is no object"),
+        ([changed(GOOD, type="expect_miracles")], "unknown type 'expect_miracles'"),
+        ([changed(GOOD, type=["x"])], "unknown type"),
+        ([changed(GOOD, kwargs={"column": "opne_interest"})], "'opne_interest', which open_interest does not have"),
+        ([changed(GOOD, kwargs={**GOOD["kwargs"], "row_condition": "x"})], "has a row_condition"),
+        ([changed(GOOD, severity=None)], "has severity None"),
+        ([changed(GOOD, severity="info")], "critical, warning"),
+        ([changed(GOOD, meta=None)], "has meta.rule None"),
+        ([changed(GOOD, meta={"rule": "col"})], "row, set"),
+        ([changed(GOOD, notes=" ")], "has no `notes`"),
+        ([changed(GOOD, severity="warning")], "no expectation is critical"),
+        ([GOOD, GOOD], "is there 2 times"),
+        ([changed(QUERY, meta={"rule": "row", "columns": ["time"]})], "lacks `meta.name`"),
+        ([changed(QUERY, meta={"rule": "row", "name": "n"})], "lacks `meta.name` or `meta.columns`"),
+        ([changed(QUERY, meta={"rule": "row", "name": "n", "columns": ["when"]})], "'when'"),
+        ([changed(QUERY, kwargs={"unexpected_rows_query": "SELECT 1"})], "does not give row_id from {batch}"),
+    ],
+)
+def test_a_broken_suite_says_what_is_wrong_and_where(suite_file: Path, entries: list[Any], said: str) -> None:
+    suite_file.write_text(json.dumps({"expectations": entries}))
+    with pytest.raises(BadSuite) as caught:
+        load_suite("open_interest")
+    assert said in str(caught.value)
+    assert "expectations/open_interest.json" in str(caught.value)
+    assert caught.value.dataset == "open_interest"
+    assert caught.value.hint
+
+
+def test_a_missing_suite_keeps_the_gate_shut(suite_file: Path) -> None:
+    with pytest.raises(BadSuite, match="the suite is missing"):
+        load_suite("open_interest")
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b'{"expectations": {}}'])
+def test_a_file_that_is_no_suite_is_refused(suite_file: Path, content: bytes) -> None:
+    suite_file.write_bytes(content)
+    with pytest.raises(BadSuite, match=r"not JSON|no expectations"):
+        load_suite("open_interest")
+
+
+def test_suites_may_speak_of_wire_columns_and_of_the_window() -> None:
+    assert {"close_time_ms", "timeframe", "window_start", "source"} <= staged_columns(DATASETS["ohlcv"])
+    assert {"reported_open_interest", "series"} <= staged_columns(DATASETS["open_interest"])

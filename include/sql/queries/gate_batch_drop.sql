@@ -1,2 +1,2 @@
--- The view lives as long as the session, which may check another batch.
-DROP VIEW IF EXISTS pg_temp.gate_batch
+-- The view would live as long as the session, which may check another batch, and hold on to the staging table.
+DROP VIEW gate_batch

@@ -41,7 +41,9 @@ def check(connection: Connection, database_url: str, dataset: str, stage_id: str
             failures = run(reader, suite)
         with connection.transaction():
             _view_batch(connection, spec, stage_id, window)
-            return _mark(connection, spec, stage_id, failures)
+            verdict = _mark(connection, spec, stage_id, failures)
+            connection.execute(query("gate_batch_drop"))
+    return verdict
 
 
 def _mark(connection: Connection, spec: DatasetSpec, stage_id: str, failures: tuple[Failure, ...]) -> Verdict:
@@ -103,8 +105,6 @@ def _view_batch(connection: psycopg.Connection[Any], spec: DatasetSpec, stage_id
         window_start=sql.Literal(window.start),
         window_end=sql.Literal(window.end),
     )
-    # A view left by an earlier check of this session may be of another dataset, so it cannot be replaced in place.
-    connection.execute(query("gate_batch_drop"))
     connection.execute(view)
 
 

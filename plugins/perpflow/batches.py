@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from perpflow.datasets import DATASETS, DatasetSpec
-from perpflow.windows import Window, split
+from perpflow.errors import BadConfiguration
+from perpflow.windows import Window, parse_instant, split
 
 #: Airflow maps at most 1,024 task instances by default (`[core] max_map_length`); half of it leaves room.
 MOST_BATCHES = 512
@@ -34,6 +35,46 @@ class LoadRequest:
     run: str
     again: bool = False
     symbols_per_task: int = 1
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.datasets if name not in DATASETS]
+        if unknown or not self.datasets:
+            raise BadConfiguration(
+                f"datasets = {list(self.datasets)}: {', '.join(unknown) or 'none'} cannot be loaded.",
+                hint=f"Allowed: {', '.join(DATASETS)}.",
+            )
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise BadConfiguration(
+                f"the range ends at {self.end.isoformat()}, not after its start {self.start.isoformat()}.",
+                hint="Give an end that lies after the start; ranges are half-open, the end is not loaded.",
+            )
+
+    @classmethod
+    def from_form(cls, run: str, form: Mapping[str, Any]) -> LoadRequest:
+        """The request of a filled-in form or command line: `start` and `end` are UTC dates or instants, or None.
+
+        Raises:
+            BadConfiguration: a value cannot be understood, or the end does not lie after the start.
+        """
+        symbols = tuple(dict.fromkeys(form["symbols"] or ())) or None
+        return cls(
+            datasets=tuple(dict.fromkeys(form["datasets"])),
+            symbols=symbols,
+            start=_instant("start", form["start"]),
+            end=_instant("end", form["end"]),
+            run=run,
+            again=bool(form["again"]),
+            symbols_per_task=form["symbols_per_task"],
+        )
+
+
+def _instant(name: str, text: str | None) -> datetime | None:
+    try:
+        return parse_instant(text) if text else None
+    except ValueError as error:
+        raise BadConfiguration(
+            f"{name} = {text!r}: {error}.", hint="Write 2026-04-18 or 2026-04-18T12:00:00Z."
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

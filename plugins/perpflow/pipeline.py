@@ -32,7 +32,7 @@ from perpflow.planning import Planner, wanted_of
 from perpflow.quality import gate
 from perpflow.quality.verdict import Verdict
 from perpflow.settings import Deployment
-from perpflow.store import ledger, loader
+from perpflow.store import ledger, loader, migrations
 from perpflow.store.database import Connection, connection_options, query, session, to_range, unavailable
 from perpflow.store.ledger import Answered
 from perpflow.store.loader import StagingArea
@@ -89,6 +89,20 @@ def code_version() -> str:
         return version("perpflow")
     except PackageNotFoundError:
         return "source"
+
+
+# --- migrate
+
+
+def migrate(deployment: Deployment) -> list[str]:
+    """Bring the market database's schema up to date; returns the migrations that ran.
+
+    Raises:
+        MigrationChanged: an applied migration was edited.
+        StoreUnavailable: the database does not answer.
+    """
+    with session(deployment.database_url) as connection:
+        return migrations.migrate(connection)
 
 
 # --- plan

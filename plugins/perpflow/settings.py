@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from perpflow.datasets import DATASETS
 from perpflow.errors import BadConfiguration
+from perpflow.include import include_path
 from perpflow.windows import TIMEFRAMES, parse_instant
 
 #: `SOL/USDT`, `1000PEPE/USDT`, `ICP/USDT#SETTLED`; the exchange lists names in Chinese characters too.
@@ -96,6 +97,7 @@ class Collection(Section):
     quote: str = "USDT"
     start: datetime = datetime(2020, 1, 1, tzinfo=UTC)
     look_back_days: int = Field(2, ge=1, le=30)
+    symbols_per_task: int = Field(1, ge=1, le=1000)
     datasets: dict[str, DatasetSettings] = Field(default_factory=dict)
     exchange: ExchangeSettings = ExchangeSettings()
 
@@ -136,7 +138,7 @@ class Collection(Section):
 def collection_path() -> Path:
     """`PERPFLOW_COLLECTION`, or the project's `include/collection.yaml`."""
     configured = os.environ.get("PERPFLOW_COLLECTION")
-    return Path(configured) if configured else Path(__file__).resolve().parents[2] / "include" / "collection.yaml"
+    return Path(configured) if configured else include_path() / "collection.yaml"
 
 
 def load_collection(path: Path | None = None) -> Collection:

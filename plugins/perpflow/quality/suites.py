@@ -18,8 +18,8 @@ from typing import Any, Literal, NoReturn, get_args
 
 from perpflow.datasets import DATASETS, PROVENANCE, DatasetSpec
 from perpflow.errors import BadSuite
+from perpflow.include import include_path
 from perpflow.quality.expectation_types import KNOWN_TYPES, QUERY_TYPE
-from perpflow.store.database import include_path
 
 Rule = Literal["row", "set"]
 Severity = Literal["critical", "warning"]

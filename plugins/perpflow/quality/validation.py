@@ -37,6 +37,12 @@ class Failure:
     rows_query: str | None
 
 
+def preload() -> None:
+    """Import Great Expectations now, for a process from which workers are forked."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations  # noqa: F401
+
+
 def run(reader: psycopg.Connection[Any], suite: Suite) -> tuple[Failure, ...]:
     """The expectations of `suite` that the batch behind `reader`'s view `gate_batch` fails, in the suite's order.
 

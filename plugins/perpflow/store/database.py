@@ -6,11 +6,9 @@ and values as parameters, never by string formatting.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,6 +18,7 @@ from psycopg.types.multirange import TimestamptzMultirange
 from psycopg.types.range import TimestamptzRange
 
 from perpflow.errors import StoreUnavailable
+from perpflow.include import include_path
 from perpflow.windows import Window
 
 Row = dict[str, Any]
@@ -33,12 +32,6 @@ CONNECT_TIMEOUT_S = 10
 #: within seconds, and the planner takes them for one row. Nested loops over them made a check of 8,928 rows last 40 to
 #: 70 s instead of half a second; hash and merge joins are never far from the best for what we do.
 SESSION_OPTIONS = "-c TimeZone=UTC -c enable_nestloop=off"
-
-
-def include_path() -> Path:
-    """The project's `include/` folder: data, found by path because plain Airflow cannot import it."""
-    configured = os.environ.get("PERPFLOW_INCLUDE")
-    return Path(configured) if configured else Path(__file__).resolve().parents[3] / "include"
 
 
 @cache

@@ -13,7 +13,8 @@ from pathlib import Path
 from psycopg import sql
 
 from perpflow.errors import MigrationChanged
-from perpflow.store.database import Connection, include_path, query
+from perpflow.include import include_path
+from perpflow.store.database import Connection, query
 
 #: Tiers and their folders, in the order in which they are applied.
 FOLDERS = {"plain": "migrations", "timescale": "timescale", "community": "community"}

@@ -1,0 +1,131 @@
+"""Airflow DAGs that load data: ingest_<dataset> keeps each dataset current, load_history fills a range by form."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import CronTriggerTimetable, Param, dag
+
+from perpflow.batches import LoadRequest, Plan
+from perpflow.datasets import DATASETS, DatasetSpec
+from perpflow.orchestration.defaults import ARCHIVE_POOL, REST_POOL, START_DATE, default_args
+from perpflow.orchestration.load_group import load_group
+from perpflow.quality.suites import load_suite
+from perpflow.settings import SYMBOL_PATTERN, Collection, Deployment, load_collection
+
+COLLECTION = load_collection()
+
+INGEST_DOC = """
+### {title}: keep `{name}` current
+
+Every run loads from where the ledger ends to the exchange's now, so a run after downtime heals it. A series that the
+ledger has never met starts {days} days back; years of history are `load_history`'s work.
+
+`plan_windows` asks the ledger what is missing, then each batch goes `stage_rows` >> `check_quality` >> `publish_rows`.
+`report` is red when a batch failed or rows were withheld, and names them; look into the table `quarantine`.
+"""
+
+HISTORY_DOC = """
+### Load history
+
+Trigger with the form: symbols, datasets and a range of UTC days. What the ledger holds already is not fetched again
+unless *again* is set; facts that have not changed are not touched even then. The archive is asked first, REST for what
+it lacks; each mapped batch shows symbol, kind of data and first day. `report` names everything that failed or was
+withheld. A range before the data begins is trimmed, with a note in the log of `plan_windows`.
+"""
+
+
+def ingest(spec: DatasetSpec, collection: Collection) -> None:
+    """Register ingest_<dataset>."""
+
+    def make_plan(deployment: Deployment, run: str, params: dict[str, Any]) -> Plan:
+        from perpflow import pipeline
+
+        return pipeline.plan_increment(deployment, spec.name, run, params["symbols_per_task"])
+
+    @dag(
+        dag_id=f"ingest_{spec.name}",
+        dag_display_name=f"Ingest {spec.title.lower()}",
+        schedule=CronTriggerTimetable(collection.schedule(spec.name), timezone="UTC"),
+        start_date=START_DATE,
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=timedelta(hours=6),
+        default_args=default_args(),
+        params={"symbols_per_task": Param(collection.symbols_per_task, type="integer", minimum=1, maximum=1000)},
+        tags={"perpflow", spec.name},
+        doc_md=INGEST_DOC.format(title=spec.title, name=spec.name, days=collection.look_back_days),
+    )
+    def build() -> None:
+        load_group(make_plan, REST_POOL)
+
+    build()
+
+
+def history_plan(deployment: Deployment, run: str, params: dict[str, Any]) -> Plan:
+    """The plan of a filled-in form."""
+    from perpflow import pipeline
+
+    return pipeline.plan(deployment, LoadRequest.from_form(run, params))
+
+
+@dag(
+    dag_display_name="Load history",
+    schedule=None,
+    start_date=START_DATE,
+    max_active_runs=2,
+    default_args=default_args(),
+    params={
+        "symbols": Param(
+            list(COLLECTION.symbols) if COLLECTION.symbols != "all" else [],
+            type="array",
+            items={"type": "string", "pattern": SYMBOL_PATTERN},
+            title="Symbols",
+            description="One a line, as in SOL/USDT. None: the configured ones.",
+        ),
+        "datasets": Param(
+            list(DATASETS),
+            type="array",
+            items={"type": "string", "enum": list(DATASETS)},
+            examples=list(DATASETS),
+            minItems=1,
+            title="Datasets",
+        ),
+        "start": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="From (UTC day)",
+            description="Inclusive. None: the configured start.",
+        ),
+        "end": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="To (UTC day)",
+            description="Exclusive. None: now.",
+        ),
+        "again": Param(
+            False,
+            type="boolean",
+            title="Load again",
+            description="Also what the ledger holds already; unchanged facts stay untouched.",
+        ),
+        "symbols_per_task": Param(1, type="integer", minimum=1, maximum=100, title="Symbols per task"),
+    },
+    tags={"perpflow"},
+    doc_md=HISTORY_DOC,
+)
+def load_history() -> None:
+    """One range of history, batch by batch."""
+    load_group(history_plan, ARCHIVE_POOL)
+
+
+for dataset in DATASETS.values():
+    # A gate that cannot be read must never be an open one: a broken suite is an import error of this file.
+    load_suite(dataset.name)
+    if COLLECTION.dataset(dataset.name).enabled:
+        ingest(dataset, COLLECTION)
+
+load_history()

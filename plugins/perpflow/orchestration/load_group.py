@@ -1,0 +1,122 @@
+"""The way of a batch as Airflow tasks: plan >> [ stage >> check >> publish ] mapped over batches >> report.
+
+Task bodies read the context, call the pipeline and return small facts. `report` always runs and alone decides the
+colour of the run: a failed batch never blocks the others, and no failure ends in a green run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Asset, AssetAlias, Context, TriggerRule, get_current_context, task, task_group
+
+from perpflow.batches import Batch, Plan
+from perpflow.datasets import DATASETS
+from perpflow.settings import Deployment
+
+log = logging.getLogger(__name__)
+
+#: Which datasets a batch holds is known only when it runs, hence an alias: each published dataset's own asset is
+#: updated through it.
+PUBLISHED = AssetAlias("perpflow_published")
+
+#: Years of one symbol in one task, within the exchange's limits, may take this long.
+STAGE_TIMEOUT = timedelta(hours=3)
+
+
+def load_group(make_plan: Callable[[Deployment, str, dict[str, Any]], Plan], pool: str) -> None:
+    """Add the tasks to the DAG that is being defined.
+
+    Args:
+        make_plan: gets deployment, the run's name in the load log, and its params; gives the plan.
+        pool: Airflow pool of the staging tasks, the only ones that ask the exchange.
+    """
+
+    @task(task_id="plan_windows", pool=pool)
+    def plan_windows() -> list[dict[str, Any]]:
+        from perpflow.orchestration.connections import deployment
+
+        context = get_current_context()
+        plan = make_plan(deployment(), _run_key(context), dict(context["params"]))
+        for note in (*plan.notes, *(f"rejected {reason}" for reason in plan.rejected)):
+            log.info("%s", note)
+        log.info("%d batches", len(plan.batches))
+        context["ti"].xcom_push("rejected", plan.rejected)
+        return [batch.to_json() for batch in plan.batches]
+
+    planned: Any = plan_windows()
+
+    @task_group(group_id="batch")
+    def batch(item: dict[str, Any]) -> None:
+        stage_rows.override(pool=pool)(item) >> check_quality(item) >> publish_rows(item)
+
+    batch.expand(item=planned) >> report(planned)
+
+
+@task(map_index_template="{{ label }}", execution_timeout=STAGE_TIMEOUT)
+def stage_rows(item: dict[str, Any]) -> dict[str, int]:
+    """Fetch what the ledger lacks of the batch and COPY it into staging; returns rows by dataset."""
+    from perpflow import pipeline
+    from perpflow.orchestration.connections import deployment
+
+    batch = _labelled(item)
+    staged = pipeline.stage(deployment(), batch)
+    log.info("%s: staged %s", batch.label, staged)
+    return staged
+
+
+@task(map_index_template="{{ label }}")
+def check_quality(item: dict[str, Any]) -> dict[str, int]:
+    """Run the gate over the staged batch; returns how many rows it withheld, by dataset."""
+    from perpflow import pipeline
+    from perpflow.orchestration.connections import deployment
+
+    batch = _labelled(item)
+    verdicts = pipeline.check(deployment(), batch)
+    for verdict in verdicts.values():
+        for finding in verdict.findings:
+            log.warning("%s %s: %s", batch.label, verdict.dataset, finding)
+    return {name: sum(f.withheld for f in verdict.findings) for name, verdict in verdicts.items()}
+
+
+@task(map_index_template="{{ label }}", outlets=[PUBLISHED])
+def publish_rows(item: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Publish the batch with its ledger entries in one transaction; updates the assets of datasets that changed."""
+    from perpflow import pipeline
+    from perpflow.orchestration.connections import deployment
+
+    batch = _labelled(item)
+    published = pipeline.publish(deployment(), batch)
+    log.info("%s: published %s", batch.label, published)
+    events = get_current_context()["outlet_events"][PUBLISHED]
+    for name, counts in published.items():
+        if counts["inserted"] or counts["updated"]:
+            events.add(Asset(name=name, uri=DATASETS[name].asset_uri), extra=item | {"dataset": name, **counts})
+    return published
+
+
+@task(trigger_rule=TriggerRule.ALL_DONE, retries=0)
+def report(planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Say what became of every batch; fails where one was not published or anything was withheld, and names it."""
+    from perpflow import pipeline
+    from perpflow.orchestration.connections import deployment
+
+    context = get_current_context()
+    rejected = context["ti"].xcom_pull(task_ids="plan_windows", key="rejected") or []
+    plan = Plan([Batch.from_json(item) for item in planned], rejected=list(rejected))
+    return pipeline.report(deployment(), _run_key(context), plan)
+
+
+def _run_key(context: Context) -> str:
+    """The run's name in the load log: run ids are unique within their DAG only."""
+    return f"{context['dag_run'].dag_id}|{context['dag_run'].run_id}"
+
+
+def _labelled(item: dict[str, Any]) -> Batch:
+    """The batch, its label given to the UI in place of a map index."""
+    batch = Batch.from_json(item)
+    get_current_context()["label"] = batch.label  # type: ignore[typeddict-unknown-key]
+    return batch

@@ -1,13 +1,142 @@
-"""The command line: `python -m perpflow`, installed as `perpflow`. Exit 0 done, 1 failed, 2 bad usage."""
+"""The command line: `python -m perpflow`, installed as `perpflow`. Exit 0 done, 1 failed, 2 bad usage.
+
+The same use cases as the DAGs', run in this process. Without PERPFLOW_DATABASE_URL the embedded services are used.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from perpflow.batches import LoadRequest, Plan
+from perpflow.datasets import DATASETS
 from perpflow.embedded.commands import app as services
+from perpflow.errors import BadConfiguration, PerpflowError
+
+if TYPE_CHECKING:
+    from perpflow.settings import Deployment
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Binance USD-M futures data, complete and verified."
 )
 app.add_typer(services, name="services")
 
+DatasetsOption = Annotated[str, typer.Option(help="Comma-separated datasets, or `all`.")]
+SymbolsOption = Annotated[
+    str | None, typer.Option(help="`SOL/USDT,BTC/USDT`, or `all`; left out: those of collection.yaml.")
+]
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Turn an error of ours into its message and exit code: 2 for what the caller wrote, 1 for what went wrong."""
+    try:
+        yield
+    except BadConfiguration as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    except PerpflowError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+
+
+def _deployment() -> Deployment:
+    """The environment's deployment; the embedded database where none is named and it runs."""
+    from perpflow import embedded
+    from perpflow.settings import deployment_from_environment
+
+    status = embedded.status()
+    database = status.database.url if status.database.running else None
+    return deployment_from_environment(database, status.redis.url if status.redis.running else None)
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the market database's schema up to date."""
+    with _exit_codes():
+        from perpflow import pipeline
+
+        applied = pipeline.migrate(_deployment())
+        typer.echo("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
+
+
+@app.command()
+def backfill(
+    datasets: DatasetsOption = "all",
+    symbols: SymbolsOption = None,
+    start: Annotated[str | None, typer.Option(help="UTC date or instant, inclusive.")] = None,
+    end: Annotated[str | None, typer.Option(help="UTC date or instant, exclusive; left out: now.")] = None,
+    again: Annotated[bool, typer.Option(help="Load also what the ledger holds already.")] = False,
+) -> None:
+    """Load a range of history: what the ledger lacks of it, from archive and REST, through the gate."""
+    with _exit_codes():
+        from perpflow import pipeline
+
+        form = {
+            "symbols": _names(symbols),
+            "datasets": tuple(DATASETS) if datasets == "all" else _names(datasets),
+            "start": start,
+            "end": end,
+            "again": again,
+            "symbols_per_task": 1,
+        }
+        request = LoadRequest.from_form(_run_name("backfill"), form)
+        deployment = _deployment()
+        _load(deployment, request.run, pipeline.plan(deployment, request))
+
+
+@app.command()
+def ingest(datasets: DatasetsOption = "all") -> None:
+    """Bring datasets up to the minute, from where the ledger ends."""
+    with _exit_codes():
+        from perpflow import pipeline
+
+        names = tuple(DATASETS) if datasets == "all" else _names(datasets) or ()
+        LoadRequest(names, None, None, None, "")  # refuses unknown datasets before anything is asked
+        deployment = _deployment()
+        for name in names:
+            run = _run_name(f"ingest_{name}")
+            per_task = deployment.collection.symbols_per_task
+            _load(deployment, run, pipeline.plan_increment(deployment, name, run, per_task))
+
+
+def _run_name(command: str) -> str:
+    return f"{command}|manual__{datetime.now(UTC).isoformat()}"
+
+
+def _load(deployment: Deployment, run: str, plan: Plan) -> None:
+    """Take each batch its whole way, one after another; a batch that fails does not stop the others."""
+    from rich.progress import track
+
+    from perpflow import pipeline
+
+    for note in plan.notes:
+        typer.echo(note)
+    for batch in track(plan.batches, "Loading", disable=not sys.stderr.isatty()):
+        try:
+            pipeline.stage(deployment, batch)
+            pipeline.check(deployment, batch)
+            published = pipeline.publish(deployment, batch)
+        except PerpflowError as error:
+            typer.echo(f"{batch.label}: {error}", err=True)
+            continue
+        for name, counts in published.items():
+            facts = " ".join(f"{key}={value}" for key, value in counts.items())
+            typer.echo(f"{batch.label}: {name} {facts}")
+    pipeline.report(deployment, run, plan)
+    typer.echo(f"{len(plan.batches)} batches, all published" if plan.batches else "nothing to load: the ledger is full")
+
+
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
     app()

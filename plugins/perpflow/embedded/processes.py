@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import psutil  # type: ignore[import-untyped]  # its stubs are not in the lock
+import psutil
 
 from perpflow.embedded.accounts import Account
 

@@ -21,8 +21,6 @@ from perpflow.quality.verdict import Verdict
 from perpflow.store.database import Connection, session
 from perpflow.windows import TIMEFRAMES, Window, to_ms
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-
 START = datetime(2026, 4, 17, tzinfo=UTC)
 WINDOW = Window(START, START + timedelta(days=2))
 FIVE = timedelta(minutes=5)

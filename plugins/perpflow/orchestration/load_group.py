@@ -56,7 +56,7 @@ def load_group(make_plan: Callable[[Deployment, str, dict[str, Any]], Plan], poo
     batch.expand(item=planned) >> report(planned)
 
 
-@task(map_index_template="{{ label }}", execution_timeout=STAGE_TIMEOUT)
+@task(multiple_outputs=False, map_index_template="{{ label }}", execution_timeout=STAGE_TIMEOUT)
 def stage_rows(item: dict[str, Any]) -> dict[str, int]:
     """Fetch what the ledger lacks of the batch and COPY it into staging; returns rows by dataset."""
     from perpflow import pipeline
@@ -68,7 +68,7 @@ def stage_rows(item: dict[str, Any]) -> dict[str, int]:
     return staged
 
 
-@task(map_index_template="{{ label }}")
+@task(multiple_outputs=False, map_index_template="{{ label }}")
 def check_quality(item: dict[str, Any]) -> dict[str, int]:
     """Run the gate over the staged batch; returns how many rows it withheld, by dataset."""
     from perpflow import pipeline
@@ -82,7 +82,7 @@ def check_quality(item: dict[str, Any]) -> dict[str, int]:
     return {name: sum(f.withheld for f in verdict.findings) for name, verdict in verdicts.items()}
 
 
-@task(map_index_template="{{ label }}", outlets=[PUBLISHED])
+@task(multiple_outputs=False, map_index_template="{{ label }}", outlets=[PUBLISHED])
 def publish_rows(item: dict[str, Any]) -> dict[str, dict[str, int]]:
     """Publish the batch with its ledger entries in one transaction; updates the assets of datasets that changed."""
     from perpflow import pipeline

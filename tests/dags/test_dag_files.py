@@ -1,0 +1,141 @@
+"""The DAG files under the real parser of Airflow, each time in a fresh interpreter with its own AIRFLOW_HOME."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perpflow.datasets import DATASETS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: Parses the DAG folder with every socket refused and reports what came of it.
+PARSE = """
+import json, socket, sys, time
+import airflow.sdk
+from airflow.dag_processing.dagbag import DagBag
+
+def refused(*_):
+    raise RuntimeError("a DAG file opened a connection while it was parsed")
+
+socket.socket.connect = refused
+before = set(sys.modules)
+bag = DagBag(sys.argv[1])
+print(json.dumps({
+    "errors": bag.import_errors,
+    "dags": {name: {
+        "tasks": [task.task_id for task in dag.tasks],
+        "tags": sorted(dag.tags),
+        "doc": dag.doc_md,
+        "schedule": getattr(dag.timetable, "expression", None),
+        "pools": {task.task_id: task.pool for task in dag.tasks},
+        "retries": {task.task_id: task.retries for task in dag.tasks},
+        "params": {key: value for key, value in dag.params.dump().items()},
+    } for name, dag in bag.dags.items()},
+    "imported": sorted(set(sys.modules) - before),
+}, default=str))
+"""
+
+HEAVY = {"ccxt", "pandas", "numpy", "great_expectations", "psycopg", "redis", "aiohttp"}
+
+
+def parse(home: Path, **environment: str) -> dict[str, Any]:
+    """What Airflow's parser makes of `dags/`."""
+    settings = {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, str(ROOT / "dags")],
+        env=os.environ | settings | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return parse(tmp_path_factory.mktemp("airflow"))
+
+
+def test_every_dag_file_parses(parsed: dict[str, Any]) -> None:
+    assert parsed["errors"] == {}
+
+
+def test_each_dataset_has_its_ingest_dag_and_nothing_else_is_registered(parsed: dict[str, Any]) -> None:
+    expected = {f"ingest_{name}" for name in DATASETS} | {"load_history", "migrate_database"}
+    assert set(parsed["dags"]) == expected
+
+
+def test_parsing_imports_nothing_heavy_and_opens_no_connection(parsed: dict[str, Any]) -> None:
+    assert HEAVY.isdisjoint(parsed["imported"])
+
+
+def test_every_dag_says_what_it_does_and_carries_the_project_tag(parsed: dict[str, Any]) -> None:
+    for name, dag in parsed["dags"].items():
+        assert dag["doc"].strip().startswith("###"), name
+        assert "perpflow" in dag["tags"], name
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_an_ingest_dag_has_the_way_of_a_batch_and_its_schedule(parsed: dict[str, Any], dataset: str) -> None:
+    dag = parsed["dags"][f"ingest_{dataset}"]
+    steps = ["plan_windows", "batch.stage_rows", "batch.check_quality", "batch.publish_rows", "report"]
+    assert dag["tasks"] == steps
+    assert dag["schedule"] == DATASETS[dataset].schedule
+    assert dataset in dag["tags"]
+
+
+def test_only_tasks_that_ask_the_exchange_take_its_pools(parsed: dict[str, Any]) -> None:
+    history = parsed["dags"]["load_history"]["pools"]
+    assert history["batch.stage_rows"] == history["plan_windows"] == "perpflow_archive"
+    assert history["batch.check_quality"] == history["batch.publish_rows"] == "default_pool"
+    assert parsed["dags"]["ingest_ohlcv"]["pools"]["batch.stage_rows"] == "perpflow_rest"
+
+
+def test_working_tasks_are_retried_and_the_report_is_not(parsed: dict[str, Any]) -> None:
+    retries = parsed["dags"]["load_history"]["retries"]
+    assert retries.pop("report") == 0
+    assert all(count > 0 for count in retries.values())
+
+
+def test_the_form_offers_symbols_datasets_and_a_range(parsed: dict[str, Any]) -> None:
+    form = parsed["dags"]["load_history"]["params"]
+    assert {"symbols", "datasets", "start", "end", "again"} <= set(form)
+    assert form["datasets"] == list(DATASETS)
+
+
+def test_a_broken_collection_is_an_import_error_that_names_key_value_and_what_is_allowed(tmp_path: Path) -> None:
+    broken = tmp_path / "collection.yaml"
+    broken.write_text("datasets:\n  ohlcv:\n    timeframes: [7m]\n")
+    error = parse(tmp_path, PERPFLOW_COLLECTION=str(broken))["errors"][str(ROOT / "dags" / "ingest.py")]
+    assert "datasets.ohlcv.timeframes" in error
+    assert "'7m'" in error
+    assert "15m" in error
+
+
+@pytest.mark.parametrize("damage", ["missing", "broken"])
+def test_a_suite_that_is_missing_or_broken_is_an_import_error_and_never_an_open_gate(
+    tmp_path: Path, damage: str
+) -> None:
+    include = tmp_path / "include"
+    (include / "expectations").mkdir(parents=True)
+    (include / "collection.yaml").write_text((ROOT / "include" / "collection.yaml").read_text())
+    for suite in (ROOT / "include" / "expectations").glob("*.json"):
+        (include / "expectations" / suite.name).write_text(suite.read_text())
+    victim = include / "expectations" / "funding_rate.json"
+    victim.unlink() if damage == "missing" else victim.write_text("{ not json")
+    parsed = parse(tmp_path, PERPFLOW_INCLUDE=str(include))
+    assert "funding_rate.json" in parsed["errors"][str(ROOT / "dags" / "ingest.py")]
+    assert not any(name.startswith("ingest_funding") for name in parsed["dags"])

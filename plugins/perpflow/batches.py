@@ -15,8 +15,8 @@ from perpflow.datasets import DATASETS, DatasetSpec
 from perpflow.errors import BadConfiguration
 from perpflow.windows import Window, parse_instant, split
 
-#: Airflow maps at most 1,024 task instances by default (`[core] max_map_length`); half of it leaves room.
-MOST_BATCHES = 512
+#: Airflow maps at most 1,024 task instances by default (`[core] max_map_length`); three archive folders share them.
+MOST_BATCHES = 320
 #: A month at a time; wider where the range is so long that there would be too many.
 SPANS_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
 
@@ -138,15 +138,22 @@ class Plan:
 
 
 def cut(request: LoadRequest, datasets: tuple[str, ...], hulls: Mapping[str, Window]) -> list[Batch]:
-    """Batches of one archive folder's datasets that cover each symbol's `hulls` window; they overlap nowhere."""
-    for span in SPANS_MONTHS:
-        batches = list(_cut(request, datasets, hulls, span))
-        if len(batches) <= MOST_BATCHES:
-            break
-    return batches
+    """Batches of one archive folder's datasets that cover each symbol's `hulls` window; they overlap nowhere.
+
+    Months first get longer, then symbols share a batch, until a scheduler can map what comes out.
+    """
+    per_task = request.symbols_per_task
+    while True:
+        for span in SPANS_MONTHS:
+            batches = list(_cut(request, datasets, hulls, span, per_task))
+            if len(batches) <= MOST_BATCHES:
+                return batches
+        per_task *= 2
 
 
-def _cut(request: LoadRequest, datasets: tuple[str, ...], hulls: Mapping[str, Window], months: int) -> Iterable[Batch]:
+def _cut(
+    request: LoadRequest, datasets: tuple[str, ...], hulls: Mapping[str, Window], months: int, per_task: int
+) -> Iterable[Batch]:
     pieces: dict[Window, list[str]] = {}
     for symbol in sorted(hulls):
         for window in split(hulls[symbol], months):
@@ -154,7 +161,7 @@ def _cut(request: LoadRequest, datasets: tuple[str, ...], hulls: Mapping[str, Wi
     kind = DATASETS[datasets[0]].archive.kind
     for window in sorted(pieces):
         symbols = pieces[window]
-        for i in range(0, len(symbols), request.symbols_per_task):
-            group = tuple(symbols[i : i + request.symbols_per_task])
+        for i in range(0, len(symbols), per_task):
+            group = tuple(symbols[i : i + per_task])
             name = f"{request.run}|{kind}|{'+'.join(group)}|{window.start:%Y%m%dT%H%M}-{window.end:%Y%m%dT%H%M}"
             yield Batch(name, request.run, datasets, group, window, request.again)

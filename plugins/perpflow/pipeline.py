@@ -22,7 +22,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from perpflow.batches import Batch, LoadRequest, Plan
-from perpflow.datasets import DatasetSpec
+from perpflow.datasets import DATASETS, DatasetSpec
 from perpflow.errors import BatchFaulty, BatchSuperseded, StoreUnavailable
 from perpflow.exchange.archive import Archive
 from perpflow.exchange.rest import Rest
@@ -118,6 +118,7 @@ def plan(deployment: Deployment, request: LoadRequest) -> Plan:
     async def run() -> Plan:
         async with _exchange(deployment) as (rest, archive):
             with session(deployment.database_url) as connection:
+                loader.sweep(connection, DATASETS.values())
                 return await Planner(rest, archive, connection, deployment.collection).history(request)
 
     return asyncio.run(run())
@@ -133,6 +134,7 @@ def plan_increment(deployment: Deployment, dataset: str, run: str, symbols_per_t
     async def plan_it() -> Plan:
         async with _exchange(deployment) as (rest, archive):
             with session(deployment.database_url) as connection:
+                loader.sweep(connection, DATASETS.values())
                 planner = Planner(rest, archive, connection, deployment.collection)
                 return await planner.increment(dataset, run, symbols_per_task)
 
@@ -158,6 +160,9 @@ def stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
 async def _stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
     stage_id = uuid4()
     with session(deployment.database_url) as connection:
+        if _is_published(connection, batch):
+            log.info("%s is published already; nothing to stage", batch.label)
+            return {}
         _claim(connection, batch, stage_id)
         async with (
             _exchange(deployment) as (rest, archive),
@@ -179,6 +184,10 @@ async def _stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
         }
         _write_manifest(connection, batch, stage_id, contents, _evidence(fetcher, now))
     return {name: digest.rows for name, (digest, _) in staged.items()}
+
+
+def _is_published(connection: Connection, batch: Batch) -> bool:
+    return connection.execute(query("versions_of_batch"), {"batch": batch.id}).fetchone() is not None
 
 
 def _exchange_symbols(connection: Connection) -> dict[str, str]:
@@ -248,7 +257,7 @@ def check(deployment: Deployment, batch: Batch) -> dict[str, Verdict]:
         Transient: the database does not answer, or staging again failed.
     """
     with session(deployment.database_url) as connection:
-        if connection.execute(query("versions_of_batch"), {"batch": batch.id}).fetchone():
+        if _is_published(connection, batch):
             log.info("%s is published already; nothing to check", batch.label)
             return {}
         manifest = _whole_manifest(connection, deployment, batch)

@@ -7,5 +7,5 @@ SELECT c.symbol, c.series,
 FROM coverage c
 JOIN unnest(%(symbols)s::text[], %(series)s::text[], %(spans)s::tstzrange[]) AS w (symbol, series, span)
   ON w.symbol = c.symbol AND w.series = c.series
-WHERE c.dataset = %(dataset)s
+WHERE c.dataset = %(dataset)s AND c.available_from IS NOT NULL
 ORDER BY c.symbol, c.series

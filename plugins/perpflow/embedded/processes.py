@@ -39,8 +39,10 @@ def open_log(log: Path) -> BinaryIO:
     return log.open("ab")
 
 
-def spawn(command: list[str], *, environment: Mapping[str, str], log: Path, account: Account) -> int:
-    """Start a server in the background and return its process number.
+def spawn(
+    command: list[str], *, environment: Mapping[str, str], log: Path, account: Account, folder: Path = Path("/")
+) -> int:
+    """Start a server in the background, working in `folder`, and return its process number.
 
     A shell starts it and ends at once, so the server is init's child: it outlives us and leaves us no zombie.
     """
@@ -48,7 +50,7 @@ def spawn(command: list[str], *, environment: Mapping[str, str], log: Path, acco
         started = subprocess.run(
             ["/bin/sh", "-c", '"$@" >&2 </dev/null & echo $!', "sh", *command],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=output,
-            env=dict(environment), cwd="/", start_new_session=True, check=True, **account.run_as(),
+            env=dict(environment), cwd=folder, start_new_session=True, check=True, **account.run_as(),
         )  # fmt: skip
     return int(started.stdout)
 

@@ -1,0 +1,154 @@
+"""Is everything there, and if not, why not: each series' rows against what its window should hold.
+
+The ledger says what is covered and why the rest is not; the fact tables are counted and must agree with it. A hole is
+explained where every source was asked and none has the point, where the gate withheld it, or where it is so young that
+the archive's file of that day is still to come. Anything else is unexplained, and a reason to look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from psycopg import sql
+
+from perpflow.datasets import DATASETS, DatasetSpec
+from perpflow.planning import settled
+from perpflow.store import ledger
+from perpflow.store.database import Connection, one, query
+from perpflow.store.ledger import Coverage
+from perpflow.windows import Timeframe, Window, intersect, subtract
+
+#: The archive publishes a UTC day one to two days later; what REST lacks until then may still come with its file.
+ARCHIVE_DELAY = timedelta(days=3)
+
+
+class Reason(StrEnum):
+    """Why points of a series are not there."""
+
+    NO_SOURCE = "no source has it (archive and REST were asked)"
+    WITHHELD = "withheld by the gate; see the table quarantine"
+    TOO_YOUNG = "the archive's file of that day is not published yet"
+    DISAGREES = "UNEXPLAINED: the ledger calls it present, the table lacks it"
+    UNEXPLAINED = "UNEXPLAINED: nothing in the ledger says why"
+
+    @property
+    def explains(self) -> bool:
+        """Whether nobody needs to look."""
+        return self not in {Reason.DISAGREES, Reason.UNEXPLAINED}
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Points that are missing for one reason. `points` is None where the series has no grid to count on."""
+
+    reason: Reason
+    windows: tuple[Window, ...]
+    points: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSummary:
+    """One series: what is there, what should be, and every hole between the two.
+
+    `expected` is None where nothing can be counted on beforehand: funding settles when the exchange decides, and is
+    complete where a source answered for the whole window.
+    """
+
+    dataset: str
+    symbol: str
+    series: str
+    first: datetime | None
+    last: datetime | None
+    rows: int
+    expected: int | None
+    archive: int
+    rest: int
+    holes: tuple[Hole, ...]
+    recheck_at: datetime | None
+
+    @property
+    def missing(self) -> int:
+        """How many points are missing, for whatever reason."""
+        return sum(hole.points or 0 for hole in self.holes)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every point is there or its absence is explained."""
+        return all(hole.reason.explains for hole in self.holes)
+
+    @property
+    def withheld(self) -> int:
+        """How many points the gate withholds."""
+        return sum(hole.points or 0 for hole in self.holes if hole.reason is Reason.WITHHELD)
+
+
+def summarise(
+    connection: Connection, *, start: datetime | None, now: datetime, datasets: tuple[str, ...] | None = None
+) -> list[SeriesSummary]:
+    """Every series of the ledger from `start` (None: from its beginning) to what had settled by `now`."""
+    return [_series(connection, row, start, now) for row in ledger.read(connection, datasets)]
+
+
+def _series(connection: Connection, row: Coverage, start: datetime | None, now: datetime) -> SeriesSummary:
+    spec = DATASETS[row.dataset]
+    window = _window(spec, row, start, now)
+    if window is None:
+        return SeriesSummary(row.dataset, row.symbol, row.series, None, None, 0, 0, 0, 0, (), row.recheck_at)
+    counted = _count(connection, spec, row, window)
+    grid = spec.timeframe_of(row.series)
+    holes = tuple(_holes(row, grid, window, counted["rows"], now))
+    return SeriesSummary(
+        row.dataset,
+        row.symbol,
+        row.series,
+        **counted,
+        expected=grid.count(window) if grid else None,
+        holes=holes,
+        recheck_at=row.recheck_at,
+    )
+
+
+def _window(spec: DatasetSpec, row: Coverage, start: datetime | None, now: datetime) -> Window | None:
+    """What the series should hold: from its first instant on, as far as it has settled."""
+    if row.available_from is None:
+        return None
+    begins = max(start, row.available_from) if start else row.available_from
+    return settled(spec, row.series, begins, min(row.available_to or now, now), now)
+
+
+def _count(connection: Connection, spec: DatasetSpec, row: Coverage, window: Window) -> dict[str, Any]:
+    value = row.series if spec.partial_rows else spec.values[0].name
+    statement = query(
+        "summary_rows",
+        table=sql.Identifier(spec.name),
+        series=sql.Identifier(spec.series_column) if spec.series_in_key else sql.Literal(row.series),
+        value=sql.Identifier(value),
+    )
+    parameters = {"symbol": row.symbol, "series": row.series, "start": window.start, "end": window.end}
+    return one(connection, statement, parameters)
+
+
+def _holes(row: Coverage, grid: Timeframe | None, window: Window, rows: int, now: datetime) -> Iterator[Hole]:
+    present = intersect([window], row.present)
+    gaps = subtract([window], [*row.present, *row.missing_upstream, *row.quarantined])
+    # Without a grid (funding) a source's full answer is all that counts: no file is awaited.
+    young = intersect(gaps, [Window(min(now - ARCHIVE_DELAY, window.end), window.end)]) if grid else []
+    for reason, windows in (
+        (Reason.NO_SOURCE, intersect([window], row.missing_upstream)),
+        (Reason.WITHHELD, intersect([window], row.quarantined)),
+        (Reason.TOO_YOUNG, young),
+        (Reason.UNEXPLAINED, subtract(gaps, young)),
+    ):
+        points = _points(grid, windows)
+        if windows and points != 0:
+            yield Hole(reason, tuple(windows), points)
+    if grid and (lost := _points(grid, present)) != rows:
+        yield Hole(Reason.DISAGREES, tuple(present), abs((lost or 0) - rows))
+
+
+def _points(grid: Timeframe | None, windows: list[Window]) -> int | None:
+    return None if grid is None else sum(grid.count(window) for window in windows)

@@ -1,0 +1,188 @@
+"""Real Airflow: its scheduler runs the DAGs against a simulated exchange, and this asks its REST API what came of it.
+
+The market holds one corrupted day, so the first history run must end red with everything else published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from perpflow import embedded
+from perpflow.datasets import DATASETS
+from perpflow.embedded.airflow_client import AirflowClient, TaskState
+from perpflow.embedded.airflow_settings import POOLS, ExchangeAddress
+from perpflow.embedded.airflow_stack import AirflowStack
+from simulator.process import Handle, running
+from simulator.truth import Truth
+
+pytestmark = pytest.mark.timeout(600)
+
+CORRUPTED_DAY = datetime(2026, 10, 10, tzinfo=UTC)
+START, END = datetime(2026, 10, 9, tzinfo=UTC), datetime(2026, 10, 12, tzinfo=UTC)
+RANGE = {"symbols": ["SOL/USDT"], "start": "2026-10-09", "end": "2026-10-12"}
+RUN_TIMEOUT_S = 240
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """A running Airflow, and what its tasks write to and read from."""
+
+    client: AirflowClient
+    database_url: str
+    exchange: Handle
+
+    def run(self, dag: str, conf: dict[str, Any]) -> tuple[str, str]:
+        """Trigger a DAG and wait for the end of the run; returns run id and final state."""
+        run = self.client.trigger(dag, conf)
+        ended = Retrying(
+            retry=retry_if_result(lambda state: state not in ("success", "failed")),
+            wait=wait_fixed(0.5),
+            stop=stop_after_delay(RUN_TIMEOUT_S),
+        )
+        return run, ended(lambda: self.client.run_states(dag).get(run))
+
+    def tasks(self, dag: str, run: str) -> list[TaskState]:
+        """The task instances of a run."""
+        return self.client.task_states(dag, run)
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """What a query on the market database gives."""
+        with psycopg.connect(self.database_url, options="-c TimeZone=UTC") as connection:
+            return connection.execute(statement).fetchall()  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    state = tmp_path_factory.mktemp("airflow")
+    stack = AirflowStack(state)
+    services = embedded.start(state)
+    try:
+        with running(now="2026-10-15T12:34:56Z") as exchange:
+            stack.start(services, ExchangeAddress(exchange.url, exchange.url, simulated=True))
+            with AirflowClient(stack.url, stack.password) as client:
+                client.ensure_pools(POOLS)
+                _await_dags(client)
+                assert services.database.url
+                yield Airflow(client, services.database.url, exchange)
+    finally:
+        stack.stop()
+        embedded.discard(state)
+
+
+def _await_dags(client: AirflowClient) -> None:
+    expected = {"load_history", "migrate_database", *(f"ingest_{name}" for name in DATASETS)}
+    read = Retrying(
+        retry=retry_if_result(lambda dags: dags < expected), wait=wait_fixed(0.5), stop=stop_after_delay(120)
+    )
+    read(client.dags)
+    for dag in ("load_history", "migrate_database"):
+        client.pause(dag, paused=False)
+
+
+@pytest.fixture(scope="module")
+def history(airflow: Airflow) -> tuple[str, str]:
+    """The first history run, over a range that holds the corrupted day: (run id, final state)."""
+    _, migrated = airflow.run("migrate_database", {})
+    assert migrated == "success"
+    airflow.exchange.add_fault(
+        "corrupt_rows",
+        dataset="klines",
+        symbol="SOLUSDT",
+        interval="5m",
+        date=f"{CORRUPTED_DAY:%Y-%m-%d}",
+        what="high_below_low",
+        count=3,
+    )
+    return airflow.run("load_history", RANGE)
+
+
+def test_no_dag_file_has_an_import_error(airflow: Airflow) -> None:
+    assert airflow.client.import_errors() == []
+
+
+def test_a_run_with_withheld_rows_ends_red_by_its_report_alone(airflow: Airflow, history: tuple[str, str]) -> None:
+    run, state = history
+    assert state == "failed"
+    assert [task.task for task in airflow.tasks("load_history", run) if task.state != "success"] == ["report"]
+
+
+def test_the_report_names_dataset_symbol_and_expectation(airflow: Airflow, history: tuple[str, str]) -> None:
+    run, _ = history
+    (report,) = (task for task in airflow.tasks("load_history", run) if task.task == "report")
+    log = "\n".join(airflow.client.log_tail("load_history", run, report, 200))
+    assert "withheld: 3 rows of ohlcv SOL/USDT" in log
+
+
+def test_exactly_the_corrupted_rows_are_quarantined_and_their_neighbours_published(
+    airflow: Airflow, history: tuple[str, str]
+) -> None:
+    assert history
+    bad = [CORRUPTED_DAY + timedelta(hours=6, minutes=5 * i) for i in range(3)]
+    quarantined = airflow.rows("SELECT DISTINCT symbol, series, time FROM quarantine ORDER BY time")
+    assert quarantined == [("SOL/USDT", "5m", time) for time in bad]
+    stored = airflow.rows("SELECT time, open, high, low, close FROM ohlcv WHERE timeframe = '5m' ORDER BY time")
+    truth = [row[:5] for row in Truth().ohlcv("SOLUSDT", "5m", START, END) if row[0] not in bad]
+    assert stored == truth
+
+
+def test_mapped_tasks_carry_symbol_kind_and_day_as_their_label(airflow: Airflow, history: tuple[str, str]) -> None:
+    labels = {task.label for task in airflow.tasks("load_history", history[0]) if task.task == "batch.stage_rows"}
+    assert labels == {f"SOL/USDT {kind} 2026-10-09" for kind in ("klines", "metrics", "fundingRate")}
+
+
+def test_published_datasets_update_their_assets(airflow: Airflow, history: tuple[str, str]) -> None:
+    assert history
+    # Airflow spells a URI without a path with a closing slash.
+    updated = {uri.removesuffix("/") for uri in airflow.client.updated_assets()}
+    assert updated >= {spec.asset_uri for spec in DATASETS.values()}
+
+
+def test_loading_the_same_range_once_more_is_green_and_changes_no_row(
+    airflow: Airflow, history: tuple[str, str]
+) -> None:
+    assert history
+    contents = "SELECT 'ohlcv', o::text FROM ohlcv o UNION ALL SELECT 'coverage', c::text FROM coverage c ORDER BY 1, 2"
+    before = airflow.rows(contents)
+    _, state = airflow.run("load_history", RANGE)
+    assert state == "success"
+    assert airflow.rows(contents) == before
+
+
+def test_an_unknown_symbol_is_named_while_the_others_are_loaded(airflow: Airflow, history: tuple[str, str]) -> None:
+    assert history
+    form = {"symbols": ["NOSUCH/USDT", "BTC/USDT"], "datasets": ["funding_rate"], "start": "2026-10-09"}
+    run, state = airflow.run("load_history", form)
+    assert state == "failed"
+    assert [task.task for task in airflow.tasks("load_history", run) if task.state == "failed"] == ["report"]
+    assert airflow.rows("SELECT count(*) > 10 FROM funding_rate WHERE symbol = 'BTC/USDT'") == [(True,)]
+
+
+def test_an_end_before_the_start_fails_at_once_before_any_request(airflow: Airflow, history: tuple[str, str]) -> None:
+    assert history
+    airflow.exchange.clear_requests()
+    run, state = airflow.run("load_history", {**RANGE, "start": "2026-10-12", "end": "2026-10-09"})
+    assert state == "failed"
+    (plan,) = (task for task in airflow.tasks("load_history", run) if task.task == "plan_windows")
+    assert plan.tries == 1
+    assert airflow.exchange.requests()["total"] == 0
+
+
+def test_a_malformed_symbol_is_refused_by_the_form_itself(airflow: Airflow) -> None:
+    with pytest.raises(Exception, match="400"):
+        airflow.client.trigger("load_history", {"symbols": ["solusdt"]})
+
+
+def test_ingest_brings_a_dataset_up_to_the_exchange_s_now(airflow: Airflow, history: tuple[str, str]) -> None:
+    assert history
+    airflow.client.pause("ingest_open_interest", paused=False)
+    _, state = airflow.run("ingest_open_interest", {})
+    assert state == "success"
+    newest = airflow.rows("SELECT max(time) FROM open_interest WHERE symbol = 'SOL/USDT'")
+    assert newest == [(datetime(2026, 10, 15, 12, 25, tzinfo=UTC),)]

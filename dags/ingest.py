@@ -46,7 +46,6 @@ def ingest(spec: DatasetSpec, collection: Collection) -> None:
 
     @dag(
         dag_id=f"ingest_{spec.name}",
-        dag_display_name=f"Ingest {spec.title.lower()}",
         schedule=CronTriggerTimetable(collection.schedule(spec.name), timezone="UTC"),
         start_date=START_DATE,
         catchup=False,
@@ -71,7 +70,6 @@ def history_plan(deployment: Deployment, run: str, params: dict[str, Any]) -> Pl
 
 
 @dag(
-    dag_display_name="Load history",
     schedule=None,
     start_date=START_DATE,
     max_active_runs=2,
@@ -80,9 +78,9 @@ def history_plan(deployment: Deployment, run: str, params: dict[str, Any]) -> Pl
         "symbols": Param(
             list(COLLECTION.symbols) if COLLECTION.symbols != "all" else [],
             type="array",
-            items={"type": "string", "pattern": SYMBOL_PATTERN},
+            items={"type": "string", "pattern": f"^all$|{SYMBOL_PATTERN}"},
             title="Symbols",
-            description="One a line, as in SOL/USDT. None: the configured ones.",
+            description="One a line, as in SOL/USDT; `all` for every one that trades. None: the configured ones.",
         ),
         "datasets": Param(
             list(DATASETS),

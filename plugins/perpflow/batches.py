@@ -13,6 +13,7 @@ from typing import Any
 
 from perpflow.datasets import DATASETS, DatasetSpec
 from perpflow.errors import BadConfiguration
+from perpflow.settings import is_symbol
 from perpflow.windows import Window, parse_instant, split
 
 #: Airflow maps at most 1,024 task instances by default (`[core] max_map_length`); three archive folders share them.
@@ -57,6 +58,9 @@ class LoadRequest:
             BadConfiguration: a value cannot be understood, or the end does not lie after the start.
         """
         symbols = tuple(dict.fromkeys(form["symbols"] or ())) or None
+        malformed = [symbol for symbol in symbols or () if symbol != "all" and not is_symbol(symbol)]
+        if malformed:
+            raise BadConfiguration(f"symbols = {malformed}: not symbols.", hint="Write SOL/USDT, or all.")
         return cls(
             datasets=tuple(dict.fromkeys(form["datasets"])),
             symbols=symbols,

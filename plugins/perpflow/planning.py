@@ -53,7 +53,7 @@ class Planner:
         names = await self._symbols(request.symbols)
         for group in by_archive_kind(request.datasets):
             gaps = [await self._history_gaps(request, DATASETS[name], names, now) for name in group]
-            self._plan.batches += cut(request, group, _hulls(gaps))
+            self._plan.batches += cut(request, group, _hulls(gaps, min(request.end or now, now)))
         return self._plan
 
     async def increment(self, dataset: str, run: str, symbols_per_task: int) -> Plan:
@@ -70,11 +70,11 @@ class Planner:
             (row.symbol, row.series): span
             for row in rows
             if row.series in self._collection.series(dataset)
-            if (span := settled(spec, row.series, row.watermark or look_back, now))
+            if (span := settled(spec, row.series, row.watermark or look_back, now, now))
         }
         gaps = ledger.gaps(self._connection, spec, spans, now=now)
         request = LoadRequest((dataset,), tuple(names), None, None, run, symbols_per_task=symbols_per_task)
-        self._plan.batches += cut(request, (dataset,), _hulls([gaps]))
+        self._plan.batches += cut(request, (dataset,), _hulls([gaps], now))
         return self._plan
 
     async def _symbols(self, asked: tuple[str, ...] | None) -> dict[str, str]:
@@ -98,13 +98,12 @@ class Planner:
     ) -> dict[SeriesKey, list[Window]]:
         await self._find_lives(spec, names)
         start = request.start or self._collection.start_of(spec.name)
-        end = min(request.end or now, now)
         spans: dict[SeriesKey, Window] = {}
         for row in ledger.read(self._connection, (spec.name,), tuple(names)):
             if row.series not in self._collection.series(spec.name):
                 continue
             self._note_trim(row, start)
-            span = settled(spec, row.series, start, end, now)
+            span = settled(spec, row.series, start, request.end or now, now)
             if span:
                 spans[row.symbol, row.series] = span
         return ledger.gaps(self._connection, spec, spans, now=now, again=request.again)
@@ -155,25 +154,29 @@ class Planner:
         return _instant(fetched.first_label), f"first label of {first.key}"
 
 
-def settled(
-    spec: DatasetSpec, series: str, start: datetime, end: datetime, now: datetime | None = None
-) -> Window | None:
-    """The whole periods of `[start, end)` that have settled by `now` (by `end` where that is the exchange's now)."""
-    end = min(end, (now or end) - spec.settles_after)
+def settled(spec: DatasetSpec, series: str, start: datetime, end: datetime, now: datetime) -> Window | None:
+    """The whole periods that begin in `[start, end)` and have settled by `now`, the exchange's clock.
+
+    A week that begins before `end` belongs to the range even where it ends after it: batches are cut at months.
+    """
     timeframe = spec.timeframe_of(series)
+    latest = now - spec.settles_after
     if timeframe is not None:
-        start, end = timeframe.ceil(start), timeframe.floor(end)
+        start, end, latest = timeframe.ceil(start), timeframe.ceil(end), timeframe.floor(latest)
+    end = min(end, latest)
     return Window(start, end) if start < end else None
 
 
-def _hulls(gaps: Iterable[dict[SeriesKey, list[Window]]]) -> dict[str, Window]:
-    """For each symbol the window from its first gap to its last, over all the series."""
+def _hulls(gaps: Iterable[dict[SeriesKey, list[Window]]], end: datetime) -> dict[str, Window]:
+    """For each symbol the window from its first gap to its last, over all the series, but not beyond `end`."""
     by_symbol: dict[str, list[Window]] = {}
     for dataset in gaps:
         for (symbol, _), windows in dataset.items():
             by_symbol.setdefault(symbol, []).extend(windows)
     merged = {symbol: merge(windows) for symbol, windows in by_symbol.items()}
-    return {symbol: Window(windows[0].start, windows[-1].end) for symbol, windows in merged.items() if windows}
+    return {
+        symbol: Window(windows[0].start, min(windows[-1].end, end)) for symbol, windows in merged.items() if windows
+    }
 
 
 def wanted_of(

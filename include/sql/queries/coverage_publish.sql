@@ -1,16 +1,15 @@
 -- Describe what this transaction publishes. On a grid a series covers its points; where every source has answered, what
 -- is still absent is missing upstream. Without a grid (funding) a window that a source answered fully is covered whole.
-WITH bounds AS (SELECT tstzmultirange(tstzrange(%(start)s, %(end)s)) AS span),
-staged AS (
+WITH staged AS (
     SELECT symbol, series,
            coalesce(range_agg(tstzrange(time, until)) FILTER (WHERE withheld IS NULL), '{{}}') AS present,
            coalesce(range_agg(tstzrange(time, until)) FILTER (WHERE withheld IS NOT NULL), '{{}}') AS withheld
     FROM {points} WHERE stage_id = %(stage_id)s AND time >= %(start)s AND time < %(end)s
     GROUP BY symbol, series
 ), answered AS (
-    SELECT symbol, series, by_any * span AS by_any, by_all * span AS by_all
+    SELECT symbol, series, by_any, by_all
     FROM unnest(%(symbols)s::text[], %(series)s::text[], %(by_any)s::tstzmultirange[], %(by_all)s::tstzmultirange[])
-         AS a (symbol, series, by_any, by_all), bounds
+         AS a (symbol, series, by_any, by_all)
 ), change AS (
     SELECT symbol, series, coalesce(s.withheld, '{{}}') AS withheld,
            CASE WHEN %(on_grid)s THEN coalesce(s.present, '{{}}') ELSE coalesce(a.by_any, '{{}}') - coalesce(s.withheld, '{{}}') END AS present,

@@ -98,6 +98,12 @@ class AirflowClient:
             TaskState(t["task_id"], t["map_index"], t["rendered_map_index"], t["state"], t["try_number"]) for t in found
         ]
 
+    def returned(self, dag: str, run: str, task: str) -> Any:
+        """What a task has returned; None until it has."""
+        path = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/return_value"
+        answer = self._http.get(path)
+        return None if answer.status_code == httpx.codes.NOT_FOUND else answer.raise_for_status().json()["value"]
+
     def log_tail(self, dag: str, run: str, task: TaskState, lines: int) -> list[str]:
         """The last lines of a task's last attempt."""
         path = f"dags/{dag}/dagRuns/{run}/taskInstances/{task.task}/logs/{max(task.tries, 1)}"

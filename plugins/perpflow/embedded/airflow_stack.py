@@ -1,7 +1,7 @@
 """Airflow without Docker: scheduler (LocalExecutor), DAG processor, API server and triggerer as processes of ours.
 
     stack = AirflowStack(state_folder)
-    stack.start(services, ExchangeAddress())      # returns when all four are healthy
+    stack.start(services, ExchangeAddress())      # returns when all of them are healthy
     stack.url, stack.password
     stack.stop()
 
@@ -11,12 +11,12 @@ is how they are found again, whoever started them, and how a stop can prove that
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 import httpx
 
@@ -43,20 +43,25 @@ SCHEDULER_GRACE_S = 20
 TERMINATE_S = 8
 KILL_S = 10
 
+#: Name and arguments of each process. The scheduler comes first: it has the most to import.
+DAEMONS = {
+    # Task logs are read from the disk; a log server's fixed port would be one more to clash.
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "api-server": ["api-server"],
+    "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+}
+
 
 class AirflowStack:
-    """Airflow's processes of one state folder."""
+    """Airflow's processes of one state folder.
 
-    #: Name and arguments of each process. The API server comes first: the others need it.
-    daemons: ClassVar[dict[str, list[str]]] = {
-        "api-server": ["api-server"],
-        # Task logs are read from the disk; a log server's fixed port would be one more to clash.
-        "scheduler": ["scheduler", "--skip-serve-logs"],
-        "dag-processor": ["dag-processor"],
-        "triggerer": ["triggerer", "--skip-serve-logs"],
-    }
+    Args:
+        triggerer: whether to start one; only deferrable tasks need it.
+    """
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, *, triggerer: bool = True) -> None:
+        self.daemons = {name: arguments for name, arguments in DAEMONS.items() if triggerer or name != "triggerer"}
         self.state = StateFolder(state_dir.resolve())
         self.home = self.state.root / "airflow"
         #: The folder that all processes work in; see above.
@@ -154,9 +159,10 @@ class AirflowStack:
             )
         write_private(mark, done)
 
-    def forget_migration(self) -> None:
-        """The metadata was thrown away: the next start makes it anew."""
+    def forget_metadata(self) -> None:
+        """The metadata was thrown away: the next start makes it anew. Logs of runs that nobody knows go as well."""
         (self.home / "migrated.json").unlink(missing_ok=True)
+        shutil.rmtree(self.home / "logs", ignore_errors=True)
 
     def _launch(self, variables: Mapping[str, str]) -> None:
         account = Account(os.geteuid(), os.getegid())
@@ -174,7 +180,8 @@ class AirflowStack:
         with httpx.Client(base_url=self.url, trust_env=False, timeout=5) as client:
             while time.monotonic() < deadline:
                 self._refuse_dead()
-                if not (ill := unhealthy(client)):
+                ill = [part for part in unhealthy(client) if part != "triggerer" or "triggerer" in self.daemons]
+                if not ill:
                     return
                 time.sleep(POLL_S)
         culprit = next((name for name in self.daemons if name.replace("-", "_") in ill), "api-server")

@@ -1,7 +1,7 @@
 """Rows in: COPY into staging, and from staging into the fact tables.
 
 Archive bytes go into COPY as they are, behind a prefix that names attempt, origin, source, symbol and series.
-Publishing is one prefiltered upsert per source: facts that are unchanged are not touched at all.
+Publishing is one prefiltered statement per source: facts that are unchanged are not touched at all.
 """
 
 from __future__ import annotations
@@ -187,28 +187,30 @@ def publish_rows(
     window: Window,
     symbols: tuple[str, ...],
 ) -> Loaded:
-    """Upsert the attempt's staged rows that the gate let pass; call it inside the publish transaction.
+    """Write the attempt's staged rows that the gate let pass; call it inside the publish transaction.
 
     The caller holds the series' ledger locks, so nobody else changes these keys meanwhile.
     """
-    counted = one(connection, query("publish_count_withheld", staging=staging_table(spec)), {"stage_id": stage_id})
+    statement = query("publish_count_staged", staging=staging_table(spec))
+    counted = connection.execute(statement, {"stage_id": stage_id}).fetchall()
+    present = {row["source"] for row in counted}
     bounds = {"stage_id": stage_id, "start": window.start, "end": window.end, "symbols": list(symbols)}
     done = [
         one(connection, publish_statement(spec, source), bounds | {"source": source})
         for source in ASCENDING_PRECEDENCE
-        if source in counted["sources"]
+        if source in present
     ]
     return Loaded(
-        staged=counted["staged"],
+        staged=sum(row["rows"] for row in counted),
         inserted=sum(row["inserted"] for row in done),
         updated=sum(row["updated"] for row in done),
-        quarantined=counted["withheld"],
-        sources=tuple(sorted(counted["sources"])),
+        quarantined=sum(row["withheld"] for row in counted),
+        sources=tuple(sorted(present)),
     )
 
 
 def publish_statement(spec: DatasetSpec, source: Source) -> sql.Composed:
-    """The prefiltered upsert of one source's rows: one text for every dataset, its columns from the table."""
+    """Insert what is new of one source's rows, update what is distinct: one text for every dataset, its columns from the table."""
     values = tuple(c.name for c in spec.values)
     return query(
         "publish",
@@ -219,7 +221,7 @@ def publish_statement(spec: DatasetSpec, source: Source) -> sql.Composed:
         staged_key=columns(spec.key, of="s"),
         merged=sql.SQL(", ").join(_merged(spec, source, name) for name in values),
         target_values=columns(values, of="t"),
-        excluded_values=columns(values, of="excluded"),
+        new_values=columns(values, of="s"),
         same_key=sql.SQL(" AND ").join(query("publish_same_key", column=sql.Identifier(name)) for name in spec.key),
     )
 
@@ -249,6 +251,8 @@ def quarantine_rows(
     findings: list[dict[str, Any]],
 ) -> None:
     """Keep the rows that the gate withheld, whole, with batch, expectation, column, value, reason and origin."""
+    if not findings:
+        return
     statement = query(
         "publish_quarantine",
         staging=staging_table(spec),

@@ -1,0 +1,83 @@
+"""Whole tables as they have to be, from the simulator's truth: each point from the best source that has it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from perpflow.datasets import DATASETS, STATISTICS_REACH
+from perpflow.windows import DAY, TIMEFRAMES, Window, days, month_of
+from simulator.truth import Truth
+from tests.loading import EXCHANGE_SYMBOLS, Row, utc
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a load at `now` finds of a truth. Unified symbols; rows as `tests.loading.facts` gives them."""
+
+    truth: Truth
+    now: datetime
+
+    def archived(self, kind: str, symbol: str, interval: str | None = None) -> set[date]:
+        """The days that archive files hold, daily and monthly ones."""
+        keys = self.truth.published(kind, EXCHANGE_SYMBOLS[symbol], self.now, interval)
+        return {day.start.date() for key in keys for day in days(_period(key))}
+
+    def ohlcv(self, symbol: str, timeframe: str, window: Window) -> list[Row]:
+        """Closed candles."""
+        files = self.archived("klines", symbol, timeframe)
+        candles = self.truth.ohlcv(EXCHANGE_SYMBOLS[symbol], timeframe, window.start, window.end)
+        closed = [row for row in candles if TIMEFRAMES[timeframe].after(row[0]) <= min(self.now, window.end)]
+        return [(symbol, timeframe, *row, _source(row[0], files)) for row in closed]
+
+    def open_interest(self, symbol: str, window: Window) -> list[Row]:
+        """Points that the archive has, and what REST has of the others."""
+        return self._best(
+            symbol,
+            window,
+            {
+                source: self.truth.open_interest(EXCHANGE_SYMBOLS[symbol], window.start, window.end, source)
+                for source in ("archive", "rest")
+            },
+        )
+
+    def long_short_ratio(self, symbol: str, window: Window) -> list[Row]:
+        """The archive's eight decimals, or REST's four with shares and volumes."""
+        return self._best(
+            symbol,
+            window,
+            {
+                source: self.truth.long_short_ratio(EXCHANGE_SYMBOLS[symbol], window.start, window.end, source)
+                for source in ("archive", "rest")
+            },
+        )
+
+    def _best(self, symbol: str, window: Window, by_source: dict[str, list[Row]]) -> list[Row]:
+        files, edge = self.archived("metrics", symbol), self.now - STATISTICS_REACH
+        end = min(window.end, TIMEFRAMES["5m"].floor(self.now))
+        archive = {row[0]: row for row in by_source["archive"] if _source(row[0], files) == "archive"}
+        rest = {row[0]: row for row in by_source["rest"] if row[0] >= edge and row[0] not in archive}
+        found = [(row, "archive") for row in archive.values()] + [(row, "rest") for row in rest.values()]
+        return sorted((symbol, *row, source) for row, source in found if row[0] < end)
+
+    def funding_rate(self, symbol: str, window: Window) -> list[Row]:
+        """Settlements; the archive has no mark price."""
+        files = self.archived("fundingRate", symbol)
+        end = min(window.end, self.now - DATASETS["funding_rate"].settles_after)
+        rows: list[Row] = []
+        for time, rate, mark, hours in self.truth.funding_rate(EXCHANGE_SYMBOLS[symbol], window.start, end):
+            source = _source(time, files)
+            rows.append((symbol, time, rate, None if source == "archive" else mark, hours, source))
+        return rows
+
+
+def _source(time: datetime, archived: set[date]) -> str:
+    return "archive" if time.date() in archived else "rest"
+
+
+def _period(key: str) -> Window:
+    label = re.search(r"(\d{4}-\d\d)(-\d\d)?\.zip$", key)
+    assert label is not None
+    month, day = label.groups()
+    return Window(utc(month + day), utc(month + day) + DAY) if day else month_of(utc(f"{month}-01"))

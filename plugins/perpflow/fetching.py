@@ -95,6 +95,7 @@ class Fetcher:
         self._now = now
         self.wanted = wanted
         self._one_copy = asyncio.Lock()
+        self._left = wanted
         self.evidence = Evidence()
 
     async def run(self) -> dict[str, tuple[Digest, dict[str, int]]]:
@@ -118,12 +119,16 @@ class Fetcher:
     async def _remaining(self, spec: DatasetSpec) -> dict[SeriesKey, list[Window]]:
         """What is wanted and not yet here: on a grid by the staged points, else by what was answered in full."""
         wanted = self.wanted[spec.name]
+        if not self._left[spec.name]:
+            return {}
         if spec.grid is None and not spec.series_in_key:
             here = {key: self.evidence.whole.get((spec.name, key), []) for key in wanted}
         else:
             here = await self._area.cover(spec)
         left = {key: subtract(windows, here.get(key, [])) for key, windows in wanted.items()}
-        return {key: windows for key, windows in left.items() if windows}
+        # A dataset that lacks nothing is not looked through again for the next source.
+        self._left = self._left | {spec.name: {key: windows for key, windows in left.items() if windows}}
+        return self._left[spec.name]
 
     # --- archive
 

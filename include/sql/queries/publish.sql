@@ -11,9 +11,10 @@ WITH merged AS MATERIALIZED (
         LEFT JOIN {target} t ON {same_key} AND t.time >= %(start)s AND t.time < %(end)s AND t.symbol = ANY (%(symbols)s)
     ) m
     WHERE is_new OR was IS DISTINCT FROM ROW ({values})
+    ORDER BY {key}
 ), inserted AS (
     INSERT INTO {target} ({key}, {values}, source)
-    SELECT {key}, {values}, source FROM merged WHERE is_new ORDER BY {key}
+    SELECT {key}, {values}, source FROM merged WHERE is_new
     RETURNING 1
 ), updated AS (
     UPDATE {target} t SET ({values}, source, ingested_at) = ROW ({new_values}, s.source, now())

@@ -116,9 +116,10 @@ class StagingArea:
         counts = {"trimmed": await self._trim(spec, origins)}
         if spec.tolerance is not None:
             counts["snapped"] = await self._count("stage_count_snapped", spec)
-        counts["unsorted"] = await self._count("stage_count_unsorted", spec)
+        counts["unsorted"], may_repeat = await self._walk(spec)
         counts["blank"] = await self._delete("stage_drop_blank", spec)
-        counts["duplicate"] = await self._collapse(spec)
+        if may_repeat:
+            counts["duplicate"] = await self._collapse(spec)
         return {rule: count for rule, count in counts.items() if count}
 
     async def cover(self, spec: DatasetSpec) -> dict[tuple[str, str], list[Window]]:
@@ -129,8 +130,7 @@ class StagingArea:
 
     async def digest(self, spec: DatasetSpec) -> Digest:
         """Count and hash of the rows as they stand."""
-        statement = query("stage_digest", staging=staging_table(spec))
-        row = await (await self._connection.execute(statement, {"stage_id": self.stage_id})).fetchone()
+        row = await (await self._connection.execute(_digest_of(spec), {"stage_id": self.stage_id})).fetchone()
         if row is None:
             raise LookupError(f"{spec.name}: an aggregate without a row")
         return Digest(row["rows"], row["hash"])
@@ -150,6 +150,12 @@ class StagingArea:
             "asked": [to_multirange(list(origin.asked)) for _, origin in partly],
         }
         return (await self._connection.execute(query("stage_trim", staging=staging_table(spec)), parameters)).rowcount
+
+    async def _walk(self, spec: DatasetSpec) -> tuple[int, bool]:
+        """How many rows came out of order, and whether any key can be there twice."""
+        statement = query("stage_walk", staging=staging_table(spec), series=sql.Identifier(spec.series_column))
+        row = await (await self._connection.execute(statement, {"stage_id": self.stage_id})).fetchone()
+        return (row["unsorted"], row["may_repeat"]) if row else (0, False)
 
     async def _collapse(self, spec: DatasetSpec) -> int:
         key = tuple(dict.fromkeys(("source", *spec.key, spec.series_column)))
@@ -172,10 +178,14 @@ def _copy_fault(error: psycopg.DataError) -> str:
     return f"a staged value does not fit its column: {error.diag.message_primary}{where}."
 
 
+def _digest_of(spec: DatasetSpec) -> sql.Composed:
+    values = columns(tuple(column.name for column in spec.values), of="s")
+    return query("stage_digest", staging=staging_table(spec), values=values)
+
+
 def digest(connection: Connection, spec: DatasetSpec, stage_id: UUID) -> Digest:
     """Count and hash of an attempt's staged rows as they stand now."""
-    statement = query("stage_digest", staging=staging_table(spec))
-    row = one(connection, statement, {"stage_id": stage_id})
+    row = one(connection, _digest_of(spec), {"stage_id": stage_id})
     return Digest(row["rows"], row["hash"])
 
 
@@ -210,7 +220,7 @@ def publish_rows(
 
 
 def publish_statement(spec: DatasetSpec, source: Source) -> sql.Composed:
-    """Insert what is new of one source's rows, update what is distinct: one text for every dataset, its columns from the table."""
+    """Insert what is new of one source's rows, update what is distinct: one text, its columns from the table."""
     values = tuple(c.name for c in spec.values)
     return query(
         "publish",

@@ -142,30 +142,43 @@ class Plan:
 
 
 def cut(request: LoadRequest, datasets: tuple[str, ...], hulls: Mapping[str, Window]) -> list[Batch]:
-    """Batches of one archive folder's datasets that cover each symbol's `hulls` window; they overlap nowhere.
+    """Batches of one archive folder's datasets that cover each symbol's `hulls` window; no symbol's overlap.
 
-    Months first get longer, then symbols share a batch, until a scheduler can map what comes out.
+    Months first get longer, then symbols share a batch, until a scheduler can map what comes out. Where symbols that
+    begin at different times share one, its window holds them all: what a symbol lacks in it, its ledger row knows.
     """
+    if not hulls:
+        return []
+    pieces = {months: _pieces(hulls, months) for months in SPANS_MONTHS}
     per_task = request.symbols_per_task
     while True:
-        for span in SPANS_MONTHS:
-            batches = list(_cut(request, datasets, hulls, span, per_task))
-            if len(batches) <= MOST_BATCHES:
-                return batches
+        for by_period in pieces.values():
+            # Counted first: a universe of 500 symbols has tens of thousands of months.
+            if sum(-(-len(windows) // per_task) for windows in by_period) <= MOST_BATCHES:
+                return list(_batches(request, datasets, by_period, per_task))
         per_task *= 2
 
 
-def _cut(
-    request: LoadRequest, datasets: tuple[str, ...], hulls: Mapping[str, Window], months: int, per_task: int
+def _pieces(hulls: Mapping[str, Window], by_months: int) -> list[dict[str, Window]]:
+    """For each period of `by_months` months, ascending, what of it each symbol's window holds."""
+    whole = Window(min(hull.start for hull in hulls.values()), max(hull.end for hull in hulls.values()))
+    symbols = sorted(hulls)
+    periods = [
+        {symbol: cut for symbol in symbols if (cut := hulls[symbol].intersect(period))}
+        for period in split(whole, by_months)
+    ]
+    return [period for period in periods if period]
+
+
+def _batches(
+    request: LoadRequest, datasets: tuple[str, ...], by_period: list[dict[str, Window]], per_task: int
 ) -> Iterable[Batch]:
-    pieces: dict[Window, list[str]] = {}
-    for symbol in sorted(hulls):
-        for window in split(hulls[symbol], months):
-            pieces.setdefault(window, []).append(symbol)
     kind = DATASETS[datasets[0]].archive.kind
-    for window in sorted(pieces):
-        symbols = pieces[window]
+    for windows in by_period:
+        # Those that begin together stand together, so that few windows hold more than their symbols asked for.
+        symbols = sorted(windows, key=lambda symbol: (windows[symbol], symbol))
         for i in range(0, len(symbols), per_task):
-            group = tuple(symbols[i : i + per_task])
+            group = tuple(sorted(symbols[i : i + per_task]))
+            window = Window(min(windows[s].start for s in group), max(windows[s].end for s in group))
             name = f"{request.run}|{kind}|{'+'.join(group)}|{window.start:%Y%m%dT%H%M}-{window.end:%Y%m%dT%H%M}"
             yield Batch(name, request.run, datasets, group, window, request.again)

@@ -27,7 +27,7 @@ SYMBOL_PATTERN = r"^[^\s/#a-z]+/[^\s/#a-z]+(#[A-Z0-9]+)?$"
 
 def is_symbol(text: str) -> bool:
     """Whether the text is written like a unified symbol; whether the exchange lists it is another question."""
-    return re.match(SYMBOL_PATTERN, text) is not None
+    return re.fullmatch(SYMBOL_PATTERN, text) is not None
 
 
 def _symbol(text: str) -> str:

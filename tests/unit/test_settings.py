@@ -1,0 +1,167 @@
+"""collection.yaml and the environment: what is valid is taken, what is not is one error that says what is allowed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from perpflow.datasets import DATASETS
+from perpflow.errors import BadConfiguration
+from perpflow.settings import Collection, collection_path, deployment_from_environment, is_symbol, load_collection
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    return tmp_path / "collection.yaml"
+
+
+def refusal(path: Path, text: str) -> str:
+    path.write_text(text)
+    with pytest.raises(BadConfiguration) as refused:
+        load_collection(path)
+    return str(refused.value)
+
+
+def test_the_shipped_file_says_what_the_defaults_say() -> None:
+    shipped, default = load_collection(), Collection()
+    assert shipped.model_dump(exclude={"datasets"}) == default.model_dump(exclude={"datasets"})
+    assert set(shipped.datasets) == set(DATASETS)
+    for name in DATASETS:
+        assert (shipped.series(name), shipped.schedule(name)) == (default.series(name), default.schedule(name))
+        assert shipped.start_of(name) == default.start_of(name)
+
+
+def test_an_empty_file_means_the_defaults(written: Path) -> None:
+    written.write_text("# nothing\n")
+    assert load_collection(written) == Collection()
+
+
+def test_what_is_written_is_what_counts(written: Path) -> None:
+    written.write_text(
+        "symbols: [ICP/USDT#SETTLED, 1000PEPE/USDT, 币安人生/USDT]\n"
+        "start: 2024-01-01\n"
+        "datasets: {ohlcv: {timeframes: [1m, 1M], start: 2025-06-01T03:00:00+03:00}, funding_rate: {enabled: false}}\n"
+        "exchange: {rate_share: 1, proxy: 'http://127.0.0.1:3128'}\n"
+    )
+    read = load_collection(written)
+    assert read.symbols == ("ICP/USDT#SETTLED", "1000PEPE/USDT", "币安人生/USDT")
+    assert read.series("ohlcv") == ("1m", "1M")
+    assert read.start_of("ohlcv") == datetime(2025, 6, 1, tzinfo=UTC)
+    assert read.start_of("open_interest") == datetime(2024, 1, 1, tzinfo=UTC)
+    assert not read.dataset("funding_rate").enabled
+    assert read.dataset("open_interest").enabled
+    assert read.exchange.rate_share == 1
+
+
+def test_all_symbols_is_a_word(written: Path) -> None:
+    written.write_text("symbols: all\n")
+    assert load_collection(written).symbols == "all"
+
+
+#: What is written, and what the one error must name: key, value, what is allowed.
+REFUSED = [
+    ("symbol: [SOL/USDT]", ["unknown key symbol", "'SOL/USDT'", "allowed here: ", "symbols", "look_back_days"]),
+    ("datasets: {candles: {}}", ["unknown dataset 'candles'", ", ".join(DATASETS)]),
+    ("datasets: {ohlcv: {interval: 5m}}", ["unknown key datasets.ohlcv.interval", "'5m'", "schedule, start, timefr"]),
+    ("datasets: {ohlcv: {timeframes: [5m, 7m]}}", ["datasets.ohlcv.timeframes", "'7m'", "1m, 3m, 5m, ", "1w, 1M"]),
+    ("datasets: {open_interest: {timeframes: [5m]}}", ["open_interest has no timeframes", "only ohlcv has"]),
+    ("symbols: [SOLUSDT]", ["symbols.0", "'SOLUSDT' is not a symbol", "SOL/USDT"]),
+    ("symbols: [BTC/USDT, sol/usdt]", ["symbols.1", "'sol/usdt' is not a symbol", "SOL/USDT"]),
+    ("symbols: some", ["symbols", "'some'"]),
+    ("start: 2026-01-01T12:00:00", ["start", "2026-01-01 12:00:00 has no time zone", "2026-01-01T12:00:00Z"]),
+    ("start: 'January'", ["start", "'January'"]),
+    ("datasets: {ohlcv: {start: 2026-01-01T12:00:00}}", ["datasets.ohlcv.start", "no time zone"]),
+    ("look_back_days: 31", ["look_back_days = 31", "30"]),
+    ("exchange: {rate_share: 0}", ["exchange.rate_share = 0", "greater than 0"]),
+    ("exchange: {rate_share: 1.5}", ["exchange.rate_share = 1.5", "less than or equal to 1"]),
+    ("exchange: {processes: many}", ["exchange.processes = 'many'", "integer"]),
+    ("exchange: {rate: 1}", ["unknown key exchange.rate", "rate_share", "timeout_s"]),
+    ("- SOL/USDT", ["must hold keys", "list"]),
+    ("symbols: [", ["not valid YAML"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "named"), REFUSED)
+def test_a_value_that_is_not_valid_is_an_error_that_names_key_value_and_what_is_allowed(
+    written: Path, text: str, named: list[str]
+) -> None:
+    said = refusal(written, text)
+    assert [part for part in (*named, written.name) if part not in said] == []
+    assert said.count("\n") == 0 or "YAML" in said
+
+
+def test_a_date_in_the_future_is_refused(written: Path) -> None:
+    tomorrow = (datetime.now(UTC) + timedelta(days=2)).date()
+    for key, text in (
+        ("start", f"start: {tomorrow}"),
+        ("funding_rate.start", f"datasets: {{funding_rate: {{start: {tomorrow}}}}}"),
+    ):
+        said = refusal(written, text)
+        assert key in said
+        assert f"{tomorrow}T00:00:00+00:00 lies in the future" in said
+
+
+def test_several_faults_are_one_error_that_names_each(written: Path) -> None:
+    said = refusal(written, "look_back_days: 0\nquot: USDC\nexchange: {timeout_s: -1}\n")
+    assert [part for part in ("look_back_days", "quot", "exchange.timeout_s") if part not in said] == []
+
+
+def test_settings_cannot_be_changed_after_the_fact() -> None:
+    collection = Collection()
+    with pytest.raises(ValueError, match="frozen"):
+        setattr(collection, "quote", "USDC")  # noqa: B010  mypy knows that it cannot be set
+
+
+def test_a_missing_file_is_said_to_be(written: Path) -> None:
+    with pytest.raises(BadConfiguration, match="does not exist"):
+        load_collection(written)
+
+
+def test_the_environment_names_another_file(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERPFLOW_COLLECTION", str(written))
+    assert collection_path() == written
+
+
+@pytest.mark.parametrize("text", ["SOL/USDT", "1000PEPE/USDT", "币安人生/USDT", "ICP/USDT#SETTLED", "BTC/USDC"])
+def test_symbols_are_written_base_slash_quote(text: str) -> None:
+    assert is_symbol(text)
+
+
+NO_SYMBOLS = ("", "SOL", "SOLUSDT", "sol/usdt", "SOL/USDT/X", "SOL /USDT", "/USDT", "SOL/", "SOL/USDT#", "SOL/USDT\n")
+
+
+@pytest.mark.parametrize("text", NO_SYMBOLS)
+def test_anything_else_is_no_symbol(text: str) -> None:
+    assert not is_symbol(text)
+
+
+# --- where everything is
+
+
+def test_without_a_database_nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PERPFLOW_DATABASE_URL", raising=False)
+    with pytest.raises(BadConfiguration, match="no market database is known.*PERPFLOW_DATABASE_URL"):
+        deployment_from_environment()
+
+
+def test_the_environment_says_where_everything_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE", "REDIS", "REST", "ARCHIVE"):
+        monkeypatch.setenv(f"PERPFLOW_{name}_URL", f"http://{name.lower()}")
+    found = deployment_from_environment()
+    assert (found.database_url, found.redis_url) == ("http://database", "http://redis")
+    assert (found.rest_url, found.archive_url) == ("http://rest", "http://archive")
+
+
+def test_an_airflow_connection_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERPFLOW_DATABASE_URL", "http://environment")
+    assert deployment_from_environment("http://connection").database_url == "http://connection"
+
+
+def test_an_empty_variable_means_the_real_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERPFLOW_DATABASE_URL", "http://database")
+    monkeypatch.setenv("PERPFLOW_REST_URL", "")
+    monkeypatch.setenv("PERPFLOW_ARCHIVE_URL", "")
+    found = deployment_from_environment()
+    assert (found.rest_url, found.archive_url) == ("https://fapi.binance.com", "https://data.binance.vision")

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 
 from perpflow import embedded
@@ -20,6 +21,10 @@ from perpflow.embedded.state import Services
 from perpflow.store.database import session
 from perpflow.store.migrations import migrate
 from simulator.process import Handle, running
+
+# Examples take as long as the machine lets them; a failure prints how to repeat it.
+settings.register_profile("perpflow", deadline=None, print_blob=True, database=None)
+settings.load_profile("perpflow")
 
 _numbers = count(1)
 

@@ -1,0 +1,54 @@
+"""The README's table of datasets, generated from the dataset table: `python -m perpflow.dataset_table`.
+
+A test compares what stands in the README with this, so that the two never differ.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from perpflow.datasets import DATASETS, PROVENANCE, Column, DatasetSpec, RestSource
+
+HEADINGS = ("Dataset = table", "Key", "Columns beyond the key (unit)", "Series in `coverage`", "Sources, best first")
+
+
+def markdown() -> str:
+    """The table, one row per dataset, and what all tables have in common below it."""
+    rows = [HEADINGS, ("---",) * len(HEADINGS), *(_row(spec) for spec in DATASETS.values())]
+    common = ", ".join(f"`{column.name}` ({column.meaning})" for column in PROVENANCE)
+    return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", f"Every table also has {common}."])
+
+
+def _row(spec: DatasetSpec) -> tuple[str, ...]:
+    return (
+        f"`{spec.name}`",
+        ", ".join(f"`{name}`" for name in spec.key),
+        "; ".join(_column(column) for column in spec.values),
+        ", ".join(f"`{name}`" for name in spec.series),
+        f"{_archive(spec)}; {_rest(spec)}",
+    )
+
+
+def _column(column: Column) -> str:
+    meaning = f": {column.meaning}" if column.meaning else ""
+    return f"`{column.name}` ({column.unit}{meaning})"
+
+
+def _archive(spec: DatasetSpec) -> str:
+    return f"archive `{spec.archive.kind}` ({', '.join(spec.archive.granularities)})"
+
+
+def _rest(spec: DatasetSpec) -> str:
+    paths = ", ".join(f"`{source.path}`" for source in spec.rest)
+    return f"REST {paths} ({_reach(spec.rest[0])})"
+
+
+def _reach(source: RestSource) -> str:
+    if source.reach is None:
+        return "whole history"
+    # An hour less than what the exchange documents: its edge moves while one asks.
+    return f"last {(source.reach + timedelta(hours=1)).days} days"
+
+
+if __name__ == "__main__":
+    print(markdown())

@@ -1,0 +1,107 @@
+"""The documents say what is true: commands, targets, links, settings and the dataset table agree with the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import psycopg
+import pytest
+import typer.main
+
+from perpflow import dataset_table, errors
+from perpflow.__main__ import app
+from perpflow.datasets import DATASETS
+from perpflow.embedded.airflow_settings import POOLS
+from perpflow.settings import ExchangeSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+README = (ROOT / "README.md").read_text()
+SQL = re.findall(r"^```sql\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def text(document: str) -> str:
+    return (ROOT / document).read_text()
+
+
+def between(marker: str) -> str:
+    """What stands between two markers of the README."""
+    found = re.search(rf"<!-- {marker}[^>]*-->\n(.*?)<!-- /{marker} -->", README, re.DOTALL)
+    assert found is not None, f"the README has no place {marker}"
+    return found.group(1)
+
+
+def test_the_dataset_table_is_the_generated_one() -> None:
+    assert between("datasets") == dataset_table.markdown() + "\n"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_make_target_exists(document: str) -> None:
+    targets = set(re.findall(r"^([a-z][\w-]*):", text("Makefile"), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z][\w-]*)", text(document), re.MULTILINE))
+    assert named <= targets
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_exists(document: str) -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for name, sub in re.findall(r"python -m perpflow ([a-z]+)(?: ([a-z]+))?", text(document)):
+        assert name in commands
+        assert not hasattr(commands[name], "commands") or sub in commands[name].commands
+
+
+def test_every_option_of_a_command_exists() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for name, options in re.findall(r"^python -m perpflow ([a-z]+) (--.*)$", README, re.MULTILINE):
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"--[\w-]+", options)) <= known
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_module_that_is_started_exists(document: str) -> None:
+    for module in re.findall(r"python -m ([\w.]+)", text(document)):
+        path = module.replace(".", "/")
+        places = [base / place for base in (ROOT, ROOT / "plugins") for place in (f"{path}.py", f"{path}/__main__.py")]
+        assert any(place.exists() for place in places), module
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_internal_links_lead_somewhere(document: str) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text(document)):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_named_folders_and_files_exist(document: str) -> None:
+    for path in re.findall(r"`((?:tests|include|plugins|dags)/[\w./]*)`", text(document)):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_ingest_dags_are_the_datasets() -> None:
+    assert {name for name in re.findall(r"`ingest_(\w+)`", README)} == set(DATASETS)
+
+
+def test_named_errors_and_settings_exist() -> None:
+    troubles = README.partition("## When something is wrong")[2]
+    for name in re.findall(r"`([A-Z]\w+[a-z]\w*)`", troubles):
+        assert hasattr(errors, name), name
+    named = set(re.findall(r"`exchange\.(\w+)`", README))
+    assert named
+    assert named <= set(ExchangeSettings.model_fields)
+
+
+def test_the_pools_have_the_slots_that_are_named() -> None:
+    named = re.search(
+        r"`perpflow_rest` \((\d+) slots\), `perpflow_archive` \((\d+)\) and `perpflow_stream` \((\d+)\)", README
+    )
+    assert named is not None
+    assert [int(slots) for slots in named.groups()] == [
+        POOLS[f"perpflow_{kind}"] for kind in ("rest", "archive", "stream")
+    ]
+
+
+@pytest.mark.parametrize("statement", SQL)
+def test_every_query_runs(database_url: str, statement: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute(statement).fetchall() == []

@@ -16,6 +16,9 @@ FORKING_COMMANDS = frozenset({"scheduler", "celery"})
 
 def preload() -> None:
     """Import what staging and checking tasks need."""
+    from airflow.providers.postgres.hooks import postgres  # noqa: F401
+    from airflow.providers.redis.hooks import redis  # noqa: F401
+
     from perpflow import pipeline
     from perpflow.exchange import rest
     from perpflow.quality import validation

@@ -23,6 +23,9 @@ def default_args() -> dict[str, Any]:
     """Task defaults: five tries with exponential backoff from 20 s to 10 min, and a permanent error ends it."""
     return {
         "owner": "perpflow",
+        # What is nearest to the end goes first: batches are finished one by one, so data is there early, staging stays
+        # small and a run that dies has published most of what it had fetched.
+        "weight_rule": "upstream",
         "retries": 4,
         "retry_delay": timedelta(seconds=20),
         "retry_exponential_backoff": True,

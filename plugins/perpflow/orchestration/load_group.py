@@ -98,16 +98,20 @@ def publish_rows(item: dict[str, Any]) -> dict[str, dict[str, int]]:
     return published
 
 
-@task(trigger_rule=TriggerRule.ALL_DONE, retries=0)
-def report(planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Say what became of every batch; fails where one was not published or anything was withheld, and names it."""
+@task(multiple_outputs=False, trigger_rule=TriggerRule.ALL_DONE, retries=0)
+def report(planned: list[dict[str, Any]]) -> dict[str, int]:
+    """Say what became of every batch and return the run's counts; fails where one was not published or anything was
+    withheld, and names it."""
     from perpflow import pipeline
     from perpflow.orchestration.connections import deployment
 
     context = get_current_context()
     rejected = context["ti"].xcom_pull(task_ids="plan_windows", key="rejected") or []
     plan = Plan([Batch.from_json(item) for item in planned], rejected=list(rejected))
-    return pipeline.report(deployment(), _run_key(context), plan)
+    entries = pipeline.report(deployment(), _run_key(context), plan)
+    # Sums only: the entries hold ranges, which XCom refuses.
+    counts = ("staged", "inserted", "updated", "unchanged", "quarantined")
+    return {count: sum(entry[count] for entry in entries) for count in counts}
 
 
 def _run_key(context: Context) -> str:

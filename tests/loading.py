@@ -85,7 +85,7 @@ def ingest(deployment: Deployment, dataset: str, run: str) -> Plan:
 def rows(connection: Connection, text: str, *parameters: Any) -> list[Row]:
     """A query's rows as tuples."""
     with connection.cursor(row_factory=tuple_row) as cursor:
-        return cursor.execute(text.encode(), parameters).fetchall()
+        return cursor.execute(text.encode(), parameters or None).fetchall()
 
 
 def facts(url: str, dataset: str) -> list[Row]:

@@ -1,0 +1,198 @@
+"""The migrated schema is the dataset table's, migrating is done once, and the documented queries run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from perpflow.datasets import DATASETS, PROVENANCE
+from perpflow.embedded.state import Services
+from perpflow.errors import MigrationChanged
+from perpflow.include import include_path
+from perpflow.store import migrations
+from perpflow.store.database import session
+from perpflow.store.migrations import FOLDERS, migrate
+from perpflow.windows import TIMEFRAMES, Window
+from simulator.process import Handle
+from simulator.truth import Truth
+from tests.loading import deployment_of, load, request, rows, utc
+
+NewDatabase = Callable[[], AbstractContextManager[str]]
+
+
+def files(*tiers: str) -> list[str]:
+    """The migrations of some tiers in order."""
+    return [path.name for tier in tiers for path in sorted((include_path() / "sql" / FOLDERS[tier]).glob("[0-9]*.sql"))]
+
+
+@pytest.fixture
+def included(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of include/ that the test may edit."""
+    copy = tmp_path / "include"
+    shutil.copytree(include_path(), copy)
+    monkeypatch.setenv("PERPFLOW_INCLUDE", str(copy))
+    return copy
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_fact_table_has_the_columns_of_the_dataset_table_in_its_order(database_url: str, dataset: str) -> None:
+    with session(database_url) as connection:
+        found = rows(
+            connection,
+            """SELECT column_name, data_type FROM information_schema.columns
+               WHERE table_schema = 'public' AND table_name = %s ORDER BY ordinal_position""",
+            dataset,
+        )
+    assert found == [(column.name, column.type) for column in (*DATASETS[dataset].columns, *PROVENANCE)]
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_fact_tables_key_is_the_dataset_tables(database_url: str, dataset: str) -> None:
+    with session(database_url) as connection:
+        found = rows(
+            connection,
+            """SELECT k.column_name FROM information_schema.key_column_usage k
+               JOIN information_schema.table_constraints c USING (constraint_name, table_schema, table_name)
+               WHERE c.constraint_type = 'PRIMARY KEY' AND table_schema = 'public' AND table_name = %s
+               ORDER BY k.ordinal_position""",
+            dataset,
+        )
+    assert tuple(name for (name,) in found) == DATASETS[dataset].key
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_staging_holds_every_column_of_the_table_and_of_every_source(database_url: str, dataset: str) -> None:
+    spec = DATASETS[dataset]
+    with session(database_url) as connection:
+        found = rows(
+            connection,
+            """SELECT column_name, data_type FROM information_schema.columns
+               WHERE table_schema = 'staging' AND table_name = %s""",
+            dataset,
+        )
+    names = {name for name, _ in found}
+    assert names >= {"stage_id", "origin", "source", "symbol", spec.series_column, "withheld", "blank"}
+    assert names >= {*spec.archive.columns, *(name for source in spec.rest for _, name in source.fields)}
+    assert set(found) >= {(column.name, column.type) for column in spec.columns}
+
+
+def test_provenance_is_never_null_and_what_a_source_lacks_may_be(database_url: str) -> None:
+    with session(database_url) as connection:
+        nullable = rows(
+            connection,
+            """SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'
+               AND is_nullable = 'YES' AND table_name = ANY (%s) ORDER BY 1, 2""",
+            list(DATASETS),
+        )
+    optional = {("funding_rate", "mark_price"), ("funding_rate", "interval_hours")}
+    optional |= {("long_short_ratio", column.name) for column in DATASETS["long_short_ratio"].values}
+    assert set(nullable) == optional
+
+
+def test_migrating_applies_each_file_once(unmigrated_url: NewDatabase, services: Services) -> None:
+    tiers = ("plain", "timescale") if services.database.timescaledb else ("plain",)
+    with unmigrated_url() as url, session(url) as connection:
+        assert migrations.tiers(connection) == tiers
+        assert migrate(connection) == files(*tiers)
+        assert migrate(connection) == []
+
+
+def test_a_new_migration_is_applied_on_top(unmigrated_url: NewDatabase, included: Path) -> None:
+    with unmigrated_url() as url, session(url) as connection:
+        migrate(connection)
+        (included / "sql" / "migrations" / "9999_new.sql").write_text("CREATE TABLE new_one (n int);")
+        assert migrate(connection) == ["9999_new.sql"]
+        assert rows(connection, "TABLE new_one") == []
+
+
+def test_a_migration_that_fails_leaves_nothing_of_itself(unmigrated_url: NewDatabase, included: Path) -> None:
+    broken = included / "sql" / "migrations" / "9999_broken.sql"
+    with unmigrated_url() as url, session(url) as connection:
+        migrate(connection)
+        broken.write_text("CREATE TABLE half (n int); SELECT no_such_function();")
+        with pytest.raises(Exception, match="no_such_function"):
+            migrate(connection)
+        assert rows(connection, "SELECT to_regclass('half')::text") == [(None,)]
+        broken.write_text("CREATE TABLE half (n int);")
+        assert migrate(connection) == [broken.name]
+
+
+def test_an_edited_migration_is_refused(unmigrated_url: NewDatabase, included: Path) -> None:
+    first = included / "sql" / "migrations" / files("plain")[0]
+    with unmigrated_url() as url, session(url) as connection:
+        migrate(connection)
+        first.write_text(f"{first.read_text()}\n-- edited")
+        with pytest.raises(MigrationChanged, match=first.name):
+            migrate(connection)
+
+
+def test_fact_tables_are_hypertables_where_the_server_can(database_url: str, services: Services) -> None:
+    with session(database_url) as connection:
+        if services.database.timescaledb is None:
+            assert rows(connection, "SELECT FROM pg_extension WHERE extname = 'timescaledb'") == []
+            return
+        found = rows(connection, "SELECT hypertable_name FROM timescaledb_information.hypertables ORDER BY 1")
+    assert [name for (name,) in found] == sorted(DATASETS)
+
+
+@pytest.mark.parametrize("name", TIMEFRAMES)
+def test_sql_and_python_agree_on_how_long_a_candle_lasts(database_url: str, name: str) -> None:
+    grid = TIMEFRAMES[name]
+    points = list(grid.points(Window(utc("2023-12-20"), utc("2024-03-20"))))[:50]
+    with session(database_url) as connection:
+        found = rows(
+            connection, "SELECT t + staging.period(%s) FROM unnest(%s::timestamptz[]) AS t ORDER BY t", name, points
+        )
+    assert [end for (end,) in found] == [grid.after(point) for point in points]
+
+
+# --- the documented queries
+
+LOADED = Window(utc("2026-10-11"), utc("2026-10-13"))
+NEWEST = """SELECT * FROM ohlcv WHERE symbol = 'SOL/USDT' AND timeframe = '5m' ORDER BY time DESC LIMIT 100;"""
+BY_HOUR = """SELECT * FROM oi_price_1h WHERE symbol = 'SOL/USDT' ORDER BY bucket DESC LIMIT 20;"""
+HOLES = """SELECT time, LAG(time) OVER (ORDER BY time) AS prev_time, time - LAG(time) OVER (ORDER BY time) AS gap
+  FROM ohlcv WHERE symbol = 'SOL/USDT' AND timeframe = '5m' ORDER BY time DESC;"""
+
+
+@pytest.fixture(scope="module")
+def loaded(database_url: str, exchange: Handle) -> str:
+    deployment = deployment_of(database_url, exchange, datasets={"ohlcv": {"timeframes": ["5m", "1h"]}})
+    load(deployment, request("run", LOADED.start, LOADED.end))
+    return database_url
+
+
+def test_the_newest_candles_come_as_documented(loaded: str, exchange: Handle) -> None:
+    with session(loaded) as connection:
+        found = rows(connection, NEWEST)
+    candles = Truth(exchange.seed).ohlcv("SOLUSDT", "5m", LOADED.end - timedelta(minutes=500), LOADED.end)
+    assert [row[2:12] for row in found] == candles[::-1]
+
+
+def test_gaps_show_as_documented(loaded: str) -> None:
+    with session(loaded) as connection:
+        found = rows(connection, HOLES)
+    assert len(found) == 576
+    assert {gap for _, _, gap in found[:-1]} == {timedelta(minutes=5)}
+    assert found[-1] == (LOADED.start, None, None)
+
+
+def test_price_open_interest_and_funding_stand_side_by_side_as_documented(loaded: str, exchange: Handle) -> None:
+    truth = Truth(exchange.seed)
+    start = LOADED.end - timedelta(hours=20)
+    interest = {row[0]: row[1:] for row in truth.open_interest("SOLUSDT", start, LOADED.end)}
+    funding = {row[0]: row[1] for row in truth.funding_rate("SOLUSDT", start, LOADED.end)}
+    expected = []
+    for time, *prices, volume, quote_volume, _, _, _ in truth.ohlcv("SOLUSDT", "1h", start, LOADED.end):
+        first, last = interest[time], interest[time + timedelta(minutes=55)]
+        change = last[0] - first[0]
+        row = ("SOL/USDT", time, *prices, volume, quote_volume, first[0], last[0], change, last[1], funding.get(time))
+        expected.append(row)
+    with session(loaded) as connection:
+        assert rows(connection, BY_HOUR) == expected[::-1]
+    assert sum(row[-1] is not None for row in expected) in (2, 3)

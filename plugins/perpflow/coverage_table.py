@@ -5,29 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from perpflow.coverage_summary import Hole, Reason, SeriesSummary
 from perpflow.windows import Window
 
+#: What the table needs; narrower, it would cut off names and numbers.
+WIDTH = 124
 # A hole that consists of more stretches than this is described by its extent.
 MOST_WINDOWS_SHOWN = 3
 
 
 def render(summaries: Iterable[SeriesSummary]) -> RenderableType:
-    """The table, and below it the holes."""
+    """The table, and below it the holes; `WIDTH` columns wide."""
     summaries = list(summaries)
-    lines = [line for summary in summaries for line in explain(summary)]
+    lines = [Padding(line, (0, 0, 0, 2)) for line in explain(summaries)]
     heading = Text("Missing, and why", style="bold") if lines else Text("Nothing is missing.", style="bold green")
-    return Group(table(summaries), Text(), heading, *lines)
+    return Group(table(summaries), heading, *lines)
+
+
+def new_table(title: str) -> Table:
+    """An empty table in the style of all tables here."""
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
 
 
 def table(summaries: Iterable[SeriesSummary]) -> Table:
-    """One row per series; times are UTC."""
-    made = Table("dataset", "symbol", "series", "from", "to", title="Coverage", title_justify="left")
-    for name in ("rows", "expected", "missing", "archive/REST", "withheld"):
+    """One row per series; times are UTC. Where nothing can be expected beforehand (funding) stands a dash."""
+    made = new_table("Coverage (times are UTC)")
+    for name in ("dataset", "symbol", "series", "from", "to"):
+        made.add_column(name, no_wrap=True)
+    for name in ("rows", "expected", "missing", "archive", "REST", "withheld"):
         made.add_column(name, justify="right", no_wrap=True)
     shown: tuple[str, str] = ("", "")
     for summary in summaries:
@@ -44,20 +55,25 @@ def _cells(summary: SeriesSummary) -> Iterator[str]:
     yield _instant(summary.first)
     yield _instant(summary.last)
     yield f"{summary.rows:,}"
-    yield "as answered" if summary.expected is None else f"{summary.expected:,}"
+    yield "-" if summary.expected is None else f"{summary.expected:,}"
     colour = "green" if not summary.holes else "yellow" if summary.complete else "bold red"
     yield f"[{colour}]{summary.missing:,}[/]"
-    yield f"{summary.archive:,}/{summary.rest:,}"
+    yield f"{summary.archive:,}"
+    yield f"{summary.rest:,}"
     yield f"{summary.withheld:,}"
 
 
-def explain(summary: SeriesSummary) -> Iterator[Text]:
-    """A line for each hole of a series: how many points, where, why, and what happens next."""
-    for hole in summary.holes:
-        text = Text(f"  {summary.dataset} {summary.symbol} {summary.series}: ")
-        text.append(f"{'' if hole.points is None else f'{hole.points:,} points '}{_where(hole)}: ")
-        text.append(_why(hole, summary), style="yellow" if hole.reason.explains else "bold red")
-        yield text
+def explain(summaries: Iterable[SeriesSummary]) -> Iterator[Text]:
+    """A line for each hole: how many points, where, why, and what happens next. Series with the same hole share it."""
+    series_of: dict[tuple[str, str, Hole, str], list[str]] = {}
+    for summary in summaries:
+        for hole in summary.holes:
+            key = (summary.dataset, summary.symbol, hole, _why(hole, summary))
+            series_of.setdefault(key, []).append(summary.series)
+    for (dataset, symbol, hole, why), series in series_of.items():
+        points = "" if hole.points is None else f"{hole.points:,} points "
+        text = Text(f"{dataset} {symbol} {', '.join(series)}: {points}{_where(hole)}: ")
+        yield text.append(why, style="yellow" if hole.reason.explains else "bold red")
 
 
 def _why(hole: Hole, summary: SeriesSummary) -> str:

@@ -1,15 +1,17 @@
 """Start DAG runs through Airflow's REST API, follow them, and say what failed."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from perpflow.embedded.airflow_client import AirflowClient, TaskState
 
-POLL_S = 0.5
+# The API server that we ask serves the tasks as well, on the same two cores.
+POLL_S = 1
 # The DAG processor reads the files within seconds of its start; on a slow machine that is busy starting, in a minute.
 DAGS_TIMEOUT_S = 180
 LOG_LINES_SHOWN = 15
+DagRun = tuple[str, str]  # (DAG, run id)
 FINAL = frozenset({"success", "failed"})
 
 
@@ -37,41 +39,44 @@ def run_all(
     confs: Mapping[str, dict[str, Any]],
     *,
     timeout_s: float,
-    watch: Callable[[dict[str, str]], None],
+    watch: Callable[[Sequence[DagRun]], None],
 ) -> None:
     """Run each DAG once, side by side, and wait for all of their runs, those of their schedule included.
 
     Args:
         confs: the form's values, by DAG.
-        watch: called again and again with the run ids that we started, by DAG.
+        watch: called again and again with all runs since we began.
 
     Raises:
         RunFailed: a run is red or has not ended in time.
     """
-    for dag in confs:
+    before = _states(client, confs).keys()
+    for dag, conf in confs.items():
         client.pause(dag, paused=False)
-    runs = {dag: client.trigger(dag, conf) for dag, conf in confs.items()}
+        client.trigger(dag, conf)
     deadline = time.monotonic() + timeout_s
-    while open_runs := _open_runs(client, runs):
+    while True:
+        states = {run: state for run, state in _states(client, confs).items() if run not in before}
+        watch(list(states))
+        if all(state in FINAL for state in states.values()):
+            break
         if time.monotonic() > deadline:
-            raise RunFailed(f"{_list(open_runs)} did not end in {timeout_s:.0f} s\n" + _unfinished(client, open_runs))
-        watch(runs)
+            late = [run for run, state in states.items() if state not in FINAL]
+            raise RunFailed(f"{_list(late)} did not end in {timeout_s:.0f} s\n" + _unfinished(client, late))
         time.sleep(POLL_S)
-    watch(runs)
-    red = [(dag, run) for dag in runs for run, state in client.run_states(dag).items() if state != "success"]
-    if red:
+    if red := [run for run, state in states.items() if state == "failed"]:
         raise RunFailed("\n".join(describe_failure(client, dag, run) for dag, run in red))
 
 
-def _open_runs(client: AirflowClient, runs: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [(dag, run) for dag in runs for run, state in client.run_states(dag).items() if state not in FINAL]
+def _states(client: AirflowClient, dags: Iterable[str]) -> dict[DagRun, str]:
+    return {(dag, run): state for dag in dags for run, state in client.run_states(dag).items()}
 
 
-def _list(runs: list[tuple[str, str]]) -> str:
+def _list(runs: list[DagRun]) -> str:
     return ", ".join(f"{dag} {run}" for dag, run in runs)
 
 
-def _unfinished(client: AirflowClient, runs: list[tuple[str, str]]) -> str:
+def _unfinished(client: AirflowClient, runs: list[DagRun]) -> str:
     return "\n".join(
         f"  {dag} {task.name}: {task.state}" for dag, run in runs for task in client.task_states(dag, run)
         if task.state != "success"

@@ -137,7 +137,6 @@ def _airflow(home: Path, memory: AirflowMemory, services: Services, exchange: Ex
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata_url(services),
         "AIRFLOW__API__PORT": str(memory.port),
-        "AIRFLOW__API__BASE_URL": memory.url,
         "AIRFLOW__API__SECRET_KEY": memory.secret_key,
         "AIRFLOW__API__INSTANCE_NAME": "Perpflow, simulated exchange" if exchange.simulated else "Perpflow",
         "AIRFLOW__API_AUTH__JWT_SECRET": memory.jwt_secret,

@@ -8,22 +8,24 @@ that is not. Exit 0 when all runs are green and nothing is unexplained; nothing 
 import fcntl
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx
+import psycopg
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from perpflow import embedded
 from perpflow.coverage_summary import SeriesSummary, summarise
-from perpflow.coverage_table import render
+from perpflow.coverage_table import new_table, render
 from perpflow.datasets import DATASETS
 from perpflow.embedded.airflow_client import AirflowClient
-from perpflow.embedded.airflow_runs import RunFailed, await_dags, run_all
+from perpflow.embedded.airflow_runs import DagRun, RunFailed, await_dags, run_all
 from perpflow.embedded.airflow_settings import POOLS
 from perpflow.embedded.airflow_stack import AirflowStack
 from perpflow.embedded.demo_display import Display
@@ -37,6 +39,8 @@ from perpflow.windows import start_of_day
 SYMBOLS = ("SOL/USDT", "BTC/USDT", "ETH/USDT")
 INGEST = tuple(f"ingest_{name}" for name in DATASETS)
 DAYS = 180
+# Long enough for every series of five or fifteen minutes to have grown.
+LATER = timedelta(minutes=20)
 # Far above what they take; a demo that hangs must end all the same.
 HISTORY_TIMEOUT_S = 1800
 SHORT_RUN_TIMEOUT_S = 600
@@ -55,6 +59,10 @@ class Demo:
 
     def run(self) -> bool:
         """Everything, in order; whether all is there or explained."""
+        if self.airflow.pids():
+            self.display.console.print("[yellow]Stopping what `make up EXCHANGE=simulator` has left running.[/]")
+            self.airflow.stop()
+            self.exchange.stop()
         with self.display.phase("TimescaleDB and Redis"):
             services = embedded.start(self.state)
             empty_databases(self.state, services)
@@ -62,6 +70,7 @@ class Demo:
         for warning in services.warnings:
             self.display.console.print(f"[yellow]Warning: {escape(warning)}[/]")
         with self.display.phase("Simulated exchange and Airflow"):
+            self.exchange.forget_clock()
             self.exchange.start()
             self.airflow.start(services, self.exchange.address)
         with AirflowClient(self.airflow.url, self.airflow.password) as client:
@@ -83,21 +92,18 @@ class Demo:
                 f"load_history: {len(SYMBOLS)} symbols, {self.days} days, {len(DATASETS)} datasets"
             ):
                 run_all(client, {"load_history": form}, timeout_s=HISTORY_TIMEOUT_S, watch=watch)
+            self.exchange.move_clock(LATER)
             until = self.exchange.now()
-            with self.display.phase("ingest_*: up to the minute"):
+            with self.display.phase(f"ingest_*: up to the minute, {LATER.seconds // 60} simulated minutes later"):
                 run_all(client, {dag: {} for dag in INGEST}, timeout_s=SHORT_RUN_TIMEOUT_S, watch=watch)
         return until, start
 
     def _show(self, connection: Connection, start: datetime, until: datetime) -> bool:
         summaries = summarise(connection, start=start, now=until)
-        console = self.display.console
-        console.print()
-        console.print(render(summaries))
-        console.print(quality_table(connection))
-        self.display.show_times()
+        self.display.show(render(summaries), quality_table(connection), self.display.times_table())
         absent = missing_series(summaries)
         for name in absent:
-            console.print(f"[bold red]{name} has no rows at all.[/]")
+            self.display.console.print(f"[bold red]{name} has no rows at all.[/]")
         return not absent and all(summary.complete for summary in summaries)
 
     def stop(self, *, services: bool) -> None:
@@ -117,20 +123,19 @@ class Progress:
         self._display = display
         self._client = client
         self._connection = connection
-        self._planned: dict[str, int] = {}
+        self._planned: dict[DagRun, int] = {}
 
-    def __call__(self, runs: dict[str, str]) -> None:
+    def __call__(self, runs: Sequence[DagRun]) -> None:
         """Update the display."""
-        for dag, run in runs.items():
-            if dag not in self._planned and (batches := self._client.returned(dag, run, "plan_windows")) is not None:
-                self._planned[dag] = len(batches)
-        known = all(dag in self._planned for dag in runs)
-        published = [self._published(f"{dag}|{run}") for dag, run in runs.items()]
+        for dag, run in runs:
+            if (dag, run) not in self._planned:
+                batches = self._client.returned(dag, run, "plan_windows")
+                self._planned |= {} if batches is None else {(dag, run): len(batches)}
+        published = [self._published(f"{dag}|{run}") for dag, run in runs]
         rows = sum(counts["inserted"] for counts in published)
-        total = sum(self._planned[dag] for dag in runs) if known else None
-        self._display.progress(
-            sum(counts["batches"] for counts in published), total, f"batches published, {rows:,} rows"
-        )
+        total = sum(self._planned.values()) if self._planned.keys() >= set(runs) else None
+        done = sum(counts["batches"] for counts in published)
+        self._display.progress(done, total, f"batches published, {rows:,} rows")
 
     def _published(self, run: str) -> dict[str, Any]:
         return one(self._connection, query("load_progress"), {"run": run})
@@ -146,7 +151,8 @@ def missing_series(summaries: list[SeriesSummary]) -> list[str]:
 
 def quality_table(connection: Connection) -> Table:
     """What the gate and the loader did with the rows."""
-    table = Table("dataset", title="Quality: what happened to the rows", title_justify="left")
+    table = new_table("Quality: what happened to the rows")
+    table.add_column("dataset")
     for name in ("batches", "staged", "inserted", "updated", "unchanged", "quarantined"):
         table.add_column(name, justify="right")
     table.add_column("normalised")
@@ -192,7 +198,7 @@ def main(days: Annotated[int, typer.Option(min=1, help="How much history to load
             demo = Demo(days, display)
             with cleaned_up(demo):
                 passed = demo.run()
-    except (RunFailed, ServiceError) as problem:
+    except (RunFailed, ServiceError, OSError, httpx.HTTPError, psycopg.Error) as problem:
         display.console.print(f"\n[bold red]The demo failed.[/] {escape(str(problem))}")
         raise typer.Exit(1) from problem
     except KeyboardInterrupt as stopped:
@@ -201,14 +207,15 @@ def main(days: Annotated[int, typer.Option(min=1, help="How much history to load
     if not passed:
         display.console.print("\n[bold red]The demo failed:[/] rows are missing and nothing says why; see above.")
         raise typer.Exit(1)
-    display.console.print(NEXT)
+    display.console.print(NEXT, soft_wrap=True)
 
 
 NEXT = """
-[bold green]Every point is there, or the reason why it is not.[/] Nothing is left running. Where to look next:
+[bold green]Every point is there, or the reason why it is not.[/] Nothing is left running.
+Where to look next:
 
-  make up EXCHANGE=simulator    the same data in Airflow's UI, kept current; then, in another terminal,
-  make sql EXCHANGE=simulator   a SQL prompt on it, for instance
+  make up EXCHANGE=simulator    the same data in Airflow's UI, kept current while it runs
+  make sql EXCHANGE=simulator   a SQL prompt on it, for instance:
 
     SELECT * FROM oi_price_1h WHERE symbol = 'SOL/USDT' ORDER BY bucket DESC LIMIT 20;
     SELECT * FROM ohlcv WHERE symbol = 'SOL/USDT' AND timeframe = '5m' ORDER BY time DESC LIMIT 100;

@@ -5,20 +5,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from perpflow.coverage_table import WIDTH, new_table
+
 # Without a terminal a line this often says that it goes on, and leaves a log that one can read.
 PLAIN_LINE_EVERY_S = 5
-# A pipe has no width; the summary's table needs this much.
-PLAIN_WIDTH = 132
 
 
 def make_console() -> Console:
-    """Standard output; wide enough where it is no terminal."""
+    """Standard output; as wide as the summary where it is no terminal."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
 
 
 @dataclass
@@ -57,12 +57,20 @@ class Display:
             self._said_at = time.monotonic()
             self.console.print(f"  {done} of {total if total is not None else '?'} {detail}")
 
-    def show_times(self) -> None:
-        """A table of what took how long."""
-        table = Table("phase", title="Time", title_justify="left")
+    def show(self, *parts: RenderableType) -> None:
+        """Print tables whole: on a narrow terminal long lines wrap, and nothing is cut off."""
+        wide = Console(highlight=False, width=max(self.console.width, WIDTH))
+        for part in parts:
+            wide.print()
+            wide.print(part)
+
+    def times_table(self) -> Table:
+        """What took how long."""
+        table = new_table("Time")
+        table.add_column("phase")
         table.add_column("seconds", justify="right")
         for name, seconds in self.times.items():
             table.add_row(name, f"{seconds:.0f}")
         table.add_section()
         table.add_row("all", f"{sum(self.times.values()):.0f}")
-        self.console.print(table)
+        return table

@@ -3,11 +3,12 @@
 The simulator itself is the checkout's `simulator/`; here it gets a port that is remembered, a log and an end.
 """
 
+import logging
 import os
 import signal
 import sys
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,8 @@ from perpflow.embedded.airflow_settings import ExchangeAddress
 from perpflow.embedded.errors import ServiceError
 from perpflow.embedded.state import CHECKOUT, StateFolder
 from perpflow.windows import from_ms
+
+log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 10
@@ -31,6 +34,8 @@ class ExchangeProcess:
         self.folder = self.state.root / "simulator"
         self.log = self.state.log("simulator")
         self._port_file = self.folder / "port"
+        # Where the clock stood at the last stop: it goes on from there, or the data would lie in its future.
+        self._clock_file = self.folder / "clock"
 
     @property
     def url(self) -> str:
@@ -46,11 +51,12 @@ class ExchangeProcess:
         """The process, if it lives."""
         return processes.processes_in(self.folder)
 
-    def start(self, *, now: datetime | None = None) -> None:
-        """Start it and wait until it answers; one that runs goes on as it is.
+    def forget_clock(self) -> None:
+        """Begin at the simulator's own default again, for a market of which nothing was collected."""
+        self._clock_file.unlink(missing_ok=True)
 
-        Args:
-            now: its clock at the start; the simulator's own default otherwise.
+    def start(self) -> None:
+        """Start it and wait until it answers; one that runs goes on as it is.
 
         Raises:
             ServiceError: it ended or does not answer.
@@ -63,7 +69,7 @@ class ExchangeProcess:
         port = processes.choose_port(int(self._port_file.read_text()) if self._port_file.exists() else None)
         self._port_file.write_text(str(port))
         paths = [str(CHECKOUT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-        clock = ["--now", now.isoformat()] if now else []
+        clock = ["--now", self._clock_file.read_text()] if self._clock_file.exists() else []
         pid = processes.spawn(
             [sys.executable, "-m", "simulator", "--port", str(port), *clock],
             environment=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
@@ -72,7 +78,12 @@ class ExchangeProcess:
         self._await_answer(pid)
 
     def stop(self) -> None:
-        """End it; nothing to do is fine."""
+        """End it, and remember its time; nothing to do is fine."""
+        if self.pids():
+            try:
+                self._clock_file.write_text(self.now().isoformat())
+            except httpx.TransportError:
+                log.warning("The simulator does not answer; its clock will go on from an earlier time.")
         for how in (signal.SIGTERM, signal.SIGKILL):
             processes.end(self.pids(), how, timeout_s=STOP_TIMEOUT_S)
 
@@ -80,6 +91,11 @@ class ExchangeProcess:
         """The exchange's clock."""
         answer = httpx.get(f"{self.url}/fapi/v1/time", timeout=5, trust_env=False)
         return from_ms(int(answer.raise_for_status().json()["serverTime"]))
+
+    def move_clock(self, by: timedelta) -> None:
+        """Let time pass on the exchange; its clock runs on from there."""
+        later = (self.now() + by).isoformat()
+        httpx.post(f"{self.url}/_simulator/clock", json={"now": later}, timeout=5, trust_env=False).raise_for_status()
 
     def _await_answer(self, pid: int) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S

@@ -202,7 +202,7 @@ def main(days: Annotated[int, typer.Option(min=1, help="How much history to load
         display.console.print(f"\n[bold red]The demo failed.[/] {escape(str(problem))}")
         raise typer.Exit(1) from problem
     except KeyboardInterrupt as stopped:
-        display.console.print("\nStopped; nothing is left running.")
+        display.console.print("\nStopped; nothing that the demo started is left running.")
         raise typer.Exit(130) from stopped
     if not passed:
         display.console.print("\n[bold red]The demo failed:[/] rows are missing and nothing says why; see above.")
@@ -211,7 +211,7 @@ def main(days: Annotated[int, typer.Option(min=1, help="How much history to load
 
 
 NEXT = """
-[bold green]Every point is there, or the reason why it is not.[/] Nothing is left running.
+[bold green]Every point is there, or the reason why it is not.[/] Nothing that the demo started is left running.
 Where to look next:
 
   make up EXCHANGE=simulator    the same data in Airflow's UI, kept current while it runs

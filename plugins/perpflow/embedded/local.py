@@ -69,11 +69,12 @@ def up(exchange: ExchangeOption = Exchange.LIVE) -> None:
                 stack = _start(state, exchange)
         else:
             stack = _start(state, exchange)
-    typer.echo(GREETING.format(exchange=exchange, port=stack.memory.port, login=LOGIN, password=stack.password))
+    typer.echo(GREETING.format(what=WHAT[exchange], port=stack.memory.port, login=LOGIN, password=stack.password))
 
 
+WHAT = {Exchange.LIVE: "the live exchange", Exchange.SIMULATOR: "a simulated exchange"}
 GREETING = """
-Perpflow is up, collecting from the {exchange} exchange.
+Perpflow is up, collecting from {what}.
 
   UI        http://localhost:{port}
   login     {login}

@@ -1,0 +1,158 @@
+"""The ledger against a model that keeps sets of five-minute points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from perpflow.datasets import OPEN_INTEREST, DatasetSpec
+from perpflow.store import ledger
+from perpflow.store.database import Connection, session
+from perpflow.store.ledger import Answered, Coverage
+from perpflow.windows import Window, merge
+from tests.loading import utc
+
+START = utc("2026-10-10")
+FIVE = timedelta(minutes=5)
+SLOTS = 16
+LIFE = Window(START, START + SLOTS * FIVE)
+KEY = ("SOL/USDT", "5m")
+RECHECK_AT = utc("2026-10-20")
+
+slots = st.frozensets(st.integers(0, SLOTS - 1))
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one publish knows: points staged and passed, points withheld, points that every source was asked for."""
+
+    passed: frozenset[int]
+    withheld: frozenset[int]
+    asked: frozenset[int]
+
+
+@dataclass
+class Model:
+    """What the ledger must say: points present beat points withheld, and both beat points that are missing."""
+
+    present: set[int] = field(default_factory=set)
+    quarantined: set[int] = field(default_factory=set)
+    missing: set[int] = field(default_factory=set)
+
+    def publish(self, attempt: Attempt) -> None:
+        self.present |= attempt.passed
+        held = self.quarantined | attempt.withheld
+        self.quarantined = held - self.present
+        self.missing = (self.missing | attempt.asked) - self.present - held
+
+    @property
+    def gaps(self) -> set[int]:
+        return set(range(SLOTS)) - self.present - self.quarantined - self.missing
+
+
+attempts = st.lists(st.builds(Attempt, slots, slots, slots), min_size=1, max_size=5)
+
+
+def windows(points: set[int] | frozenset[int]) -> list[Window]:
+    return merge(Window(START + n * FIVE, START + (n + 1) * FIVE) for n in points)
+
+
+@pytest.fixture(scope="module")
+def connection(database_url: str) -> Iterator[Connection]:
+    with session(database_url) as opened:
+        yield opened
+
+
+def forget(connection: Connection) -> None:
+    connection.execute("TRUNCATE coverage, staging.open_interest")
+    ledger.ensure(connection, OPEN_INTEREST, (KEY[0],), (KEY[1],))
+    ledger.set_life(connection, OPEN_INTEREST, KEY, LIFE.start, "a test")
+
+
+def publish(connection: Connection, attempt: Attempt, spec: DatasetSpec = OPEN_INTEREST) -> None:
+    """Stage the points and describe them."""
+    stage_id = uuid4()
+    marks = [(n, None) for n in attempt.passed] + [(n, ["some_rule"]) for n in attempt.withheld]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """INSERT INTO staging.open_interest (stage_id, origin, source, symbol, series, create_time,
+                   reported_open_interest, reported_open_interest_value, withheld)
+               VALUES (%s, 0, 'archive', %s, '5m', %s, 1, 1, %s)""",
+            [(stage_id, KEY[0], (START + n * FIVE).replace(tzinfo=None), mark) for n, mark in marks],
+        )
+    answered = {KEY: Answered(by_any=[], by_all=windows(attempt.asked))}
+    ledger.describe(connection, spec, stage_id, window=LIFE, answered=answered, recheck_at=RECHECK_AT)
+
+
+def row(connection: Connection) -> Coverage:
+    (found,) = ledger.read(connection, (OPEN_INTEREST.name,))
+    return found
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(attempts)
+def test_any_sequence_of_publishes_says_what_the_model_says(connection: Connection, published: list[Attempt]) -> None:
+    forget(connection)
+    model = Model()
+    for attempt in published:
+        publish(connection, attempt)
+        model.publish(attempt)
+        found = row(connection)
+        assert found.present == windows(model.present)
+        assert found.quarantined == windows(model.quarantined)
+        assert found.missing_upstream == windows(model.missing)
+        assert (found.recheck_at is None) == (not model.missing)
+        spans = {KEY: LIFE}
+        before, after = RECHECK_AT - FIVE, RECHECK_AT
+        assert ledger.gaps(connection, OPEN_INTEREST, spans, now=before) == {KEY: windows(model.gaps)}
+        assert ledger.gaps(connection, OPEN_INTEREST, spans, now=after) == {KEY: windows(model.gaps | model.missing)}
+        assert ledger.gaps(connection, OPEN_INTEREST, spans, now=before, again=True) == {KEY: [LIFE]}
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.builds(Attempt, slots, slots, slots), attempts)
+def test_describing_the_same_again_changes_nothing(
+    connection: Connection, last: Attempt, published: list[Attempt]
+) -> None:
+    forget(connection)
+    for attempt in (*published, last):
+        publish(connection, attempt)
+    once = row(connection)
+    publish(connection, last)
+    assert row(connection) == once
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(attempts)
+def test_the_watermark_is_the_end_of_the_newest_explained_point(
+    connection: Connection, published: list[Attempt]
+) -> None:
+    forget(connection)
+    for attempt in published:
+        publish(connection, attempt)
+    newest = max((n for a in published for n in a.passed | a.withheld | a.asked), default=None)
+    assert row(connection).watermark == (None if newest is None else START + (newest + 1) * FIVE)
+
+
+def test_a_life_is_found_once(connection: Connection) -> None:
+    forget(connection)
+    ledger.set_life(connection, OPEN_INTEREST, KEY, START - FIVE, "another opinion")
+    assert (row(connection).available_from, row(connection).evidence) == (START, "a test")
+
+
+def test_a_series_without_a_life_has_no_gaps(connection: Connection) -> None:
+    connection.execute("TRUNCATE coverage")
+    ledger.ensure(connection, OPEN_INTEREST, (KEY[0],), (KEY[1],))
+    assert ledger.gaps(connection, OPEN_INTEREST, {KEY: LIFE}, now=LIFE.end) == {}
+
+
+def test_gaps_before_the_life_are_none(connection: Connection) -> None:
+    forget(connection)
+    early = {KEY: Window(LIFE.start - timedelta(days=1), LIFE.start + FIVE)}
+    assert ledger.gaps(connection, OPEN_INTEREST, early, now=LIFE.end) == {KEY: [Window(LIFE.start, LIFE.start + FIVE)]}

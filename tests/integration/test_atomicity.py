@@ -119,12 +119,12 @@ def test_staged_rows_that_vanish_are_staged_and_checked_again(
     assert_published_once(deployment, exchange)
 
 
-def test_a_staged_value_that_changes_is_noticed(
+def test_a_mark_that_changes_after_the_check_is_noticed(
     deployment: Deployment, batch: Batch, connection: Connection, exchange: Handle
 ) -> None:
     pipeline.stage(deployment, batch)
     pipeline.check(deployment, batch)
-    connection.execute("UPDATE staging.open_interest SET reported_open_interest = 1 WHERE time = '2026-10-13 12:00Z'")
+    connection.execute("UPDATE staging.open_interest SET withheld = '{by hand}' WHERE time = '2026-10-13 12:00Z'")
     pipeline.publish(deployment, batch)
     loader.sweep(connection, DATASETS.values())
     assert_published_once(deployment, exchange)

@@ -15,6 +15,7 @@ from airflow.sdk import Asset, AssetAlias, Context, TriggerRule, get_current_con
 
 from perpflow.batches import Batch, Plan
 from perpflow.datasets import DATASETS
+from perpflow.errors import BatchFaulty
 from perpflow.settings import Deployment
 
 log = logging.getLogger(__name__)
@@ -99,12 +100,14 @@ def publish_rows(item: dict[str, Any]) -> dict[str, dict[str, int]]:
 
 
 @task(multiple_outputs=False, trigger_rule=TriggerRule.ALL_DONE, retries=0)
-def report(planned: list[dict[str, Any]]) -> dict[str, int]:
+def report(planned: list[dict[str, Any]] | None) -> dict[str, int]:
     """Say what became of every batch and return the run's counts; fails where one was not published or anything was
     withheld, and names it."""
     from perpflow import pipeline
     from perpflow.orchestration.connections import deployment
 
+    if planned is None:
+        raise BatchFaulty("nothing was planned, so nothing was loaded.", hint="See the log of plan_windows.")
     context = get_current_context()
     rejected = context["ti"].xcom_pull(task_ids="plan_windows", key="rejected") or []
     plan = Plan([Batch.from_json(item) for item in planned], rejected=list(rejected))

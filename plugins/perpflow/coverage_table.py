@@ -15,7 +15,7 @@ from perpflow.coverage_summary import Hole, Reason, SeriesSummary
 from perpflow.windows import Window
 
 #: What the table needs; narrower, it would cut off names and numbers.
-WIDTH = 124
+WIDTH = 136
 # A hole that consists of more stretches than this is described by its extent.
 MOST_WINDOWS_SHOWN = 3
 

@@ -113,10 +113,10 @@ class AirflowClient:
 
 
 def _log_lines(entry: Any) -> Iterator[str]:
-    """An entry of a structured log as text: its event, and the error that it carries."""
+    """An entry of a structured log as text: its event, and the error that it carries; without the marks of groups."""
     if not isinstance(entry, dict):
         yield str(entry)
         return
-    yield from str(entry.get("event", "")).splitlines()
+    yield from (line for line in str(entry.get("event", "")).splitlines() if not line.startswith("::"))
     for error in entry.get("error_detail") or ():
         yield f"{error.get('exc_type')}: {error.get('exc_value')}"

@@ -199,7 +199,7 @@ def main(days: Annotated[int, typer.Option(min=1, help="How much history to load
             with cleaned_up(demo):
                 passed = demo.run()
     except (RunFailed, ServiceError, OSError, httpx.HTTPError, psycopg.Error) as problem:
-        display.console.print(f"\n[bold red]The demo failed.[/] {escape(str(problem))}")
+        display.console.print(f"\n[bold red]The demo failed.[/] {escape(str(problem))}", soft_wrap=True)
         raise typer.Exit(1) from problem
     except KeyboardInterrupt as stopped:
         display.console.print("\nStopped; nothing that the demo started is left running.")

@@ -76,11 +76,11 @@ def history_plan(deployment: Deployment, run: str, params: dict[str, Any]) -> Pl
     default_args=default_args(),
     params={
         "symbols": Param(
-            list(COLLECTION.symbols) if COLLECTION.symbols != "all" else [],
+            ["all"] if COLLECTION.symbols == "all" else list(COLLECTION.symbols),
             type="array",
             items={"type": "string", "pattern": f"^all$|{SYMBOL_PATTERN}"},
             title="Symbols",
-            description="One a line, as in SOL/USDT; `all` for every one that trades. None: the configured ones.",
+            description="One a line, as in SOL/USDT; `all` for every one that trades.",
         ),
         "datasets": Param(
             list(DATASETS),

@@ -33,10 +33,10 @@ class AirflowClient:
     """A logged-in session with the API server at `url`."""
 
     def __init__(self, url: str, password: str) -> None:
-        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
-        answer = self._http.post("/auth/token", json={"username": LOGIN, "password": password})
-        token = answer.raise_for_status().json()["access_token"]
-        self._http.headers["Authorization"] = f"Bearer {token}"
+        login = {"username": LOGIN, "password": password}
+        answer = httpx.post(f"{url}/auth/token", json=login, timeout=TIMEOUT_S, trust_env=False)
+        headers = {"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
 
     def __enter__(self) -> Self:
         return self

@@ -153,17 +153,17 @@ def month_of(instant: datetime) -> Window:
 
 
 def days(window: Window) -> Iterator[Window]:
-    """The whole UTC days that touch `window`, ascending."""
+    """The whole UTC days that touch `window`, ascending; an empty window touches none."""
     day = start_of_day(window.start)
-    while day < window.end:
+    while window and day < window.end:
         yield Window(day, day + DAY)
         day += DAY
 
 
 def months(window: Window) -> Iterator[Window]:
-    """The whole UTC months that touch `window`, ascending."""
+    """The whole UTC months that touch `window`, ascending; an empty window touches none."""
     month = month_of(window.start)
-    while month.start < window.end:
+    while window and month.start < window.end:
         yield month
         month = month_of(month.end)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from perpflow.windows import (
@@ -137,6 +137,7 @@ def test_pages_tile_the_window_and_hold_no_more_than_their_rows(window: Window, 
     assert sum(map(grid.count, pieces)) == grid.count(window)
 
 
+@example(Window(ORIGIN, ORIGIN))
 @given(windows(timedelta(days=40)))
 def test_days_and_months_are_whole_and_cover_the_window(window: Window) -> None:
     for wholes in (list(days(window)), list(months(window))):

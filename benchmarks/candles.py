@@ -46,17 +46,11 @@ def _line(time: int, opened: float, high: float, low: float, close: float, volum
 
 def fact_rows(symbol: str, archived: bytes) -> list[FactRow]:
     """The same candles as Python rows of the fact table, for the baselines."""
-    return [
-        (
-            symbol,
-            TIMEFRAME,
-            from_ms(int(row[0])),
-            *(float(value) for value in row[1:6]),
-            float(row[7]),
-            int(row[8]),
-            float(row[9]),
-            float(row[10]),
-            "archive",
-        )
-        for row in csv.reader(io.StringIO(archived.decode()))
-    ]
+    return [_fact_row(symbol, row) for row in csv.reader(io.StringIO(archived.decode()))]
+
+
+def _fact_row(symbol: str, row: list[str]) -> FactRow:
+    opened, high, low, close, volume = (float(value) for value in row[1:6])
+    quote, taker, taker_quote = float(row[7]), float(row[9]), float(row[10])
+    time = from_ms(int(row[0]))
+    return symbol, TIMEFRAME, time, opened, high, low, close, volume, quote, int(row[8]), taker, taker_quote, "archive"

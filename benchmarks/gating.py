@@ -29,7 +29,7 @@ def _measure(database_url: str, count: int) -> Measurement:
     with session(database_url) as connection:
         stage_id = stage(connection, Deployment(database_url=database_url), prepare(symbols), batch)
         with timed() as watch:
-            verdict = gate.check(connection, database_url, OHLCV.name, str(stage_id), batch.window)
+            verdict = gate.check(connection, database_url, OHLCV.name, stage_id, batch.window)
         assert verdict.passed, verdict.findings
         loader.delete_staged(connection, OHLCV, stage_id)
         loader.vacuum_staging(connection, (OHLCV,))

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import cast
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
@@ -27,12 +26,12 @@ from perpflow.datasets import OHLCV
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject
 from perpflow.exchange.rest import Rest
 from perpflow.fetching import Fetcher
-from perpflow.parsing import labels
+from perpflow.parsing import labels, rows_of
 from perpflow.quality.verdict import Verdict
 from perpflow.settings import Deployment
-from perpflow.store import ledger
-from perpflow.store.database import Connection, columns, connection_options, query, session, to_range
-from perpflow.store.loader import Digest, StagingArea
+from perpflow.store import ledger, loader
+from perpflow.store.database import Connection, columns, one, query, session
+from perpflow.store.loader import StagingArea
 
 #: 28 symbols' months are 249,984 rows, the size of a big batch.
 SYMBOLS = candles.symbols(28)
@@ -84,6 +83,7 @@ def _round(connection: Connection, deployment: Deployment, prepared: Prepared) -
     for name in ("new", "replay"):
         batch = Batch(f"benchmark {uuid4()}", "benchmark", (OHLCV.name,), SYMBOLS, WINDOW)
         done[f"stage {name}"] = _rate(connection, everything, partial(stage, connection, deployment, prepared, batch))
+        let_pass(connection, batch)
         done[f"publish {name}"] = _rate(connection, everything, partial(pipeline.publish, deployment, batch))
     return done
 
@@ -97,7 +97,7 @@ def _report(rows: int, best: dict[str, Rates]) -> list[Measurement]:
         Measurement(f"raw binary COPY ({rows:,} rows)", f"{copy:,.0f} rows/s"),
     ]
     ours = [
-        Measurement("stage (copy, normalise, digest)", f"{best['stage new'].per_second:,.0f} rows/s"),
+        Measurement("stage (copy, normalise, count)", f"{best['stage new'].per_second:,.0f} rows/s"),
         Measurement("publish new rows, with ledger", f"{new.per_second:,.0f} rows/s, {new.wal_bytes / 1e6:.1f} MB WAL"),
         Measurement(
             "publish the same again", f"{replay.per_second:,.0f} rows/s, {replay.wal_bytes / 1e6:.2f} MB WAL", "no WAL"
@@ -159,7 +159,7 @@ class _ArchiveInMemory:
         self._archived = {exchange_name(symbol): content for symbol, content in archived.items()}
 
     async def fetch(self, wanted: ArchiveObject) -> FetchedObject:
-        content = self._archived[wanted.exchange_symbol]
+        content = rows_of(self._archived[wanted.exchange_symbol])
         first, last, rows = labels(content)
         return FetchedObject(wanted, content, "0" * 64, None, None, first, last, rows)
 
@@ -169,42 +169,38 @@ def exchange_name(symbol: str) -> str:
     return symbol.replace("/", "")
 
 
-def stage(connection: Connection, deployment: Deployment, prepared: Prepared, batch: Batch) -> UUID:
-    """What `pipeline.stage` does with an archive that answers at once, then the verdict of a gate that found nothing.
-
-    Returns the attempt's id.
-    """
-    stage_id = uuid4()
+def stage(connection: Connection, deployment: Deployment, prepared: Prepared, batch: Batch) -> int:
+    """What `pipeline.stage` does with an archive that answers at once; returns the attempt's number."""
     ledger.ensure(connection, OHLCV, batch.symbols, (TIMEFRAME,))
-    claim = {"datasets": list(batch.datasets), "symbols": list(batch.symbols), "window": to_range(batch.window)}
-    attempt = {"batch": batch.id, "stage_id": stage_id}
-    connection.execute(query("manifest_claim"), claim | attempt | {"run": batch.run})
-    digest, evidence = asyncio.run(_fetch(deployment, prepared, batch, stage_id))
-    contents = Jsonb({OHLCV.name: asdict(digest) | {"normalised": {}}})
-    connection.execute(query("manifest_write"), attempt | {"contents": contents, "evidence": Jsonb(evidence)})
-    verdict = Jsonb({OHLCV.name: Verdict(OHLCV.name, True, digest.rows, ()).to_json()})
-    connection.execute(query("manifest_verdict"), attempt | {"contents": contents, "verdict": verdict})
+    stage_id = pipeline.claim(connection, batch)
+    rows, evidence = asyncio.run(_fetch(deployment, prepared, batch, stage_id))
+    contents = {OHLCV.name: {"rows": rows, "normalised": {}}}
+    pipeline.write_manifest(connection, batch, stage_id, contents, evidence)
     return stage_id
 
 
+def let_pass(connection: Connection, batch: Batch) -> None:
+    """Write the verdict of a gate that found nothing, with the digest that it takes."""
+    stage_id = one(connection, query("manifest_read"), {"batch": batch.id})["stage_id"]
+    digest = loader.digest(connection, OHLCV, stage_id)
+    contents = {OHLCV.name: {"rows": digest.rows, "hash": digest.hash, "normalised": {}}}
+    verdict = {OHLCV.name: Verdict(OHLCV.name, True, digest.rows, ()).to_json()}
+    attempt = {"batch": batch.id, "stage_id": stage_id}
+    connection.execute(query("manifest_verdict"), attempt | {"contents": Jsonb(contents), "verdict": Jsonb(verdict)})
+
+
 async def _fetch(
-    deployment: Deployment, prepared: Prepared, batch: Batch, stage_id: UUID
-) -> tuple[Digest, dict[str, object]]:
+    deployment: Deployment, prepared: Prepared, batch: Batch, stage_id: int
+) -> tuple[int, dict[str, object]]:
     now = batch.window.end + timedelta(days=3)
-    async with await psycopg.AsyncConnection.connect(deployment.database_url, **connection_options()) as staging:
+    async with StagingArea.open(deployment.database_url, stage_id) as area:
         fetcher = Fetcher(
             cast(Rest, None),  # the archive has it all
             cast(Archive, _ArchiveInMemory(prepared.archived)),
-            StagingArea(staging, stage_id),
+            area,
             exchange_symbols={symbol: exchange_name(symbol) for symbol in batch.symbols},
             now=now,
             wanted={OHLCV.name: {(symbol, TIMEFRAME): [batch.window] for symbol in batch.symbols}},
         )
-        digest, _ = (await fetcher.run())[OHLCV.name]
-    edges = [[batch.window.start.isoformat(), batch.window.end.isoformat()]]
-    answered = [
-        {"dataset": OHLCV.name, "symbol": symbol, "series": TIMEFRAME, "by_any": edges, "by_all": []}
-        for symbol in batch.symbols
-    ]
-    origins = [origin.name for origin in fetcher.evidence.origins]
-    return digest, {"now": now.isoformat(), "origins": origins, "objects": [], "answered": answered}
+        rows, _ = (await fetcher.run())[OHLCV.name]
+    return rows, pipeline.evidence_of(fetcher, now)

@@ -75,7 +75,7 @@ class DatasetSpec:
     `tolerance` is how far off its grid an instant may be reported and still be put on it. `settles_after` is how long
     after an instant the exchange may still be about to publish it. `lead_in` is how far before a window rows are needed
     to derive a column, which the query `derive` does. `partial_rows`: one source gives some of a row's columns only, so
-    staged rows of one key are united.
+    staged rows of one key are united. `has_blanks`: a row may hold no point (zero or blank), which is a missing one.
     """
 
     name: str
@@ -93,6 +93,7 @@ class DatasetSpec:
     lead_in: timedelta | None = None
     derive: str | None = None
     partial_rows: bool = False
+    has_blanks: bool = False
 
     @property
     def archive_values(self) -> frozenset[str]:
@@ -232,6 +233,7 @@ OPEN_INTEREST = DatasetSpec(
     series=("5m",),
     grid=FIVE_MINUTES,
     tolerance=timedelta(seconds=60),
+    has_blanks=True,
     archive=ArchiveSource(kind="metrics", granularities=("daily",), columns=METRICS_COLUMNS),
     rest=(
         RestSource(
@@ -322,6 +324,7 @@ LONG_SHORT_RATIO = DatasetSpec(
     series=("top_position", "top_account", "global_account", "taker_volume"),
     grid=FIVE_MINUTES,
     tolerance=timedelta(seconds=60),
+    has_blanks=True,
     partial_rows=True,
     archive=ArchiveSource(kind="metrics", granularities=("daily",), columns=METRICS_COLUMNS),
     rest=(

@@ -7,6 +7,7 @@ for. What was asked and answered is kept as evidence: it tells a hole of the exc
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,10 +17,10 @@ from perpflow.datasets import DATASETS, DatasetSpec, Granularity, RestSource
 from perpflow.errors import ObjectDamaged, StructurallyBad
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject, objects_for
 from perpflow.exchange.rest import Page, Rest
-from perpflow.parsing import copy_prefix, prefixed, render_rows
+from perpflow.parsing import copy_prefix, order, prefixed, render_rows
 from perpflow.store.ledger import Answered, SeriesKey
-from perpflow.store.loader import Digest, Origin, StagingArea
-from perpflow.windows import Timeframe, Window, intersect, merge, subtract
+from perpflow.store.loader import Origin, StagingArea
+from perpflow.windows import Timeframe, Window, from_ms, intersect, merge, subtract
 
 #: Daily objects appear the next morning, sometimes later; an object that is absent after this long does not exist.
 ARCHIVE_LAG = timedelta(days=3)
@@ -66,7 +67,8 @@ class Evidence:
         return Answered(by_any=merge(self.whole.get((dataset, key), [])), by_all=both)
 
 
-Wanted = dict[str, dict[SeriesKey, list[Window]]]
+Covered = dict[SeriesKey, list[Window]]
+Wanted = dict[str, Covered]
 
 
 class Fetcher:
@@ -94,12 +96,15 @@ class Fetcher:
         self._names = exchange_symbols
         self._now = now
         self.wanted = wanted
-        self._one_copy = asyncio.Lock()
         self._left = wanted
+        self._regular: dict[str, Covered | None] = {
+            name: {} if DATASETS[name].series_in_key else None for name in wanted
+        }
+        self._unsorted = Counter[str]()
         self.evidence = Evidence()
 
-    async def run(self) -> dict[str, tuple[Digest, dict[str, int]]]:
-        """Fetch everything; returns digest and counts of normalisation by dataset.
+    async def run(self) -> dict[str, tuple[int, dict[str, int]]]:
+        """Fetch everything; returns rows staged and counts of normalisation by dataset.
 
         Raises:
             Transient, Permanent: a source failed for good; nothing of the attempt is ever published then.
@@ -109,19 +114,29 @@ class Fetcher:
         await self._from_rest()
         return {name: await self._finish(DATASETS[name]) for name in self.wanted}
 
-    async def _finish(self, spec: DatasetSpec) -> tuple[Digest, dict[str, int]]:
+    def covered(self) -> Wanted:
+        """What the staged rows cover, by the datasets for which that is known without looking through the rows."""
+        return {name: regular for name, regular in self._regular.items() if regular is not None}
+
+    async def _finish(self, spec: DatasetSpec) -> tuple[int, dict[str, int]]:
         if spec.lead_in is not None:
             await self._fetch_lead_in(spec, spec.lead_in)
         await self._area.derive(spec)
-        counts = await self._area.normalise(spec, self.evidence.origins)
-        return await self._area.digest(spec), counts
+        may_repeat = self._regular[spec.name] is None
+        counts = await self._area.normalise(spec, self.evidence.origins, look_for_repeats=may_repeat)
+        if self._unsorted[spec.name]:
+            counts["unsorted"] = self._unsorted[spec.name]
+        return await self._area.count(spec), counts
 
     async def _remaining(self, spec: DatasetSpec) -> dict[SeriesKey, list[Window]]:
         """What is wanted and not yet here: on a grid by the staged points, else by what was answered in full."""
         wanted = self.wanted[spec.name]
         if not self._left[spec.name]:
             return {}
-        if spec.grid is None and not spec.series_in_key:
+        regular = self._regular[spec.name]
+        if regular is not None:
+            here = regular
+        elif spec.grid is None and not spec.series_in_key:
             here = {key: self.evidence.whole.get((spec.name, key), []) for key in wanted}
         else:
             here = await self._area.cover(spec)
@@ -169,9 +184,8 @@ class Fetcher:
                 self._answer(wanted, demands, held=False)
             return
         try:
-            async with self._one_copy:
-                for demand in demands:
-                    await self._copy_object(fetched, demand)
+            for demand in demands:
+                await self._copy_object(fetched, demand)
         except StructurallyBad as error:
             self._record(wanted.key, "structurally bad", fetched, detail=str(error))
             return
@@ -183,8 +197,24 @@ class Fetcher:
         number = self.evidence.number(Origin(wanted.key, wanted.period, tuple(demand.asked)))
         # A metrics row belongs to all the ratios at once.
         series = next(iter(demand.wanted)) if len(spec.series) == 1 or spec.series_in_key else "all"
-        prefix = copy_prefix(str(self._area.stage_id), number, "archive", demand.symbol, series)
+        prefix = copy_prefix(self._area.stage_id, number, "archive", demand.symbol, series)
         await self._area.copy(spec, spec.archive.columns, prefixed(fetched.csv, prefix, len(spec.archive.columns)))
+        backward, ascends = order(fetched.csv)
+        self._unsorted[spec.name] += backward
+        self._see_regular(demand, fetched, series, ascends)
+
+    def _see_regular(self, demand: Demand, fetched: FetchedObject, series: str, ascends: bool) -> None:
+        """Keep what a regular file covers; one that is not makes the staged rows of its dataset worth a look."""
+        regular, timeframe = self._regular[demand.spec.name], demand.spec.timeframe_of(series)
+        if regular is None or timeframe is None:
+            return
+        held = regular_window(fetched, timeframe) if ascends else None
+        pieces = intersect([held], demand.asked) if held else []
+        # A candle that reaches over an edge would be covered in part.
+        if all(timeframe.floor(edge) == edge for piece in pieces for edge in (piece.start, piece.end)) and held:
+            regular.setdefault((demand.symbol, series), []).extend(pieces)
+        else:
+            self._regular[demand.spec.name] = None
 
     def _answer(self, wanted: ArchiveObject, demands: list[Demand], *, held: bool) -> None:
         """Keep that the archive was asked at its finest, which alone proves that it lacks what is absent."""
@@ -247,10 +277,10 @@ class Fetcher:
     ) -> None:
         if not page.rows:
             return
-        prefix = copy_prefix(str(self._area.stage_id), self.evidence.number(origin), "rest", symbol, series)
+        prefix = copy_prefix(self._area.stage_id, self.evidence.number(origin), "rest", symbol, series)
         names = tuple(column for _, column in source.fields)
-        async with self._one_copy:
-            await self._area.copy(spec, names, prefixed(render_rows(page.rows, source), prefix, len(names)))
+        self._regular[spec.name] = None
+        await self._area.copy(spec, names, prefixed(render_rows(page.rows, source), prefix, len(names)))
 
     async def _fetch_lead_in(self, spec: DatasetSpec, lead_in: timedelta) -> None:
         """Rows just before each wanted window, staged as series `lead_in`: deriving reads and then removes them."""
@@ -265,6 +295,20 @@ class Fetcher:
     async def _take_lead_in(self, spec: DatasetSpec, source: RestSource, key: SeriesKey, span: Window) -> None:
         async for page in self._pages(spec, source, key, span):
             await self._copy_page(spec, source, page, Origin(source.path), key[0], "lead_in")
+
+
+def regular_window(fetched: FetchedObject, timeframe: Timeframe) -> Window | None:
+    """What an object whose labels ascend covers, where they prove that no row is missing or out of place.
+
+    Most files are like that, and their rows need not be sorted and counted in the database to know it. Only for rows
+    that are stored at the time of their label: two that are put on a grid may meet there.
+    """
+    if not fetched.rows or not fetched.first_label.isdigit():
+        return None
+    first, last = from_ms(int(fetched.first_label)), from_ms(int(fetched.last_label))
+    held = Window(first, timeframe.after(last))
+    is_whole = timeframe.floor(first) == first and timeframe.count(held) == fetched.rows
+    return held if is_whole and held.intersect(fetched.object.period) == held else None
 
 
 def _worth_reading(spec: DatasetSpec, granularity: Granularity, asked: list[Window]) -> bool:

@@ -9,40 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+import numpy.typing as npt
+
 from perpflow.datasets import RestSource
 from perpflow.errors import StructurallyBad
 
 #: What would end a CSV field or line. No number or time of the exchange holds one of them.
 _CSV_SPECIAL = frozenset(',"\r\n')
 _DIGITS = b"0123456789"
+NEWLINE, COMMA = b"\n,"
 
 
-def strip_header(csv: bytes) -> bytes:
-    """The rows without a header line: older archive members have none, newer ones do, even within one symbol.
+def rows_of(member: bytes) -> bytes:
+    """A member's rows in the form that the rest of this module takes: a bare newline between them, none at the end.
 
-    Every column that the archive puts first is a time, so a first byte that is no digit begins a header.
+    Older archive members have no header line, newer ones do, even within one symbol. Every column that the archive puts
+    first is a time, so a first byte that is no digit begins a header.
     """
-    if not csv or csv[:1] in _DIGITS:
-        return csv
-    return csv.partition(b"\n")[2]
+    rows = member if member[:1] in _DIGITS else member.partition(b"\n")[2]
+    return rows.replace(b"\r\n", b"\n").rstrip(b"\n")
 
 
-def prefixed(csv: bytes, prefix: bytes, columns: int) -> bytes:
-    """The same rows with `prefix` at the start of each line; lines end in a bare newline, the last one too.
+def prefixed(rows: bytes, prefix: bytes, columns: int) -> bytes:
+    """The same rows with `prefix` at the start of each line, and a newline at the end of the last one.
 
     Raises:
         StructurallyBad: a line is blank, or the rows do not have `columns` columns (archive fields are never quoted,
             so commas tell).
     """
-    rows = _lines(csv)
     if not rows:
         return b""
     _check_columns(rows, columns)
     return prefix + rows.replace(b"\n", b"\n" + prefix) + b"\n"
-
-
-def _lines(csv: bytes) -> bytes:
-    return csv.replace(b"\r\n", b"\n").rstrip(b"\n")
 
 
 def _check_columns(rows: bytes, columns: int) -> None:
@@ -53,17 +52,23 @@ def _check_columns(rows: bytes, columns: int) -> None:
             f"expected {columns} columns, found {found} in the first row {first[:120]!r}.",
             hint="Compare the source's documentation with its columns in datasets.py.",
         )
-    lines = rows.count(b"\n") + 1
-    if rows.count(b",") != lines * (columns - 1) or b"\n\n" in rows:
+    text = np.frombuffer(rows, np.uint8)
+    starts = _line_starts(text)
+    are_blank = (np.diff(starts) == 1).any() or starts[-1] == len(text)
+    if are_blank or np.count_nonzero(text == COMMA) != len(starts) * (columns - 1):
         raise StructurallyBad(
-            f"some of {lines} rows do not have {columns} columns.",
+            f"some of {len(starts)} rows do not have {columns} columns.",
             hint="Look at the file: lines are blank, cut or run together.",
         )
 
 
-def copy_prefix(stage_id: str, origin: int, source: str, symbol: str, series: str | None) -> bytes:
+def _line_starts(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
+    return np.concatenate(([0], np.flatnonzero(text == NEWLINE) + 1))
+
+
+def copy_prefix(stage_id: int, origin: int, source: str, symbol: str, series: str | None) -> bytes:
     """The first five staging columns as CSV (UTF-8), ending in a comma; `series` None is NULL."""
-    fields = (stage_id, str(origin), source, symbol, series or "")
+    fields = (str(stage_id), str(origin), source, symbol, series or "")
     return ",".join(map(_quoted, fields)).encode() + b","
 
 
@@ -74,7 +79,7 @@ def _quoted(field: str) -> str:
 
 
 def render_rows(rows: Iterable[object], source: RestSource) -> bytes:
-    """REST rows (JSON lists or objects) as CSV lines with the columns of `source.fields`, in that order.
+    """REST rows (JSON lists or objects) as CSV rows with the columns of `source.fields`, in that order.
 
     Empty strings and null become NULL; numbers and text stay as they came; fields not named in `source.fields` are
     ignored, because the exchange adds some every year.
@@ -83,11 +88,11 @@ def render_rows(rows: Iterable[object], source: RestSource) -> bytes:
         StructurallyBad: a row lacks a field, or a value is not a plain number or text.
     """
     keys = [key for key, _ in source.fields]
-    return b"".join(_render_row(row, keys, source.path) for row in rows)
+    return b"\n".join(_render_row(row, keys, source.path) for row in rows)
 
 
 def _render_row(row: object, keys: list[str | int], path: str) -> bytes:
-    return ",".join([_render_field(row, key, path) for key in keys]).encode() + b"\n"
+    return ",".join([_render_field(row, key, path) for key in keys]).encode()
 
 
 def _render_field(row: object, key: str | int, path: str) -> str:
@@ -113,9 +118,8 @@ def _value(row: object, key: str | int, path: str) -> object:
     raise StructurallyBad(f"{path}: a row has no field {key!r}: {str(row)[:120]}.", hint=_COMPARE)
 
 
-def labels(csv: bytes) -> tuple[str, str, int]:
-    """The first column of the first and the last line, and the number of lines; `("", "", 0)` without any."""
-    rows = _lines(csv)
+def labels(rows: bytes) -> tuple[str, str, int]:
+    """The first column of the first and the last row, and the number of rows; `("", "", 0)` without any."""
     if not rows:
         return "", "", 0
     first, last = rows.partition(b"\n")[0], rows.rpartition(b"\n")[2]
@@ -124,3 +128,21 @@ def labels(csv: bytes) -> tuple[str, str, int]:
 
 def _label(line: bytes) -> str:
     return line.partition(b",")[0].decode()
+
+
+def order(rows: bytes) -> tuple[int, bool]:
+    """How many rows' labels are below the one before, and whether all labels strictly ascend.
+
+    Labels are compared as text of one width, which is how times of one unit are written; where their widths differ the
+    answer is (0, False). One look at the bytes as a whole; a millisecond for a month of 5m candles.
+    """
+    width = rows.find(b",")
+    text = np.frombuffer(rows, np.uint8)
+    starts = _line_starts(text)
+    if width <= 0 or starts[-1] + width >= len(text):
+        return 0, False
+    column = text[starts[:, None] + np.arange(width)]
+    if (column == COMMA).any() or (text[starts + width] != COMMA).any():
+        return 0, False
+    times = np.ascontiguousarray(column).view(f"S{width}").ravel()
+    return int((times[1:] < times[:-1]).sum()), bool((times[1:] > times[:-1]).all())

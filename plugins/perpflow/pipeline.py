@@ -11,12 +11,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-from uuid import UUID, uuid4
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -27,15 +25,15 @@ from perpflow.errors import BatchFaulty, BatchSuperseded, StoreUnavailable
 from perpflow.exchange.archive import Archive
 from perpflow.exchange.rest import Rest
 from perpflow.exchange.weight_budget import WeightBudget
-from perpflow.fetching import Fetcher
+from perpflow.fetching import Covered, Fetcher
 from perpflow.planning import Planner, wanted_of
 from perpflow.quality import gate
 from perpflow.quality.verdict import Verdict
 from perpflow.settings import Deployment
 from perpflow.store import ledger, loader, migrations
-from perpflow.store.database import Connection, connection_options, query, session, to_range, unavailable
+from perpflow.store.database import Connection, one, query, session, to_range, unavailable
 from perpflow.store.ledger import Answered
-from perpflow.store.loader import StagingArea
+from perpflow.store.loader import Digest, StagingArea
 from perpflow.windows import Window
 
 log = logging.getLogger(__name__)
@@ -158,32 +156,28 @@ def stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
 
 
 async def _stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
-    stage_id = uuid4()
     with session(deployment.database_url) as connection:
         if _is_published(connection, batch):
             log.info("%s is published already; nothing to stage", batch.label)
             return {}
-        _claim(connection, batch, stage_id)
+        stage_id = claim(connection, batch)
         async with (
             _exchange(deployment) as (rest, archive),
-            await psycopg.AsyncConnection.connect(deployment.database_url, **connection_options()) as staging,
+            StagingArea.open(deployment.database_url, stage_id) as area,
         ):
             now = await rest.now()
             fetcher = Fetcher(
                 rest,
                 archive,
-                StagingArea(staging, stage_id),
+                area,
                 exchange_symbols=_exchange_symbols(connection),
                 now=now,
                 wanted=wanted_of(connection, batch, deployment.collection, now),
             )
             staged = await fetcher.run()
-        contents = {
-            name: {"rows": digest.rows, "hash": digest.hash, "normalised": counts}
-            for name, (digest, counts) in staged.items()
-        }
-        _write_manifest(connection, batch, stage_id, contents, _evidence(fetcher, now))
-    return {name: digest.rows for name, (digest, _) in staged.items()}
+        contents = {name: {"rows": rows, "normalised": counts} for name, (rows, counts) in staged.items()}
+        write_manifest(connection, batch, stage_id, contents, evidence_of(fetcher, now))
+    return {name: rows for name, (rows, _) in staged.items()}
 
 
 def _is_published(connection: Connection, batch: Batch) -> bool:
@@ -194,21 +188,26 @@ def _exchange_symbols(connection: Connection) -> dict[str, str]:
     return {row["symbol"]: row["exchange_symbol"] for row in connection.execute(query("symbols_read"))}
 
 
-def _claim(connection: Connection, batch: Batch, stage_id: UUID) -> None:
+def claim(connection: Connection, batch: Batch) -> int:
+    """Begin an attempt at the batch; returns its number."""
     parameters = {
         "batch": batch.id,
-        "stage_id": stage_id,
         "datasets": list(batch.datasets),
         "symbols": list(batch.symbols),
         "window": to_range(batch.window),
         "run": batch.run,
     }
-    connection.execute(query("manifest_claim"), parameters)
+    return int(one(connection, query("manifest_claim"), parameters)["stage_id"])
 
 
-def _write_manifest(
-    connection: Connection, batch: Batch, stage_id: UUID, contents: dict[str, Any], evidence: dict[str, Any]
+def write_manifest(
+    connection: Connection, batch: Batch, stage_id: int, contents: dict[str, Any], evidence: dict[str, Any]
 ) -> None:
+    """The last act of staging: say what is there, and what the sources answered.
+
+    Raises:
+        BatchSuperseded: another attempt has claimed the batch meanwhile.
+    """
     parameters = {
         "batch": batch.id,
         "stage_id": stage_id,
@@ -219,15 +218,21 @@ def _write_manifest(
         raise BatchSuperseded(f"another attempt has begun to stage batch {batch.id}.", window=batch.window)
 
 
-def _evidence(fetcher: Fetcher, now: datetime) -> dict[str, Any]:
+def evidence_of(fetcher: Fetcher, now: datetime) -> dict[str, Any]:
     """What publishing must know of an attempt, as plain values for the manifest."""
     answered = [
         _answer(dataset, key, fetcher.evidence.answered(dataset, key))
         for dataset, series in fetcher.wanted.items()
         for key in series
     ]
+    covered = {name: _known(by_series) for name, by_series in fetcher.covered().items()}
     origins = [origin.name for origin in fetcher.evidence.origins]
-    return {"now": now.isoformat(), "origins": origins, "objects": fetcher.evidence.objects, "answered": answered}
+    read = {"origins": origins, "objects": fetcher.evidence.objects}
+    return {"now": now.isoformat(), "answered": answered, "covered": covered, **read}
+
+
+def _known(covered: Covered) -> list[dict[str, Any]]:
+    return [{"symbol": key[0], "series": key[1], "windows": _edges(windows)} for key, windows in covered.items()]
 
 
 def _answer(dataset: str, key: ledger.SeriesKey, answered: Answered) -> dict[str, Any]:
@@ -262,9 +267,7 @@ def check(deployment: Deployment, batch: Batch) -> dict[str, Verdict]:
             return {}
         manifest = _whole_manifest(connection, deployment, batch)
         verdicts = {
-            spec.name: gate.check(
-                connection, deployment.database_url, spec.name, str(manifest["stage_id"]), batch.window
-            )
+            spec.name: gate.check(connection, deployment.database_url, spec.name, manifest["stage_id"], batch.window)
             for spec in batch.specs
         }
         contents = {spec.name: _marked(connection, spec, manifest) for spec in batch.specs}
@@ -283,7 +286,7 @@ def _whole_manifest(connection: Connection, deployment: Deployment, batch: Batch
     """The batch's manifest, its rows verified to be there; staged again where they are not."""
     for _ in range(MOST_RESTAGINGS):
         manifest = connection.execute(query("manifest_read"), {"batch": batch.id}).fetchone()
-        if manifest is not None and manifest["contents"] is not None and _is_whole(connection, batch, manifest):
+        if manifest is not None and manifest["contents"] is not None and _digests(connection, batch, manifest):
             return manifest
         log.warning("%s: the staged rows are gone; staging again", batch.label)
         stage(deployment, batch)
@@ -294,12 +297,11 @@ def _whole_manifest(connection: Connection, deployment: Deployment, batch: Batch
     )
 
 
-def _is_whole(connection: Connection, batch: Batch, manifest: dict[str, Any]) -> bool:
-    return all(
-        asdict(loader.digest(connection, spec, manifest["stage_id"]))
-        == {name: manifest["contents"][spec.name][name] for name in ("rows", "hash")}
-        for spec in batch.specs
-    )
+def _digests(connection: Connection, batch: Batch, manifest: dict[str, Any]) -> dict[str, Digest] | None:
+    """The digests of the staged rows by dataset; None where they are not what the manifest says."""
+    digests = {spec.name: loader.digest(connection, spec, manifest["stage_id"]) for spec in batch.specs}
+    whole = all(digest.fits(manifest["contents"][name]) for name, digest in digests.items())
+    return digests if whole else None
 
 
 def _marked(connection: Connection, spec: DatasetSpec, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -347,21 +349,26 @@ def _publish(connection: Connection, batch: Batch) -> dict[str, dict[str, int]]:
     if done:
         return {row.pop("dataset"): row for row in done}
     manifest = connection.execute(query("manifest_read"), {"batch": batch.id}).fetchone()
-    if manifest is None or manifest["verdict"] is None or not _is_whole(connection, batch, manifest):
+    if manifest is None or manifest["verdict"] is None:
+        raise StagedRowsLost(batch.id)
+    digests = _digests(connection, batch, manifest)
+    if digests is None:
         raise StagedRowsLost(batch.id)
     for spec in batch.specs:
-        _publish_dataset(connection, batch, spec, manifest)
+        _publish_dataset(connection, batch, spec, manifest, digests[spec.name])
     ledger.record_objects(connection, manifest["evidence"]["objects"])
     connection.execute(query("manifest_delete"), {"batch": batch.id})
     return {row.pop("dataset"): row for row in connection.execute(query("versions_of_batch"), {"batch": batch.id})}
 
 
-def _publish_dataset(connection: Connection, batch: Batch, spec: DatasetSpec, manifest: dict[str, Any]) -> None:
+def _publish_dataset(
+    connection: Connection, batch: Batch, spec: DatasetSpec, manifest: dict[str, Any], staged: Digest
+) -> None:
     stage_id, evidence = manifest["stage_id"], manifest["evidence"]
     findings = manifest["verdict"][spec.name]["findings"]
     now = datetime.fromisoformat(evidence["now"])
     ledger.lock(connection, spec, batch.symbols)
-    loaded = loader.publish_rows(connection, spec, stage_id, window=batch.window, symbols=batch.symbols)
+    loaded = loader.publish_rows(connection, spec, stage_id, staged, window=batch.window, symbols=batch.symbols)
     loader.quarantine_rows(connection, spec, stage_id, batch=batch.id, origins=evidence["origins"], findings=findings)
     ledger.describe(
         connection,
@@ -370,6 +377,7 @@ def _publish_dataset(connection: Connection, batch: Batch, spec: DatasetSpec, ma
         window=batch.window,
         answered=_answered(evidence, spec),
         recheck_at=now + RECHECK_AFTER,
+        covered=_covered(evidence, spec) if loaded.quarantined == 0 else None,
     )
     ledger.record_version(
         connection,
@@ -392,6 +400,13 @@ def _answered(evidence: dict[str, Any], spec: DatasetSpec) -> dict[ledger.Series
         for entry in evidence["answered"]
         if entry["dataset"] == spec.name
     }
+
+
+def _covered(evidence: dict[str, Any], spec: DatasetSpec) -> dict[ledger.SeriesKey, list[Window]] | None:
+    entries = evidence["covered"].get(spec.name)
+    if entries is None:
+        return None
+    return {(entry["symbol"], entry["series"]): _windows(entry["windows"]) for entry in entries}
 
 
 def _warnings(findings: list[dict[str, Any]], evidence: dict[str, Any]) -> list[dict[str, Any]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from psycopg import sql
@@ -23,6 +23,7 @@ from perpflow.windows import TIMEFRAMES, Window, to_ms
 
 START = datetime(2026, 4, 17, tzinfo=UTC)
 WINDOW = Window(START, START + timedelta(days=2))
+STAGE_IDS = count(1)
 FIVE = timedelta(minutes=5)
 Row = dict[str, Any]
 
@@ -120,7 +121,7 @@ class Gate:
 
     def __init__(self, connection: Connection, url: str, dataset: str) -> None:
         self.connection, self.url, self.dataset = connection, url, dataset
-        self.stage_id = str(uuid4())
+        self.stage_id = next(STAGE_IDS)
         self.table = sql.Identifier("staging", dataset)
 
     def stage(self, rows: list[Row]) -> None:
@@ -494,7 +495,7 @@ def test_percent_signs_and_braces_in_a_suite_query_are_taken_literally(gates: An
 
 def test_a_database_that_is_away_is_said_to_be(connection: Connection) -> None:
     with pytest.raises(StoreUnavailable):
-        check(connection, "postgresql://nobody@127.0.0.1:1/none", "ohlcv", str(uuid4()), WINDOW)
+        check(connection, "postgresql://nobody@127.0.0.1:1/none", "ohlcv", next(STAGE_IDS), WINDOW)
 
 
 def test_a_session_that_breaks_during_the_check_is_no_verdict(

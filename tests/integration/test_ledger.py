@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from uuid import uuid4
+from itertools import count
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -23,6 +23,7 @@ FIVE = timedelta(minutes=5)
 SLOTS = 16
 LIFE = Window(START, START + SLOTS * FIVE)
 KEY = ("SOL/USDT", "5m")
+STAGE_IDS = count(1)
 RECHECK_AT = utc("2026-10-20")
 
 slots = st.frozensets(st.integers(0, SLOTS - 1))
@@ -77,7 +78,7 @@ def forget(connection: Connection) -> None:
 
 def publish(connection: Connection, attempt: Attempt, spec: DatasetSpec = OPEN_INTEREST) -> None:
     """Stage the points and describe them."""
-    stage_id = uuid4()
+    stage_id = next(STAGE_IDS)
     marks = [(n, None) for n in attempt.passed] + [(n, ["some_rule"]) for n in attempt.withheld]
     with connection.cursor() as cursor:
         cursor.executemany(

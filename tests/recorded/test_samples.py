@@ -7,10 +7,9 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -18,7 +17,7 @@ from psycopg import sql
 
 from perpflow.datasets import DATASETS, FUNDING_RATE, OHLCV, DatasetSpec, RestSource
 from perpflow.exchange.archive import ArchiveObject, unzip
-from perpflow.parsing import copy_prefix, labels, prefixed, render_rows, strip_header
+from perpflow.parsing import copy_prefix, labels, prefixed, render_rows, rows_of
 from perpflow.quality import gate
 from perpflow.store.database import connection_options, session
 from perpflow.store.loader import StagingArea, staging_table
@@ -32,6 +31,7 @@ FUNDING = sorted((RECORDED / "funding_history").glob("*.csv"))
 METRICS = RECORDED / "BTCUSDT_metrics_sample.csv"
 ENDPOINTS = [(spec, source) for spec in DATASETS.values() for source in spec.rest if f"GET {source.path}" in REST]
 SYMBOL = "BTC/USDT"
+STAGE_IDS = count(1)
 
 
 @pytest.fixture
@@ -39,13 +39,13 @@ async def area(database_url: str) -> AsyncIterator[StagingArea]:
     """An attempt of its own in staging."""
     connection = await psycopg.AsyncConnection.connect(database_url, **connection_options())
     async with connection:
-        yield StagingArea(connection, uuid4())
+        yield StagingArea(next(STAGE_IDS), connection)
 
 
 async def copy(
     area: StagingArea, spec: DatasetSpec, columns: tuple[str, ...], lines: bytes, source: str, series: str
 ) -> None:
-    prefix = copy_prefix(str(area.stage_id), 0, source, SYMBOL, series)
+    prefix = copy_prefix(area.stage_id, 0, source, SYMBOL, series)
     await area.copy(spec, columns, prefixed(lines, prefix, len(columns)))
 
 
@@ -57,7 +57,7 @@ def staged(url: str, area: StagingArea, spec: DatasetSpec) -> list[dict[str, Any
 
 def passes(url: str, area: StagingArea, spec: DatasetSpec, window: Window) -> bool:
     with session(url) as connection:
-        return gate.check(connection, url, spec.name, str(area.stage_id), window).passed
+        return gate.check(connection, url, spec.name, area.stage_id, window).passed
 
 
 @pytest.mark.parametrize(("spec", "source"), ENDPOINTS, ids=[source.method for _, source in ENDPOINTS])
@@ -91,7 +91,7 @@ async def test_a_recorded_candle_passes_the_gate(database_url: str, area: Stagin
 async def test_recorded_metrics_feed_both_datasets(database_url: str, area: StagingArea, dataset: str) -> None:
     spec = DATASETS[dataset]
     text = METRICS.read_bytes()
-    await copy(area, spec, spec.archive.columns, strip_header(text), "archive", "all")
+    await copy(area, spec, spec.archive.columns, rows_of(text), "archive", "all")
     found = staged(database_url, area, spec)
     sent = list(csv.DictReader(text.decode().splitlines()))
     assert len(found) == len(sent) == 11
@@ -116,7 +116,7 @@ async def test_a_recorded_zip_is_verified_unpacked_and_staged_as_candles(
     content = path.read_bytes()
     assert path.with_name(f"{path.name}.CHECKSUM").read_text().split()[0] == hashlib.sha256(content).hexdigest()
     day = Window(utc(path.stem[-10:]), utc(path.stem[-10:]) + DAY)
-    lines = strip_header(unzip(ArchiveObject("klines", "daily", "BTCUSDT", "1m", day), content))
+    lines = rows_of(unzip(ArchiveObject("klines", "daily", "BTCUSDT", "1m", day), content))
     assert labels(lines)[2] == 1440
     await copy(area, OHLCV, OHLCV.archive.columns, lines, "archive", "1m")
     found = staged(database_url, area, OHLCV)
@@ -139,8 +139,8 @@ async def test_four_recorded_years_of_funding_pass_the_gate_every_eight_hours(
     database_url: str, area: StagingArea, path: Path
 ) -> None:
     sent = list(settlements(path))
-    lines = "".join(f"{to_ms(time)},8,{rate}\n" for time, rate in sent).encode()
-    await copy(area, FUNDING_RATE, FUNDING_RATE.archive.columns, lines, "archive", "settlement")
+    rows = "\n".join(f"{to_ms(time)},8,{rate}" for time, rate in sent).encode()
+    await copy(area, FUNDING_RATE, FUNDING_RATE.archive.columns, rows, "archive", "settlement")
     await area.derive(FUNDING_RATE)
     found = staged(database_url, area, FUNDING_RATE)
     hours = [TIMEFRAMES["1h"].floor(time) for time, _ in sent]

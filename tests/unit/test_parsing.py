@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from perpflow.datasets import FUNDING_RATE, LONG_SHORT_RATIO, OHLCV
 from perpflow.errors import StructurallyBad
-from perpflow.parsing import copy_prefix, labels, prefixed, render_rows, strip_header
+from perpflow.parsing import copy_prefix, labels, prefixed, render_rows, rows_of
 
 KLINES = OHLCV.rest[0]
 FUNDING = FUNDING_RATE.rest[0]
@@ -32,34 +32,40 @@ def parsed(content: bytes) -> list[list[str]]:
     return list(csv.reader(io.StringIO(content.decode(), newline="")))
 
 
-class TestHeaders:
+class TestRowsOf:
     def test_a_header_line_is_cut_off(self) -> None:
-        assert strip_header(b"open_time,open\n1,2\n") == b"1,2\n"
+        assert rows_of(b"open_time,open\n1,2\n") == b"1,2"
 
-    def test_a_member_without_a_header_stays_as_it_is(self) -> None:
-        assert strip_header(b"1,2\n3,4\n") == b"1,2\n3,4\n"
+    def test_a_member_without_a_header_keeps_its_first_line(self) -> None:
+        assert rows_of(b"1,2\n3,4\n") == b"1,2\n3,4"
 
     @pytest.mark.parametrize("content", [b"", b"create_time,symbol", b"create_time,symbol\r\n"])
     def test_a_member_without_rows_has_none(self, content: bytes) -> None:
-        assert strip_header(content) == b""
+        assert rows_of(content) == b""
+
+    @given(table, st.sampled_from(["\n", "\r\n"]), st.booleans(), st.booleans())
+    def test_rows_are_the_same_however_lines_end(
+        self, rows: list[list[str]], newline: str, final: bool, header: bool
+    ) -> None:
+        numbered = [[str(number), *row] for number, row in enumerate(rows)]
+        member = as_csv([["open_time", "open"]] * header + numbered, newline, final)
+        assert rows_of(member) == as_csv(numbered, final=False)
 
 
 class TestPrefixed:
-    @given(table, st.sampled_from(["\n", "\r\n"]), st.booleans())
-    def test_every_line_gets_the_prefix_however_lines_end(
-        self, rows: list[list[str]], newline: str, final: bool
-    ) -> None:
+    @given(table)
+    def test_every_line_gets_the_prefix(self, rows: list[list[str]]) -> None:
         expected = "".join(f"a,b,{','.join(row)}\n" for row in rows).encode()
-        assert prefixed(as_csv(rows, newline, final), b"a,b,", len(rows[0])) == expected
+        assert prefixed(as_csv(rows, final=False), b"a,b,", len(rows[0])) == expected
 
     def test_no_rows_stay_no_rows(self) -> None:
         assert prefixed(b"", b"a,", 3) == b""
 
     def test_another_number_of_columns_is_refused_with_the_row(self) -> None:
         with pytest.raises(StructurallyBad, match=r"expected 3 columns, found 2 in the first row b'1,2'"):
-            prefixed(b"1,2\n", b"a,", 3)
+            prefixed(b"1,2", b"a,", 3)
 
-    @pytest.mark.parametrize("content", [b"1,2\n3\n", b"1,2\n\n3,4\n", b"1,2\n3,4,5\n"])
+    @pytest.mark.parametrize("content", [b"1,2\n3", b"1,2\n\n3,4", b"1,2\n3,4,5"])
     def test_a_later_row_of_another_width_is_refused(self, content: bytes) -> None:
         with pytest.raises(StructurallyBad, match=r"some of \d rows do not have 2 columns"):
             prefixed(content, b"a,", 2)
@@ -67,29 +73,31 @@ class TestPrefixed:
 
 class TestCopyPrefix:
     def test_it_holds_the_first_five_columns_and_a_comma(self) -> None:
-        assert copy_prefix("id", 3, "archive", "SOL/USDT", "5m") == b"id,3,archive,SOL/USDT,5m,"
+        assert copy_prefix(17, 3, "archive", "SOL/USDT", "5m") == b"17,3,archive,SOL/USDT,5m,"
 
     def test_no_series_is_null(self) -> None:
-        assert copy_prefix("id", 0, "rest", "ICP/USDT#SETTLED", None) == b"id,0,rest,ICP/USDT#SETTLED,,"
+        assert copy_prefix(17, 0, "rest", "ICP/USDT#SETTLED", None) == b"17,0,rest,ICP/USDT#SETTLED,,"
 
     @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
     def test_any_symbol_survives_a_csv_reader(self, symbol: str) -> None:
-        line = copy_prefix("id", 1, "rest", symbol, "5m") + b"1\n"
-        assert parsed(line) == [["id", "1", "rest", symbol, "5m", "1"]]
+        line = copy_prefix(17, 1, "rest", symbol, "5m") + b"1\n"
+        assert parsed(line) == [["17", "1", "rest", symbol, "5m", "1"]]
 
 
 class TestRenderRows:
     def test_a_candle_keeps_the_fields_that_are_copied(self) -> None:
         row = [1786816800000, "1.0", "2", "0.5", "1.5", "10", 1786820399999, "15.0", 7, "4", "6.0", "0"]
-        assert render_rows([row], KLINES) == b"1786816800000,1.0,2,0.5,1.5,10,1786820399999,15.0,7,4,6.0\n"
+        assert render_rows([row], KLINES) == b"1786816800000,1.0,2,0.5,1.5,10,1786820399999,15.0,7,4,6.0"
 
     def test_an_empty_string_or_null_becomes_null_and_unknown_fields_are_ignored(self) -> None:
         row = {"symbol": "BTCUSDT", "fundingTime": 1568102400000, "fundingRate": "0.0001", "markPrice": "", "x": [1]}
-        assert render_rows([row, {**row, "markPrice": None}], FUNDING) == b"1568102400000,0.0001,\n" * 2
+        assert (
+            render_rows([row, {**row, "markPrice": None}], FUNDING) == b"1568102400000,0.0001,\n1568102400000,0.0001,"
+        )
 
     def test_times_may_be_text(self) -> None:
         row = {"buySellRatio": "0.9", "sellVol": "1", "buyVol": "2", "timestamp": "1791283500000"}
-        assert render_rows([row], TAKER) == b"1791283500000,0.9,2,1\n"
+        assert render_rows([row], TAKER) == b"1791283500000,0.9,2,1"
 
     @pytest.mark.parametrize("key", ["fundingTime", "fundingRate", "markPrice"])
     def test_a_missing_field_is_named(self, key: str) -> None:
@@ -120,11 +128,9 @@ class TestRenderRows:
 
 
 class TestLabels:
-    @given(table, st.sampled_from(["\n", "\r\n"]), st.booleans())
-    def test_they_are_the_first_columns_of_the_first_and_last_row(
-        self, rows: list[list[str]], newline: str, final: bool
-    ) -> None:
-        assert labels(as_csv(rows, newline, final)) == (rows[0][0], rows[-1][0], len(rows))
+    @given(table)
+    def test_they_are_the_first_columns_of_the_first_and_last_row(self, rows: list[list[str]]) -> None:
+        assert labels(as_csv(rows, final=False)) == (rows[0][0], rows[-1][0], len(rows))
 
     def test_no_rows_have_no_labels(self) -> None:
         assert labels(b"") == ("", "", 0)

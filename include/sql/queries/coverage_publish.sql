@@ -1,11 +1,16 @@
 -- Describe what this transaction publishes. On a grid a series covers its points; where every source has answered, what
 -- is still absent is missing upstream. Without a grid (funding) a window that a source answered fully is covered whole.
+-- Where staging has kept what the rows cover, and none is withheld, they are not looked through again.
 WITH staged AS (
     SELECT symbol, series,
            coalesce(range_agg(tstzrange(time, until)) FILTER (WHERE withheld IS NULL), '{{}}') AS present,
            coalesce(range_agg(tstzrange(time, until)) FILTER (WHERE withheld IS NOT NULL), '{{}}') AS withheld
-    FROM {points} WHERE stage_id = %(stage_id)s AND time >= %(start)s AND time < %(end)s
+    FROM {points} WHERE NOT %(known)s AND stage_id = %(stage_id)s AND time >= %(start)s AND time < %(end)s
     GROUP BY symbol, series
+    UNION ALL
+    SELECT symbol, series, covered, '{{}}'
+    FROM unnest(%(known_symbols)s::text[], %(known_series)s::text[], %(covered)s::tstzmultirange[])
+         AS k (symbol, series, covered)
 ), answered AS (
     SELECT symbol, series, by_any, by_all
     FROM unnest(%(symbols)s::text[], %(series)s::text[], %(by_any)s::tstzmultirange[], %(by_all)s::tstzmultirange[])

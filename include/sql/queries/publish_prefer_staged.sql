@@ -1,1 +1,1 @@
-coalesce(s.{column}, t.{column}) AS {column}
+coalesce(s.{column}, t.{column})

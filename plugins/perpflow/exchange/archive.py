@@ -27,7 +27,7 @@ from perpflow.datasets import ArchiveSource, Granularity
 from perpflow.errors import ExchangeUnavailable, ObjectDamaged, RequestRejected, StructurallyBad
 from perpflow.exchange.refusals import Answer, Asked, error_for
 from perpflow.exchange.retry_policy import Retry
-from perpflow.parsing import labels, strip_header
+from perpflow.parsing import labels, rows_of
 from perpflow.windows import DAY, Window, days, merge, month_of, months
 
 BASE_URL = "https://data.binance.vision"
@@ -62,7 +62,7 @@ class ArchiveObject:
 
 @dataclass(frozen=True, slots=True)
 class FetchedObject:
-    """What an object held: the member's rows without a header, and what identifies these bytes.
+    """What an object held: the member's rows (see `parsing.rows_of`), and what identifies these bytes.
 
     `sha256` is the zip's, verified; `first_label` and `last_label` are the first column of the first and last row.
     """
@@ -173,7 +173,7 @@ class Archive:
         checksum = await self._get(f"{url}.CHECKSUM", asked)
         sha256 = hashlib.sha256(zipped.content).hexdigest()
         _verify(wanted, sha256, None if checksum is None else checksum.text)
-        csv = strip_header(unzip(wanted, zipped.content))
+        csv = rows_of(unzip(wanted, zipped.content))
         first, last, rows = labels(csv)
         return FetchedObject(
             object=wanted,

@@ -23,7 +23,7 @@ from perpflow.store.database import Connection, connection_options, one, query, 
 from perpflow.windows import Window
 
 
-def check(connection: Connection, database_url: str, dataset: str, stage_id: str, window: Window) -> Verdict:
+def check(connection: Connection, database_url: str, dataset: str, stage_id: int, window: Window) -> Verdict:
     """Check the batch staged under `stage_id`, mark what fails, and say what was found. Checking again starts afresh.
 
     The staged rows must be committed: Great Expectations reads them in a session of its own.
@@ -46,10 +46,10 @@ def check(connection: Connection, database_url: str, dataset: str, stage_id: str
     return verdict
 
 
-def _mark(connection: Connection, spec: DatasetSpec, stage_id: str, failures: tuple[Failure, ...]) -> Verdict:
+def _mark(connection: Connection, spec: DatasetSpec, stage_id: int, failures: tuple[Failure, ...]) -> Verdict:
     this_batch = {"stage_id": stage_id}
     connection.execute(query("gate_clear", staging=_staging(spec)), this_batch)
-    rows = one(connection, query("gate_count", staging=_staging(spec)), this_batch)["rows"]
+    rows = one(connection, query("stage_count", staging=_staging(spec)), this_batch)["count"]
     findings = tuple(_finding(connection, spec, failure) for failure in failures)
     passed = not any(finding.severity == "critical" for finding in findings)
     return Verdict(spec.name, passed, rows, findings)
@@ -97,7 +97,7 @@ def _rows(failure: Failure) -> sql.Composable:
     return sql.SQL(failure.rows_query)
 
 
-def _view_batch(connection: psycopg.Connection[Any], spec: DatasetSpec, stage_id: str, window: Window) -> None:
+def _view_batch(connection: psycopg.Connection[Any], spec: DatasetSpec, stage_id: int, window: Window) -> None:
     view = query(
         "gate_batch",
         staging=_staging(spec),

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
@@ -115,14 +114,18 @@ def lock(connection: Connection, spec: DatasetSpec, symbols: tuple[str, ...]) ->
 def describe(
     connection: Connection,
     spec: DatasetSpec,
-    stage_id: UUID,
+    stage_id: int,
     *,
     window: Window,
     answered: dict[SeriesKey, Answered],
     recheck_at: datetime,
+    covered: dict[SeriesKey, list[Window]] | None = None,
 ) -> None:
-    """Write into the ledger what the staged rows and the sources' answers prove; part of the publish transaction."""
-    keys = sorted(answered)
+    """Write into the ledger what the staged rows and the sources' answers prove; part of the publish transaction.
+
+    `covered` says what the rows cover where that is known and none of them is withheld; else they are looked through.
+    """
+    keys, known = sorted(answered), sorted(covered or {})
     parameters = {
         "dataset": spec.name,
         "stage_id": stage_id,
@@ -134,6 +137,10 @@ def describe(
         "by_any": [to_multirange(answered[key].by_any) for key in keys],
         "by_all": [to_multirange(answered[key].by_all) for key in keys],
         "recheck_at": recheck_at,
+        "known": covered is not None,
+        "known_symbols": [symbol for symbol, _ in known],
+        "known_series": [series for _, series in known],
+        "covered": [to_multirange((covered or {})[key]) for key in known],
     }
     connection.execute(query("coverage_publish", points=points_view(spec)), parameters)
 

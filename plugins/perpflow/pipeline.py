@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -38,8 +38,6 @@ from perpflow.windows import Window
 
 log = logging.getLogger(__name__)
 
-#: What every source lacked is asked for again after a week: archive files are re-issued.
-RECHECK_AFTER = timedelta(days=7)
 #: A crash of the database empties staging; staging again twice in one publish means that something else is wrong.
 MOST_RESTAGINGS = 2
 
@@ -366,7 +364,6 @@ def _publish_dataset(
 ) -> None:
     stage_id, evidence = manifest["stage_id"], manifest["evidence"]
     findings = manifest["verdict"][spec.name]["findings"]
-    now = datetime.fromisoformat(evidence["now"])
     ledger.lock(connection, spec, batch.symbols)
     loaded = loader.publish_rows(connection, spec, stage_id, staged, window=batch.window, symbols=batch.symbols)
     loader.quarantine_rows(connection, spec, stage_id, batch=batch.id, origins=evidence["origins"], findings=findings)
@@ -376,7 +373,7 @@ def _publish_dataset(
         stage_id,
         window=batch.window,
         answered=_answered(evidence, spec),
-        recheck_at=now + RECHECK_AFTER,
+        now=datetime.fromisoformat(evidence["now"]),
         covered=_covered(evidence, spec) if loaded.quarantined == 0 else None,
     )
     ledger.record_version(

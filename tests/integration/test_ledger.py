@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 
 import pytest
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from perpflow.datasets import OPEN_INTEREST, DatasetSpec
 from perpflow.store import ledger
 from perpflow.store.database import Connection, session
-from perpflow.store.ledger import Answered, Coverage
-from perpflow.windows import Window, merge
+from perpflow.store.ledger import RECHECK_AFTER, Answered, Coverage
+from perpflow.windows import Window, merge, subtract
 from tests.loading import utc
 
 START = utc("2026-10-10")
@@ -24,7 +24,8 @@ SLOTS = 16
 LIFE = Window(START, START + SLOTS * FIVE)
 KEY = ("SOL/USDT", "5m")
 STAGE_IDS = count(1)
-RECHECK_AT = utc("2026-10-20")
+ASKED_AT = utc("2026-10-13")
+RECHECK_AT = ASKED_AT + RECHECK_AFTER
 
 slots = st.frozensets(st.integers(0, SLOTS - 1))
 
@@ -76,7 +77,9 @@ def forget(connection: Connection) -> None:
     ledger.set_life(connection, OPEN_INTEREST, KEY, LIFE.start, "a test")
 
 
-def publish(connection: Connection, attempt: Attempt, spec: DatasetSpec = OPEN_INTEREST) -> None:
+def publish(
+    connection: Connection, attempt: Attempt, spec: DatasetSpec = OPEN_INTEREST, now: datetime = ASKED_AT
+) -> None:
     """Stage the points and describe them."""
     stage_id = next(STAGE_IDS)
     marks = [(n, None) for n in attempt.passed] + [(n, ["some_rule"]) for n in attempt.withheld]
@@ -88,7 +91,7 @@ def publish(connection: Connection, attempt: Attempt, spec: DatasetSpec = OPEN_I
             [(stage_id, KEY[0], (START + n * FIVE).replace(tzinfo=None), mark) for n, mark in marks],
         )
     answered = {KEY: Answered(by_any=[], by_all=windows(attempt.asked))}
-    ledger.describe(connection, spec, stage_id, window=LIFE, answered=answered, recheck_at=RECHECK_AT)
+    ledger.describe(connection, spec, stage_id, window=LIFE, answered=answered, now=now)
 
 
 def row(connection: Connection) -> Coverage:
@@ -139,6 +142,53 @@ def test_the_watermark_is_the_end_of_the_newest_explained_point(
         publish(connection, attempt)
     newest = max((n for a in published for n in a.passed | a.withheld | a.asked), default=None)
     assert row(connection).watermark == (None if newest is None else START + (newest + 1) * FIVE)
+
+
+NOTHING: frozenset[int] = frozenset()
+
+
+def lacking(*points: int) -> Attempt:
+    """Every source was asked for these points and has none of them."""
+    return Attempt(NOTHING, NOTHING, frozenset(points))
+
+
+def gaps(connection: Connection, now: datetime) -> list[Window]:
+    return ledger.gaps(connection, OPEN_INTEREST, {KEY: LIFE}, now=now)[KEY]
+
+
+def test_missing_points_that_are_due_are_asked_for_once_and_then_wait_another_week(connection: Connection) -> None:
+    forget(connection)
+    publish(connection, Attempt(frozenset(range(SLOTS)) - {1, 2, 9}, NOTHING, NOTHING))
+    publish(connection, lacking(1, 2, 9))
+    assert (gaps(connection, RECHECK_AT - FIVE), gaps(connection, RECHECK_AT)) == ([], windows({1, 2, 9}))
+
+    # They lie in two batches: the first leaves the other's points due, and its own are not asked for again.
+    publish(connection, lacking(1, 2), now=RECHECK_AT)
+    assert gaps(connection, RECHECK_AT + FIVE) == windows({9})
+    publish(connection, lacking(9), now=RECHECK_AT + FIVE)
+    assert row(connection).recheck_at == RECHECK_AT + FIVE + RECHECK_AFTER
+    assert row(connection).missing_upstream == windows({1, 2, 9})
+    assert gaps(connection, RECHECK_AT + 2 * FIVE) == []
+    assert gaps(connection, RECHECK_AT + FIVE + RECHECK_AFTER) == windows({1, 2, 9})
+
+
+def test_a_point_that_came_after_all_no_longer_holds_up_the_next_recheck(connection: Connection) -> None:
+    forget(connection)
+    publish(connection, lacking(1, 2))
+    publish(connection, lacking(2), now=RECHECK_AT)
+    publish(connection, Attempt(frozenset({1}), NOTHING, NOTHING), now=RECHECK_AT)
+    assert (row(connection).missing_upstream, row(connection).present) == (windows({2}), windows({1}))
+    assert row(connection).recheck_at == RECHECK_AT + RECHECK_AFTER
+
+
+def test_other_publishes_neither_postpone_a_recheck_nor_spend_it(connection: Connection) -> None:
+    forget(connection)
+    publish(connection, lacking(1))
+    publish(connection, lacking(5), now=ASKED_AT + timedelta(days=3))
+    assert row(connection).recheck_at == RECHECK_AT
+    publish(connection, Attempt(frozenset({7}), NOTHING, NOTHING), now=RECHECK_AT)
+    assert row(connection).recheck_at == RECHECK_AT
+    assert subtract(windows({1, 5}), gaps(connection, RECHECK_AT)) == []
 
 
 def test_a_life_is_found_once(connection: Connection) -> None:

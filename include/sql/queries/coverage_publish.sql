@@ -20,14 +20,26 @@ WITH staged AS (
            CASE WHEN %(on_grid)s THEN coalesce(s.present, '{{}}') ELSE coalesce(a.by_any, '{{}}') - coalesce(s.withheld, '{{}}') END AS present,
            CASE WHEN %(on_grid)s THEN coalesce(a.by_all, '{{}}') ELSE '{{}}' END AS absent
     FROM staged s FULL JOIN answered a USING (symbol, series)
+), merged AS (
+    SELECT c.symbol, c.series, c.present + v.present AS present, c.quarantined + v.withheld AS held,
+           c.missing_upstream + v.absent AS lacking, c.recheck_at,
+           c.recheck_at <= %(now)s AS is_due, c.rechecked + v.absent AS rechecked
+    FROM coverage c JOIN change v USING (symbol, series)
+    WHERE c.dataset = %(dataset)s
+), described AS (
+    SELECT symbol, series, present, held - present AS quarantined, lacking - present - held AS missing, recheck_at,
+           CASE WHEN is_due THEN rechecked * (lacking - present - held) ELSE '{{}}' END AS rechecked
+    FROM merged
 )
 UPDATE coverage c
-SET present          = c.present + v.present,
-    quarantined      = (c.quarantined + v.withheld) - (c.present + v.present),
-    missing_upstream = (c.missing_upstream + v.absent) - (c.present + v.present) - (c.quarantined + v.withheld),
-    recheck_at       = CASE WHEN isempty((c.missing_upstream + v.absent) - (c.present + v.present) - (c.quarantined + v.withheld)) THEN NULL
-                            WHEN isempty(v.absent - c.missing_upstream - v.present - c.present) THEN c.recheck_at
-                            ELSE coalesce(greatest(c.recheck_at, %(recheck_at)s), %(recheck_at)s) END,
+SET present          = d.present,
+    quarantined      = d.quarantined,
+    missing_upstream = d.missing,
+    -- A date stands until it falls due and all that is missing has been asked for again.
+    recheck_at       = CASE WHEN isempty(d.missing) THEN NULL
+                            WHEN d.recheck_at IS NULL OR d.missing = d.rechecked THEN %(recheck_at)s
+                            ELSE d.recheck_at END,
+    rechecked        = CASE WHEN d.missing = d.rechecked THEN '{{}}' ELSE d.rechecked END,
     updated_at       = now()
-FROM change v
-WHERE c.dataset = %(dataset)s AND c.symbol = v.symbol AND c.series = v.series
+FROM described d
+WHERE c.dataset = %(dataset)s AND c.symbol = d.symbol AND c.series = d.series

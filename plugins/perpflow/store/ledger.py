@@ -7,7 +7,7 @@ that publishes what they describe, under their locks.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -18,6 +18,9 @@ from perpflow.store.loader import Loaded, points_view
 from perpflow.windows import Window
 
 SeriesKey = tuple[str, str]  # (symbol, series)
+
+#: What every source lacked is asked for again after a week: archive files are re-issued.
+RECHECK_AFTER = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +121,12 @@ def describe(
     *,
     window: Window,
     answered: dict[SeriesKey, Answered],
-    recheck_at: datetime,
+    now: datetime,
     covered: dict[SeriesKey, list[Window]] | None = None,
 ) -> None:
     """Write into the ledger what the staged rows and the sources' answers prove; part of the publish transaction.
 
+    `now` is when the sources were asked, on the exchange's clock: what all of them lack is asked for again later.
     `covered` says what the rows cover where that is known and none of them is withheld; else they are looked through.
     """
     keys, known = sorted(answered), sorted(covered or {})
@@ -136,7 +140,8 @@ def describe(
         "series": [series for _, series in keys],
         "by_any": [to_multirange(answered[key].by_any) for key in keys],
         "by_all": [to_multirange(answered[key].by_all) for key in keys],
-        "recheck_at": recheck_at,
+        "now": now,
+        "recheck_at": now + RECHECK_AFTER,
         "known": covered is not None,
         "known_symbols": [symbol for symbol, _ in known],
         "known_series": [series for _, series in known],

@@ -92,7 +92,7 @@ def backfill(
         }
         request = LoadRequest.from_form(_run_name("backfill"), form)
         deployment = _deployment()
-        _load(deployment, request.run, pipeline.plan(deployment, request))
+        _load(deployment, pipeline.plan(deployment, request))
 
 
 @app.command()
@@ -107,14 +107,14 @@ def ingest(datasets: DatasetsOption = "all") -> None:
         for name in names:
             run = _run_name(f"ingest_{name}")
             per_task = deployment.collection.symbols_per_task
-            _load(deployment, run, pipeline.plan_increment(deployment, name, run, per_task))
+            _load(deployment, pipeline.plan_increment(deployment, name, run, per_task))
 
 
 def _run_name(command: str) -> str:
     return f"{command}|manual__{datetime.now(UTC).isoformat()}"
 
 
-def _load(deployment: Deployment, run: str, plan: Plan) -> None:
+def _load(deployment: Deployment, plan: Plan) -> None:
     """Take each batch its whole way, one after another; a batch that fails does not stop the others."""
     from rich.progress import track
 
@@ -133,7 +133,7 @@ def _load(deployment: Deployment, run: str, plan: Plan) -> None:
         for name, counts in published.items():
             facts = " ".join(f"{key}={value}" for key, value in counts.items())
             typer.echo(f"{batch.label}: {name} {facts}")
-    pipeline.report(deployment, run, plan)
+    pipeline.report(deployment, plan)
     typer.echo(f"{len(plan.batches)} batches, all published" if plan.batches else "nothing to load: the ledger is full")
 
 

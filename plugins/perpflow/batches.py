@@ -1,4 +1,4 @@
-"""Batches: the unit that is staged, checked and published together. Pure.
+"""Batches: the unit that is staged, checked and published together. Pure, but for the instant of a request.
 
 A batch is one or more symbols, the datasets that one archive folder feeds, and at most a month; longer where a range
 would make more batches than a scheduler can map.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from perpflow.datasets import DATASETS, DatasetSpec
@@ -26,7 +26,8 @@ SPANS_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
 class LoadRequest:
     """What a person or a schedule asks for. `symbols` None means the configured ones; `end` None means now.
 
-    `again` loads also what the ledger holds already; facts that are unchanged stay untouched.
+    `again` loads also what the ledger holds already; facts that are unchanged stay untouched. `made_at` sets the
+    batches of a run that is cleared and planned anew apart from those that it has published before.
     """
 
     datasets: tuple[str, ...]
@@ -36,6 +37,7 @@ class LoadRequest:
     run: str
     again: bool = False
     symbols_per_task: int = 1
+    made_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.datasets if name not in DATASETS]
@@ -83,7 +85,7 @@ def _instant(name: str, text: str | None) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A unit of work. Its id is stable: the same run, datasets, symbols and window give the same id."""
+    """A unit of work. The same request, datasets, symbols and window give the same id."""
 
     id: str
     run: str
@@ -180,5 +182,6 @@ def _batches(
         for i in range(0, len(symbols), per_task):
             group = tuple(sorted(symbols[i : i + per_task]))
             window = Window(min(windows[s].start for s in group), max(windows[s].end for s in group))
-            name = f"{request.run}|{kind}|{'+'.join(group)}|{window.start:%Y%m%dT%H%M}-{window.end:%Y%m%dT%H%M}"
+            span = f"{window.start:%Y%m%dT%H%M}-{window.end:%Y%m%dT%H%M}"
+            name = f"{request.run}|{request.made_at:%Y%m%dT%H%M%S.%f}|{kind}|{'+'.join(group)}|{span}"
             yield Batch(name, request.run, datasets, group, window, request.again)

@@ -419,15 +419,16 @@ def _warnings(findings: list[dict[str, Any]], evidence: dict[str, Any]) -> list[
 # --- report
 
 
-def report(deployment: Deployment, run: str, planned: Plan) -> list[dict[str, Any]]:
-    """What became of a run's batches, from the load log; returns its entries.
+def report(deployment: Deployment, planned: Plan) -> list[dict[str, Any]]:
+    """What became of the planned batches, from the load log; returns its entries.
 
     Raises:
         BatchFaulty: a batch was not published, rows were withheld, an archive object was left out, or a symbol was
             rejected. Names each; all other batches are published regardless.
     """
     with session(deployment.database_url) as connection:
-        entries = connection.execute(query("versions_of_run"), {"run": run}).fetchall()
+        batches = [batch.id for batch in planned.batches]
+        entries = connection.execute(query("versions_of_batches"), {"batches": batches}).fetchall()
     for entry in entries:
         log.info(
             "%(dataset)s %(symbols)s: %(staged)s staged, %(inserted)s new, %(updated)s changed, "

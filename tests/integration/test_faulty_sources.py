@@ -54,7 +54,7 @@ def load_day(deployment: Deployment, run: str, *datasets: str, window: Window = 
 def complaint(deployment: Deployment, run: str, planned: Plan) -> str:
     """What the report says when it turns the run red."""
     with pytest.raises(BatchFaulty) as red:
-        pipeline.report(deployment, run, planned)
+        pipeline.report(deployment, planned)
     return str(red.value)
 
 
@@ -121,7 +121,7 @@ def test_what_only_a_damaged_object_has_stays_a_gap(deployment: Deployment, exch
     assert (row.present, row.missing_upstream, row.quarantined) == ([], [], [])
     exchange.remove_fault(damage)
     again = load_day(deployment, "again", "open_interest", window=OLD_DAY)
-    pipeline.report(deployment, "again", again)
+    pipeline.report(deployment, again)
     assert coverage(deployment, "open_interest")["5m"].present == [OLD_DAY]
 
 
@@ -294,6 +294,6 @@ def test_a_range_that_begins_before_the_listing_is_trimmed_with_a_note(deploymen
     planned = load_day(deployment, "run", *DATASETS, window=window, symbols=("NEW/USDT",))
     assert len(planned.notes) == 2 + 1 + 1 + 4
     assert "ohlcv NEW/USDT 5m: begins 2026-09-05 12:30 UTC (first row of /fapi/v1/klines)" in planned.notes[1]
-    pipeline.report(deployment, "run", planned)
+    pipeline.report(deployment, planned)
     assert facts(deployment.database_url, "ohlcv")[-1][1:3] == ("5m", utc("2026-09-06T23:55"))
     assert coverage(deployment, "ohlcv")["5m"].present == [Window(utc("2026-09-05T12:30"), window.end)]

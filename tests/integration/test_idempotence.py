@@ -27,7 +27,7 @@ def deployment(database_url: str, exchange: Handle) -> Iterator[Deployment]:
     deployment = deployment_of(database_url, exchange)
     planned = load(deployment, request("first", START, END))
     with pytest.raises(BatchFaulty, match="3 rows of ohlcv SOL/USDT"):
-        pipeline.report(deployment, "first", planned)
+        pipeline.report(deployment, planned)
     yield deployment
     exchange.clear_faults()
 

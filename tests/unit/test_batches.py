@@ -64,20 +64,23 @@ def test_batches_of_one_symbol_hold_its_hull_and_nothing_else(wanted: dict[str, 
 
 @given(hulls(), st.integers(1, 7))
 def test_ids_are_stable_and_each_is_there_once(wanted: dict[str, Window], symbols_per_task: int) -> None:
-    first = [batch.id for batch in cut(request(symbols_per_task), ("ohlcv",), wanted)]
-    again = [batch.id for batch in cut(request(symbols_per_task), ("ohlcv",), dict(reversed(wanted.items())))]
+    asked = request(symbols_per_task)
+    first = [batch.id for batch in cut(asked, ("ohlcv",), wanted)]
+    again = [batch.id for batch in cut(asked, ("ohlcv",), dict(reversed(wanted.items())))]
     assert first == again
     assert len(set(first)) == len(first)
 
 
-def test_the_ids_of_two_runs_and_of_two_folders_differ() -> None:
+def test_the_ids_of_two_runs_of_two_folders_and_of_a_run_that_is_planned_anew_differ() -> None:
     wanted = {"SOL/USDT": Window(START, START + timedelta(days=10))}
+    asked = request(made_at=START)
     batches = [
-        *cut(request(), ("ohlcv",), wanted),
-        *cut(request(run="other"), ("ohlcv",), wanted),
-        *cut(request(), ("open_interest", "long_short_ratio"), wanted),
+        *cut(asked, ("ohlcv",), wanted),
+        *cut(request(run="other", made_at=START), ("ohlcv",), wanted),
+        *cut(asked, ("open_interest", "long_short_ratio"), wanted),
+        *cut(request(made_at=START + timedelta(seconds=1)), ("ohlcv",), wanted),
     ]
-    assert len({batch.id for batch in batches}) == 3
+    assert len({batch.id for batch in batches}) == 4
 
 
 def test_a_batch_holds_no_more_symbols_than_asked_for() -> None:

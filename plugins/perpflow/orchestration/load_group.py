@@ -111,7 +111,7 @@ def report(planned: list[dict[str, Any]] | None) -> dict[str, int]:
     context = get_current_context()
     rejected = context["ti"].xcom_pull(task_ids="plan_windows", key="rejected") or []
     plan = Plan([Batch.from_json(item) for item in planned], rejected=list(rejected))
-    entries = pipeline.report(deployment(), _run_key(context), plan)
+    entries = pipeline.report(deployment(), plan)
     # Sums only: the entries hold ranges, which XCom refuses.
     counts = ("staged", "inserted", "updated", "unchanged", "quarantined")
     return {count: sum(entry[count] for entry in entries) for count in counts}

@@ -57,13 +57,15 @@ class RestSource:
 class ArchiveSource:
     """A folder of the bulk archive: `data/futures/um/<granularity>/<kind>/<symbol>[/<interval>]/...zip`.
 
-    `columns` are the staging columns in the order of the CSV's columns.
+    `columns` are the staging columns in the order of the CSV's columns, the time first. `interval_column` names the one
+    that says how many hours lie between two rows, where no grid says it: it proves that none is missing between them.
     """
 
     kind: str
     granularities: tuple[Granularity, ...]
     columns: tuple[str, ...]
     by_interval: bool = False
+    interval_column: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ class DatasetSpec:
     """What a dataset is.
 
     `series` are the ledger's names for what is covered separately: the timeframes for candles, the ratios for
-    long_short_ratio. `timeframe_of` gives a series its grid, None where the instants follow no fixed grid.
+    long_short_ratio. `timeframe_of` gives a series its grid, None where nobody knows beforehand at which instants there
+    will be a point; `settles_on` is the grid that they fall on even then.
     `tolerance` is how far off its grid an instant may be reported and still be put on it. `settles_after` is how long
     after an instant the exchange may still be about to publish it. `lead_in` is how far before a window rows are needed
     to derive a column, which the query `derive` does. `partial_rows`: one source gives some of a row's columns only, so
@@ -88,7 +91,8 @@ class DatasetSpec:
     schedule: str
     series_in_key: bool = False
     grid: Timeframe | None = None
-    tolerance: timedelta | None = None
+    settles_on: Timeframe | None = None
+    tolerance: timedelta = timedelta(0)
     settles_after: timedelta = timedelta(0)
     lead_in: timedelta | None = None
     derive: str | None = None
@@ -119,6 +123,10 @@ class DatasetSpec:
     def timeframe_of(self, series: str) -> Timeframe | None:
         """The grid that the series' points lie on, or None (funding: the interval changes inside a history)."""
         return TIMEFRAMES[series] if self.series_in_key else self.grid
+
+    def instants_of(self, series: str) -> Timeframe | None:
+        """The grid that the series' instants are put on, whether or not there is a point at each."""
+        return self.timeframe_of(series) or self.settles_on
 
     def rest_for(self, series: str) -> RestSource:
         """The endpoint that gives `series`."""
@@ -269,12 +277,14 @@ FUNDING_RATE = DatasetSpec(
     # The longest funding interval is 8 h; a day holds the settlement before any window's first one.
     lead_in=timedelta(days=1),
     derive="derive_funding_interval",
+    settles_on=TIMEFRAMES["1h"],
     tolerance=timedelta(seconds=1),
     settles_after=timedelta(minutes=5),
     archive=ArchiveSource(
         kind="fundingRate",
         granularities=("monthly",),
         columns=("funding_time_ms", "reported_interval_hours", "funding_rate"),
+        interval_column="reported_interval_hours",
     ),
     rest=(
         RestSource(
@@ -363,8 +373,11 @@ PROVENANCE: tuple[Column, ...] = (
 
 
 def by_archive_kind(names: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Dataset names grouped by the archive folder that feeds them, so that one object is downloaded once for all."""
+    """Dataset names grouped by the archive folder that feeds them, so that one object is downloaded once for all.
+
+    In the table's order, in which publishers take the ledger's locks, whatever the order in which they were asked for.
+    """
     groups: dict[str, list[str]] = {}
-    for name in names:
+    for name in sorted(names, key=list(DATASETS).index):
         groups.setdefault(DATASETS[name].archive.kind, []).append(name)
     return [tuple(group) for group in groups.values()]

@@ -7,20 +7,25 @@ for. What was asked and answered is kept as evidence: it tells a hole of the exc
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterable
-from dataclasses import dataclass, field
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from perpflow.datasets import DATASETS, DatasetSpec, Granularity, RestSource
-from perpflow.errors import ObjectDamaged, StructurallyBad
+from perpflow.errors import ObjectDamaged, StructurallyBad, UnknownSymbol
+from perpflow.evidence import Evidence, regular_window, unbroken_windows
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject, objects_for
 from perpflow.exchange.rest import Page, Rest
 from perpflow.parsing import copy_prefix, order, prefixed, render_rows
-from perpflow.store.ledger import Answered, SeriesKey
+from perpflow.store.ledger import SeriesKey
 from perpflow.store.loader import Origin, StagingArea
-from perpflow.windows import Timeframe, Window, from_ms, intersect, merge, subtract
+from perpflow.windows import Timeframe, Window, intersect, merge, subtract
+
+log = logging.getLogger(__name__)
 
 #: Daily objects appear the next morning, sometimes later; an object that is absent after this long does not exist.
 ARCHIVE_LAG = timedelta(days=3)
@@ -44,27 +49,6 @@ class Demand:
     def asked(self) -> list[Window]:
         """The part of the object that any series wants."""
         return merge(window for windows in self.wanted.values() for window in windows)
-
-
-@dataclass(slots=True)
-class Evidence:
-    """What an attempt read and asked: origins by number, objects, and answers by dataset and series."""
-
-    origins: list[Origin] = field(default_factory=list)
-    objects: list[dict[str, Any]] = field(default_factory=list)
-    archive: dict[tuple[str, SeriesKey], list[Window]] = field(default_factory=dict)
-    rest: dict[tuple[str, SeriesKey], list[Window]] = field(default_factory=dict)
-    whole: dict[tuple[str, SeriesKey], list[Window]] = field(default_factory=dict)
-
-    def number(self, origin: Origin) -> int:
-        """Register an origin; returns its number in staging."""
-        self.origins.append(origin)
-        return len(self.origins) - 1
-
-    def answered(self, dataset: str, key: SeriesKey) -> Answered:
-        """By any source in full, and by every source that there is."""
-        both = intersect(self.archive.get((dataset, key), []), self.rest.get((dataset, key), []))
-        return Answered(by_any=merge(self.whole.get((dataset, key), [])), by_all=both)
 
 
 Covered = dict[SeriesKey, list[Window]]
@@ -181,7 +165,7 @@ class Fetcher:
             return
         if fetched is None:
             if wanted.period.end <= self._now - ARCHIVE_LAG:
-                self._answer(wanted, demands, held=False)
+                self._answer(wanted, demands, None)
             return
         try:
             for demand in demands:
@@ -190,7 +174,7 @@ class Fetcher:
             self._record(wanted.key, "structurally bad", fetched, detail=str(error))
             return
         self._record(wanted.key, "ok", fetched)
-        self._answer(wanted, demands, held=True)
+        self._answer(wanted, demands, fetched)
 
     async def _copy_object(self, fetched: FetchedObject, demand: Demand) -> None:
         spec, wanted = demand.spec, fetched.object
@@ -216,7 +200,7 @@ class Fetcher:
         else:
             self._regular[demand.spec.name] = None
 
-    def _answer(self, wanted: ArchiveObject, demands: list[Demand], *, held: bool) -> None:
+    def _answer(self, wanted: ArchiveObject, demands: list[Demand], fetched: FetchedObject | None) -> None:
         """Keep that the archive was asked at its finest, which alone proves that it lacks what is absent."""
         for demand in demands:
             spec = demand.spec
@@ -224,8 +208,9 @@ class Fetcher:
                 key = (spec.name, (demand.symbol, series))
                 if wanted.granularity == spec.archive.granularities[-1]:
                     self.evidence.archive.setdefault(key, []).extend(windows)
-                if held:
-                    self.evidence.whole.setdefault(key, []).extend(windows)
+                if fetched is not None and spec.settles_on is not None:
+                    proven = unbroken_windows(fetched, spec, spec.settles_on)
+                    self.evidence.whole.setdefault(key, []).extend(intersect(windows, proven))
 
     def _record(
         self, key: str, verdict: str, fetched: FetchedObject | None = None, *, detail: str | None = None
@@ -263,14 +248,25 @@ class Fetcher:
         symbol, series = key
         source = spec.rest_for(series)
         origin = Origin(source.path, span, tuple(wanted))
-        async for page in self._pages(spec, source, key, span):
-            await self._copy_page(spec, source, page, origin, symbol, series)
-        for answers in (self.evidence.rest, self.evidence.whole):
-            answers.setdefault((spec.name, key), []).extend(wanted)
+        answers = [self.evidence.rest]
+        try:
+            async for page in self._pages(spec, source, key, span):
+                await self._copy_page(spec, source, page, origin, symbol, series)
+            answers.append(self.evidence.whole)
+        except UnknownSymbol:
+            # A delisted contract is the archive's alone; REST has said so, and proves nothing beyond that.
+            log.info("%s %s %s: REST no longer knows the symbol", spec.name, symbol, series)
+        for answered in answers:
+            answered.setdefault((spec.name, key), []).extend(wanted)
 
-    def _pages(self, spec: DatasetSpec, source: RestSource, key: SeriesKey, span: Window) -> AsyncIterator[Page]:
+    async def _pages(self, spec: DatasetSpec, source: RestSource, key: SeriesKey, span: Window) -> AsyncIterator[Page]:
         symbol, series = key
-        return self._rest.pages(source, self._names[symbol], series, span, spec.timeframe_of(series), self._now)
+        # Now, not when the attempt began: what REST forgets after thirty days moves on while others are being fetched.
+        now = await self._rest.now()
+        pages = self._rest.pages(source, self._names[symbol], series, span, spec.timeframe_of(series), now)
+        async with aclosing(pages):
+            async for page in pages:
+                yield page
 
     async def _copy_page(
         self, spec: DatasetSpec, source: RestSource, page: Page, origin: Origin, symbol: str, series: str
@@ -293,22 +289,9 @@ class Fetcher:
         await _bounded(jobs)
 
     async def _take_lead_in(self, spec: DatasetSpec, source: RestSource, key: SeriesKey, span: Window) -> None:
-        async for page in self._pages(spec, source, key, span):
-            await self._copy_page(spec, source, page, Origin(source.path), key[0], "lead_in")
-
-
-def regular_window(fetched: FetchedObject, timeframe: Timeframe) -> Window | None:
-    """What an object whose labels ascend covers, where they prove that no row is missing or out of place.
-
-    Most files are like that, and their rows need not be sorted and counted in the database to know it. Only for rows
-    that are stored at the time of their label: two that are put on a grid may meet there.
-    """
-    if not fetched.rows or not fetched.first_label.isdigit():
-        return None
-    first, last = from_ms(int(fetched.first_label)), from_ms(int(fetched.last_label))
-    held = Window(first, timeframe.after(last))
-    is_whole = timeframe.floor(first) == first and timeframe.count(held) == fetched.rows
-    return held if is_whole and held.intersect(fetched.object.period) == held else None
+        with suppress(UnknownSymbol):
+            async for page in self._pages(spec, source, key, span):
+                await self._copy_page(spec, source, page, Origin(source.path), key[0], "lead_in")
 
 
 def _worth_reading(spec: DatasetSpec, granularity: Granularity, asked: list[Window]) -> bool:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from psycopg.types.json import Jsonb
 
 from perpflow.batches import Batch, LoadRequest, Plan, cut
 from perpflow.datasets import DATASETS, DatasetSpec, by_archive_kind
+from perpflow.errors import BadConfiguration, ObjectDamaged, StructurallyBad, UnknownSymbol
 from perpflow.exchange.archive import Archive
 from perpflow.exchange.listing import ListedSymbol
 from perpflow.exchange.rest import Rest
@@ -22,7 +24,7 @@ from perpflow.settings import Collection
 from perpflow.store import ledger
 from perpflow.store.database import Connection, query
 from perpflow.store.ledger import SeriesKey
-from perpflow.windows import Window, from_ms, merge, parse_instant
+from perpflow.windows import Window, from_ms, merge
 
 #: Symbols in these states have data to come; the others keep what they have.
 COLLECTED_STATUS = frozenset({"TRADING", "PRE_DELIVERING", "SETTLING", "PRE_SETTLE"})
@@ -45,11 +47,21 @@ class Planner:
         self._connection = connection
         self._collection = collection
         self._first_objects: dict[tuple[str, str], asyncio.Task[Life | None]] = {}
+        self._listed: set[str] = set()
         self._plan = Plan()
 
     async def history(self, request: LoadRequest) -> Plan:
-        """Batches for every gap between the request's start and end; unknown symbols are rejected, the others go on."""
+        """Batches for every gap between the request's start and end; unknown symbols are rejected, the others go on.
+
+        Raises:
+            BadConfiguration: the range lies in the future.
+        """
         now = await self._rest.now()
+        if request.start is not None and request.start >= min(request.end or now, now):
+            raise BadConfiguration(
+                f"the range begins at {request.start.isoformat()}, which has not passed on the exchange's clock.",
+                hint=f"There it is {now:%Y-%m-%dT%H:%MZ}: give an earlier start.",
+            )
         names = await self._symbols(request.symbols)
         for group in by_archive_kind(request.datasets):
             gaps = [await self._history_gaps(request, DATASETS[name], names, now) for name in group]
@@ -59,10 +71,12 @@ class Planner:
     async def increment(self, dataset: str, run: str, symbols_per_task: int) -> Plan:
         """Batches from each series' watermark to now: whatever was down meanwhile is healed by the next run.
 
-        A series that the ledger has never met starts a bounded look-back ago; its history is `load_history`'s work.
+        What the ledger lacks of the last days is asked for too, the watermark notwithstanding: a batch may have failed
+        while a later one was published, and some points come late. A series that the ledger has never met starts there
+        as well; its history is `load_history`'s work.
         """
         spec, now = DATASETS[dataset], await self._rest.now()
-        names = await self._symbols(None)
+        names = self._still_listed(await self._symbols(None))
         await self._find_lives(spec, names)
         rows = ledger.read(self._connection, (dataset,), tuple(names))
         look_back = now - timedelta(days=self._collection.look_back_days)
@@ -70,7 +84,7 @@ class Planner:
             (row.symbol, row.series): span
             for row in rows
             if row.series in self._collection.series(dataset)
-            if (span := settled(spec, row.series, row.watermark or look_back, now, now))
+            if (span := settled(spec, row.series, min(row.watermark or look_back, look_back), now, now))
         }
         gaps = ledger.gaps(self._connection, spec, spans, now=now)
         request = LoadRequest((dataset,), tuple(names), None, None, run, symbols_per_task=symbols_per_task)
@@ -80,6 +94,7 @@ class Planner:
     async def _symbols(self, asked: tuple[str, ...] | None) -> dict[str, str]:
         """The exchange's names by unified symbol: those asked for, or the configured ones."""
         listed = await self._rest.listed()
+        self._listed = {symbol.symbol for symbol in listed}
         self._connection.execute(query("symbols_upsert"), {"listed": Jsonb([_row(symbol) for symbol in listed])})
         known = {row["symbol"]: row["exchange_symbol"] for row in self._connection.execute(query("symbols_read"))}
         wanted = asked or self._collection.symbols
@@ -89,6 +104,12 @@ class Planner:
             f"{symbol}: the exchange lists no such perpetual" for symbol in wanted if symbol not in known
         ]
         return {symbol: known[symbol] for symbol in wanted if symbol in known}
+
+    def _still_listed(self, names: dict[str, str]) -> dict[str, str]:
+        """Without the symbols that the exchange has delisted: nothing new will come of them."""
+        gone = [symbol for symbol in names if symbol not in self._listed]
+        self._plan.notes += [f"{symbol}: no longer listed, so nothing new is to come" for symbol in gone]
+        return {symbol: name for symbol, name in names.items() if symbol in self._listed}
 
     def _is_collected(self, symbol: ListedSymbol) -> bool:
         return symbol.quote == self._collection.quote and symbol.status in COLLECTED_STATUS
@@ -131,13 +152,15 @@ class Planner:
 
     async def _first_instant(self, spec: DatasetSpec, exchange_symbol: str, series: str) -> Life | None:
         """The earliest instant that any source has: REST where it answers for all of history, else the archive."""
-        source = spec.rest_for(series)
+        source, grid = spec.rest_for(series), spec.instants_of(series)
+        first, evidence = None, f"first row of {source.path}"
         if source.reach is not None:
-            found = await self._first_archived(spec, exchange_symbol)
-            if found is not None:
-                return found
-        first = await self._rest.first_instant(source, exchange_symbol, series)
-        return (first, f"first row of {source.path}") if first else None
+            first, evidence = await self._first_archived(spec, exchange_symbol) or (None, evidence)
+        if first is None:
+            with suppress(UnknownSymbol):
+                first = await self._rest.first_instant(source, exchange_symbol, series)
+        # Reported a little off its grid, and stored on it: so must be the edge that windows begin at.
+        return (grid.snap(first, spec.tolerance) if grid else first, evidence) if first else None
 
     async def _first_archived(self, spec: DatasetSpec, exchange_symbol: str) -> Life | None:
         """The first label of the archive's first object; asked once for all the series that the object feeds."""
@@ -147,11 +170,13 @@ class Planner:
         return await self._first_objects[key]
 
     async def _read_first_object(self, spec: DatasetSpec, exchange_symbol: str) -> Life | None:
-        first = await self._archive.first_object(spec.archive, exchange_symbol, None)
-        fetched = await self._archive.fetch(first) if first else None
-        if first is None or fetched is None:
-            return None
-        return _instant(fetched.first_label), f"first label of {first.key}"
+        """The first label of the earliest object that can be read; one that is damaged or empty proves nothing."""
+        for candidate in await self._archive.first_objects(spec.archive, exchange_symbol, None):
+            with suppress(ObjectDamaged, StructurallyBad, ValueError):
+                fetched = await self._archive.fetch(candidate)
+                if fetched is not None and fetched.rows:
+                    return _instant(fetched.first_label), f"first label of {candidate.key}"
+        return None
 
 
 def settled(spec: DatasetSpec, series: str, start: datetime, end: datetime, now: datetime) -> Window | None:
@@ -159,10 +184,13 @@ def settled(spec: DatasetSpec, series: str, start: datetime, end: datetime, now:
 
     A week that begins before `end` belongs to the range even where it ends after it: batches are cut at months.
     """
-    timeframe = spec.timeframe_of(series)
-    latest = now - spec.settles_after
+    timeframe, latest = spec.timeframe_of(series), now - spec.settles_after
     if timeframe is not None:
         start, end, latest = timeframe.ceil(start), timeframe.ceil(end), timeframe.floor(latest)
+    elif spec.settles_on is not None:
+        # What settles is over in an instant: the last one that may have is itself within reach.
+        hour = spec.settles_on
+        start, end, latest = hour.ceil(start), hour.ceil(end), hour.after(hour.floor(latest))
     end = min(end, latest)
     return Window(start, end) if start < end else None
 
@@ -195,8 +223,12 @@ def wanted_of(
 
 
 def _instant(label: str) -> datetime:
-    """A CSV label's instant: milliseconds, or text without a zone that means UTC."""
-    return from_ms(int(label)) if label.isdigit() else parse_instant(f"{label}Z")
+    """A CSV label's instant: milliseconds, or text without a zone that means UTC.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    return from_ms(int(label)) if label.isdigit() else datetime.fromisoformat(label).replace(tzinfo=UTC)
 
 
 def _row(symbol: ListedSymbol) -> dict[str, str | None]:

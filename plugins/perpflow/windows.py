@@ -69,6 +69,11 @@ class Timeframe:
             return datetime(instant.year, instant.month, 1, tzinfo=UTC)
         return instant - (instant - self.origin) % self.length
 
+    def snap(self, instant: datetime, tolerance: timedelta) -> datetime:
+        """The nearest grid point where it lies within the tolerance, else the instant itself; as staging does it."""
+        point = self.floor(instant + tolerance)
+        return point if abs(instant - point) <= tolerance else instant
+
     def after(self, point: datetime) -> datetime:
         """The grid point that follows grid point `point`."""
         if self.length is None:

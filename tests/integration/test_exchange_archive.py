@@ -166,13 +166,13 @@ async def test_keys_are_listed_over_pages_and_from_a_key_on(exchange: Handle) ->
 async def test_nothing_is_listed_for_an_unknown_symbol(exchange: Handle) -> None:
     async with session(exchange) as archive:
         assert await archive.keys("data/futures/um/daily/metrics/NOSUCHUSDT/") == []
-        assert await archive.first_object(OHLCV.archive, "NOSUCHUSDT", "5m") is None
+        assert await archive.first_objects(OHLCV.archive, "NOSUCHUSDT", "5m") == []
 
 
 async def test_the_first_object_is_there_and_nothing_lies_before_it(exchange: Handle) -> None:
     async with session(exchange) as archive:
-        first = await archive.first_object(OHLCV.archive, "SOLUSDT", "5m")
-        assert first is not None
+        first, *others = await archive.first_objects(OHLCV.archive, "SOLUSDT", "5m")
+        assert [found for found in others if found.period.start < first.period.start] == []
         assert await archive.fetch(first) is not None
         before = Window(first.period.start - DAY, first.period.start)
         assert await archive.fetch(ArchiveObject("klines", "daily", "SOLUSDT", "5m", before)) is None

@@ -1,4 +1,4 @@
-"""Files whose labels prove what they cover: told from those that have to be looked through, row by row."""
+"""Files whose labels prove what they cover, told from those that have to be looked through or that prove nothing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perpflow.datasets import FUNDING_RATE
+from perpflow.evidence import regular_window, unbroken_windows
 from perpflow.exchange.archive import ArchiveObject, FetchedObject
-from perpflow.fetching import regular_window
 from perpflow.parsing import labels, order
-from perpflow.windows import TIMEFRAMES, Window, to_ms
+from perpflow.windows import TIMEFRAMES, Window, intersect, merge, to_ms
 
 DAY = Window(datetime(2026, 9, 20, tzinfo=UTC), datetime(2026, 9, 21, tzinfo=UTC))
 HOURS = [to_ms(DAY.start) + hour * 3_600_000 for hour in range(24)]
@@ -65,3 +66,64 @@ def test_a_day_that_begins_or_ends_inside_covers_what_it_has() -> None:
 )
 def test_a_file_with_anything_odd_proves_nothing(odd: list[int | str]) -> None:
     assert window_of(odd) is None
+
+
+# --- settlements
+
+MONTH = Window(datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC))
+
+
+def settled(*rows: tuple[int, int]) -> list[Window]:
+    """What a month's file with these rows proves: hours since its beginning, and the interval beside each."""
+    assert FUNDING_RATE.settles_on is not None
+    jitter = 7
+    lines_ = [f"{to_ms(MONTH.start) + hour * 3_600_000 + jitter},{interval},0.0001" for hour, interval in rows]
+    content = "\n".join(lines_).encode()
+    wanted = ArchiveObject("fundingRate", "monthly", "SOLUSDT", None, MONTH)
+    fetched = FetchedObject(wanted, content, "", None, None, *labels(content))
+    return unbroken_windows(fetched, FUNDING_RATE, FUNDING_RATE.settles_on)
+
+
+def span(first: int, end: int) -> Window:
+    return Window(MONTH.start + timedelta(hours=first), MONTH.start + timedelta(hours=end))
+
+
+EVERY_8 = [(hour, 8) for hour in range(0, 720, 8)]
+
+
+def test_a_month_whose_settlements_are_an_interval_apart_is_whole() -> None:
+    assert settled(*EVERY_8) == [MONTH]
+    assert settled(*reversed(EVERY_8)) == [MONTH]
+
+
+def test_what_lies_between_settlements_further_apart_is_not_proven() -> None:
+    lacking = [row for row in EVERY_8 if row[0] not in (80, 88)]
+    assert settled(*lacking) == [span(0, 73), span(96, 720)]
+
+
+def test_a_file_that_begins_late_or_ends_early_says_nothing_of_the_rest() -> None:
+    assert settled(*EVERY_8[3:-3]) == [span(24, 689)]
+
+
+@pytest.mark.parametrize("named", [4, 8])
+def test_either_neighbour_may_name_an_interval_that_changes(named: int) -> None:
+    before = [(hour, 8) for hour in range(0, 400, 8)]
+    after = [(hour, 4) for hour in range(404, 720, 4)]
+    assert settled(*before, (400, named), *after) == [MONTH]
+
+
+def test_no_rows_and_rows_without_an_interval_prove_nothing() -> None:
+    assert settled() == []
+    content = b"1788220800000,,0.1"
+    fetched = FetchedObject(
+        ArchiveObject("fundingRate", "monthly", "SOLUSDT", None, MONTH), content, "", None, None, *labels(content)
+    )
+    assert unbroken_windows(fetched, FUNDING_RATE, TIMEFRAMES["1h"]) == []
+
+
+@given(st.sets(st.sampled_from(EVERY_8), min_size=1))
+def test_nothing_is_proven_where_a_settlement_lacks(kept: set[tuple[int, int]]) -> None:
+    proven = settled(*kept)
+    absent = [span(hour, hour + 1) for hour, _ in set(EVERY_8) - kept]
+    assert intersect(proven, absent) == []
+    assert intersect(proven, [span(hour, hour + 1) for hour, _ in kept]) == merge(span(h, h + 1) for h, _ in kept)

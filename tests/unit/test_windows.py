@@ -234,3 +234,14 @@ def test_dates_are_their_midnight_and_offsets_are_converted(text: str, instant: 
 def test_text_that_is_no_utc_instant_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"zone|Invalid"):
         parse_instant(text)
+
+
+@given(
+    st.sampled_from([TIMEFRAMES["5m"], TIMEFRAMES["1h"]]), instants, st.timedeltas(timedelta(0), timedelta(minutes=1))
+)
+def test_an_instant_snaps_to_the_nearest_point_within_the_tolerance(
+    timeframe: Timeframe, instant: datetime, tolerance: timedelta
+) -> None:
+    floor = timeframe.floor(instant)
+    near = [point for point in (floor, timeframe.after(floor)) if abs(instant - point) <= tolerance]
+    assert timeframe.snap(instant, tolerance) == (near[0] if near else instant)

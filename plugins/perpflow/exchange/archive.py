@@ -214,23 +214,21 @@ class Archive:
                 f"{response.url} did not answer with a listing: {response.text[:120]!r}.", hint="Try again later."
             ) from error
 
-    async def first_object(
+    async def first_objects(
         self, source: ArchiveSource, exchange_symbol: str, interval: str | None
-    ) -> ArchiveObject | None:
-        """The earliest object that is listed for the symbol, monthly or daily; None where there is none.
+    ) -> list[ArchiveObject]:
+        """The earliest objects that are listed for the symbol, monthly and daily, a few of each; ascending.
 
         Raises: as `keys`.
         """
         within = interval if source.by_interval else None
         earliest: list[ArchiveObject] = []
         for granularity in source.granularities:
-            # Periods sort as text, and a stray key or two does not hide the first one.
+            # Periods sort as text. Zip and checksum both count; a stray key or two does not hide the first ones.
             keys = await self.keys(folder_of(source.kind, granularity, exchange_symbol, within), limit=10)
             periods = filter(None, map(period_of, keys))
-            earliest += [
-                ArchiveObject(source.kind, granularity, exchange_symbol, within, period) for period in list(periods)[:1]
-            ]
-        return min(earliest, key=lambda found: found.period.start, default=None)
+            earliest += [ArchiveObject(source.kind, granularity, exchange_symbol, within, period) for period in periods]
+        return sorted(earliest, key=lambda found: found.period.start)
 
     async def _get(self, url: str, asked: Asked, params: dict[str, str] | None = None) -> httpx.Response | None:
         try:

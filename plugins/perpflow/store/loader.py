@@ -153,7 +153,7 @@ class StagingArea:
         Without `look_for_repeats` the caller knows that no key is there twice.
         """
         counts = {"trimmed": await self._trim(spec, origins)}
-        if spec.tolerance is not None:
+        if spec.tolerance:
             counts["snapped"] = await self._count("stage_count_snapped", spec)
         if spec.has_blanks:
             counts["blank"] = await self._delete("stage_drop_blank", spec)

@@ -1,0 +1,89 @@
+"""What an attempt has seen, and what that proves: which windows are whole, and which holes are the exchange's own.
+
+A file or an answer proves something about a window only if it could not look the same with a row missing: labels on a
+grid are counted, settlements are held against the interval that the archive names beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+from perpflow.datasets import DatasetSpec
+from perpflow.exchange.archive import FetchedObject
+from perpflow.store.ledger import Answered, SeriesKey
+from perpflow.store.loader import Origin
+from perpflow.windows import Timeframe, Window, from_ms, intersect, merge
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What an attempt read and asked: origins by number, objects, and answers by dataset and series."""
+
+    origins: list[Origin] = field(default_factory=list)
+    objects: list[dict[str, Any]] = field(default_factory=list)
+    archive: dict[tuple[str, SeriesKey], list[Window]] = field(default_factory=dict)
+    rest: dict[tuple[str, SeriesKey], list[Window]] = field(default_factory=dict)
+    whole: dict[tuple[str, SeriesKey], list[Window]] = field(default_factory=dict)
+
+    def number(self, origin: Origin) -> int:
+        """Register an origin; returns its number in staging."""
+        self.origins.append(origin)
+        return len(self.origins) - 1
+
+    def answered(self, dataset: str, key: SeriesKey) -> Answered:
+        """By any source in full, and by every source that there is."""
+        both = intersect(self.archive.get((dataset, key), []), self.rest.get((dataset, key), []))
+        return Answered(by_any=merge(self.whole.get((dataset, key), [])), by_all=both)
+
+
+def regular_window(fetched: FetchedObject, timeframe: Timeframe) -> Window | None:
+    """What an object whose labels ascend covers, where they prove that no row is missing or out of place.
+
+    Most files are like that, and their rows need not be sorted and counted in the database to know it. Only for rows
+    that are stored at the time of their label: two that are put on a grid may meet there.
+    """
+    if not fetched.rows or not fetched.first_label.isdigit():
+        return None
+    first, last = from_ms(int(fetched.first_label)), from_ms(int(fetched.last_label))
+    held = Window(first, timeframe.after(last))
+    is_whole = timeframe.floor(first) == first and timeframe.count(held) == fetched.rows
+    return held if is_whole and held.intersect(fetched.object.period) == held else None
+
+
+def unbroken_windows(fetched: FetchedObject, spec: DatasetSpec, grid: Timeframe) -> list[Window]:
+    """The parts of an object's period in which its rows are as far apart as the intervals beside them say.
+
+    Where an interval changes, either of two neighbours may name the one between them. What lies between rows that are
+    further apart is not proven: a row may be missing there.
+    """
+    rows = sorted(_settlements(fetched, spec))
+    if not rows:
+        return []
+    period = fetched.object.period
+    (first, interval), (last, to_come) = rows[0], rows[-1]
+    proven = [Window(instant, grid.after(instant)) for instant, _ in rows]
+    proven += [
+        Window(before, after)
+        for (before, named), (after, named_next) in pairwise(rows)
+        if after - before <= max(named, named_next)
+    ]
+    if first - interval < period.start < first:
+        proven.append(Window(period.start, first))
+    if last < period.end <= last + to_come:
+        proven.append(Window(last, period.end))
+    return intersect([period], proven)
+
+
+def _settlements(fetched: FetchedObject, spec: DatasetSpec) -> Iterator[tuple[Any, timedelta]]:
+    """Instant, on the grid, and interval of each row that can be read; the others are the gate's business."""
+    assert spec.archive.interval_column is not None
+    assert spec.settles_on is not None
+    at = spec.archive.columns.index(spec.archive.interval_column)
+    for line in fetched.csv.decode().split("\n"):
+        fields = line.split(",")
+        if fields[0].isdigit() and fields[at].isdigit():
+            yield spec.settles_on.snap(from_ms(int(fields[0])), spec.tolerance), timedelta(hours=int(fields[at]))

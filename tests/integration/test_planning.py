@@ -1,0 +1,209 @@
+"""What is planned and what is not: edges of a life, healing, delisted symbols; one symbol's trouble is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from perpflow import pipeline
+from perpflow.datasets import DATASETS
+from perpflow.errors import BadConfiguration
+from perpflow.exchange import retry_policy
+from perpflow.settings import Deployment
+from perpflow.store import ledger
+from perpflow.store.database import session
+from perpflow.store.ledger import Coverage
+from perpflow.windows import TIMEFRAMES, Window
+from simulator.process import Handle
+from simulator.truth import Truth
+from tests.expected import Expected
+from tests.loading import deployment_of, facts, ingest, load, request, rows, utc, windows_of
+
+FIVE = timedelta(minutes=5)
+NOW = utc("2026-10-15T12:34:56")
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries follow at once; how long they wait has tests of its own."""
+    monkeypatch.setattr(retry_policy, "FIRST_DELAY_S", 0.001)
+
+
+@pytest.fixture
+def market(exchange: Handle) -> Iterator[Handle]:
+    """The exchange, put right afterwards."""
+    yield exchange
+    exchange.clear_faults()
+    exchange.set_now(exchange.now)
+
+
+@pytest.fixture
+def deployment(empty_database_url: str, market: Handle) -> Deployment:
+    return deployment_of(empty_database_url, market, symbols=("SOL/USDT",), datasets={"ohlcv": {"timeframes": ["5m"]}})
+
+
+@pytest.fixture(scope="module")
+def truth(exchange: Handle) -> Truth:
+    return Truth(exchange.seed)
+
+
+def coverage(deployment: Deployment, dataset: str, symbol: str = "SOL/USDT") -> Coverage:
+    with session(deployment.database_url) as connection:
+        return ledger.read(connection, (dataset,), (symbol,))[0]
+
+
+def remember(deployment: Deployment, symbol: str, exchange_symbol: str) -> None:
+    """As if the exchange had listed the symbol when somebody last looked."""
+    with session(deployment.database_url) as connection:
+        connection.execute(
+            """INSERT INTO symbols (symbol, exchange_symbol, base, quote, contract_type, status)
+               VALUES (%s, %s, %s, 'USDT', 'PERPETUAL', 'TRADING')""",
+            [symbol, exchange_symbol, symbol.partition("/")[0]],
+        )
+
+
+# --- the edges of a life
+
+
+def test_a_funding_history_begins_with_its_first_settlement_though_its_instant_jitters(
+    deployment: Deployment, truth: Truth
+) -> None:
+    load(deployment, request("new", "2026-09-01", datasets=("funding_rate",), symbols=("NEW/USDT",)))
+    latest = NOW - DATASETS["funding_rate"].settles_after
+    wanted = truth.funding_rate("NEWUSDT", utc("2026-09-01"), latest)
+    found = facts(deployment.database_url, "funding_rate")
+    assert [(row[1], row[2], row[4]) for row in found] == [(time, rate, hours) for time, rate, _, hours in wanted]
+    row = coverage(deployment, "funding_rate", "NEW/USDT")
+    assert row.available_from == wanted[0][0]
+    assert row.present == [Window(wanted[0][0], TIMEFRAMES["1h"].ceil(latest))]
+
+
+@pytest.mark.parametrize("dataset", ["ohlcv", "open_interest", "long_short_ratio"])
+def test_a_young_symbol_is_there_from_its_first_point(
+    deployment: Deployment, market: Handle, truth: Truth, dataset: str
+) -> None:
+    span = Window(utc("2026-09-05"), utc("2026-09-07"))
+    load(deployment, request("new", span.start, span.end, datasets=(dataset,), symbols=("NEW/USDT",)))
+    begins = truth.available_from(dataset, "NEWUSDT", "5m")
+    assert coverage(deployment, dataset, "NEW/USDT").available_from == begins
+    at = 2 if dataset == "ohlcv" else 1
+    assert {row[at] for row in facts(deployment.database_url, dataset)} == set(
+        TIMEFRAMES["5m"].points(Window(begins, span.end))
+    )
+
+
+def test_a_settlement_at_the_full_hour_belongs_to_what_has_settled(deployment: Deployment, market: Handle) -> None:
+    market.set_now("2026-10-15T16:05:00.500Z")
+    ingest(deployment, "funding_rate", "at once")
+    assert facts(deployment.database_url, "funding_rate")[-1][1] == utc("2026-10-15T16:00")
+    assert coverage(deployment, "funding_rate").present[-1].end == utc("2026-10-15T17:00")
+
+
+def test_a_range_that_has_not_begun_is_refused(deployment: Deployment) -> None:
+    with pytest.raises(BadConfiguration, match=r"the range begins at 2026-10-15T13:00:00\+00:00"):
+        pipeline.plan(deployment, request("future", "2026-10-15T13:00:00"))
+
+
+# --- healing
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_an_increment_heals_what_lies_before_the_newest_point(
+    deployment: Deployment, market: Handle, truth: Truth, dataset: str
+) -> None:
+    load(deployment, request("newest", NOW - timedelta(hours=9), datasets=(dataset,)))
+    ingest(deployment, dataset, "heals")
+    begins = NOW - timedelta(days=deployment.collection.look_back_days)
+    expected = Expected(truth, NOW)
+    span = Window(begins, NOW)
+    wanted = (
+        expected.ohlcv("SOL/USDT", "5m", span) if dataset == "ohlcv" else getattr(expected, dataset)("SOL/USDT", span)
+    )
+    at = 2 if dataset == "ohlcv" else 1
+    assert [row[at] for row in facts(deployment.database_url, dataset)] == [row[at] for row in wanted]
+
+
+def test_an_increment_begins_where_the_ledger_ends_however_long_it_was_down(deployment: Deployment) -> None:
+    load(deployment, request("old", "2026-09-20", "2026-09-21", datasets=("ohlcv",)))
+    planned = pipeline.plan_increment(deployment, "ohlcv", "after downtime")
+    assert [batch.window.start for batch in planned.batches] == [utc("2026-09-21"), utc("2026-10-01")]
+
+
+def test_a_hole_before_the_look_back_is_left_to_history(deployment: Deployment) -> None:
+    load(deployment, request("old", "2026-09-20", "2026-09-21", datasets=("ohlcv",)))
+    load(deployment, request("newest", NOW - timedelta(hours=9), datasets=("ohlcv",)))
+    planned = pipeline.plan_increment(deployment, "ohlcv", "increment")
+    assert [batch.window.start for batch in planned.batches] == [utc("2026-10-13T12:35")]
+
+
+# --- one symbol's trouble is its own
+
+
+def test_a_symbol_that_the_exchange_no_longer_lists_stops_neither_plans_nor_increments(
+    deployment: Deployment, market: Handle
+) -> None:
+    remember(deployment, "GONE/USDT", "GONEUSDT")
+    both = deployment_of(deployment.database_url, market, symbols=("GONE/USDT", "SOL/USDT"))
+    for dataset in DATASETS:
+        planned = pipeline.plan_increment(both, dataset, dataset)
+        assert {batch.symbols for batch in planned.batches} == {("SOL/USDT",)}
+        assert [note for note in planned.notes if note.startswith("GONE/USDT: no longer listed")] != []
+    asked = request("history", "2026-10-10", "2026-10-11", symbols=("GONE/USDT", "SOL/USDT"))
+    assert {batch.symbols for batch in pipeline.plan(both, asked).batches} == {("SOL/USDT",)}
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_delisted_symbols_history_comes_from_the_archive_alone(
+    deployment: Deployment, market: Handle, truth: Truth, dataset: str
+) -> None:
+    remember(deployment, "FTM/USDT", "FTMUSDT")
+    span = Window(utc("2026-05-01"), utc("2026-06-01"))
+    with session(deployment.database_url) as connection:
+        for series in deployment.collection.series(dataset):
+            ledger.ensure(connection, DATASETS[dataset], ("FTM/USDT",), (series,))
+            ledger.set_life(connection, DATASETS[dataset], ("FTM/USDT", series), utc("2026-05-01"), "a test")
+    asked = request("history", span.start, span.end, datasets=(dataset,), symbols=("FTM/USDT",))
+    pipeline.report(deployment, load(deployment, asked))
+    stored = {row[2 if dataset == "ohlcv" else 1] for row in facts(deployment.database_url, dataset)}
+    if dataset == "funding_rate":
+        assert stored == {row[0] for row in truth.funding_rate("FTMUSDT", span.start, span.end)}
+    else:
+        assert windows_of(stored, TIMEFRAMES["5m"]) == [span]
+
+
+def test_a_first_object_with_a_wrong_checksum_proves_nothing_and_the_next_one_does(
+    deployment: Deployment, market: Handle
+) -> None:
+    market.add_fault("bad_checksum", match="/daily/metrics/SOLUSDT/SOLUSDT-metrics-2021-12-01")
+    planned = pipeline.plan(deployment, request("history", "2026-10-10", "2026-10-11", datasets=("open_interest",)))
+    assert len(planned.batches) == 1
+    row = coverage(deployment, "open_interest")
+    assert row.available_from == utc("2021-12-02")
+    assert row.evidence is not None
+    assert row.evidence.endswith("SOLUSDT-metrics-2021-12-02.zip")
+
+
+# --- a month of settlements
+
+
+def test_a_month_of_settlements_with_a_hole_is_asked_of_rest_too(deployment: Deployment, market: Handle) -> None:
+    asked = []
+    for fault in (None, "missing"):
+        if fault:
+            market.add_fault("corrupt_rows", dataset="fundingRate", symbol="SOLUSDT", date="2026-08-10", what=fault)
+        with session(deployment.database_url) as connection:
+            connection.execute("TRUNCATE coverage, funding_rate")
+        market.clear_requests()
+        month = request("month", "2026-08-01", "2026-09-01", datasets=("funding_rate",))
+        pipeline.report(deployment, load(deployment, month))
+        asked.append(market.requests()["paths"]["/fapi/v1/fundingRate"])
+    # Life and lead-in cost the same both times; the hole costs one more.
+    assert asked[1] == asked[0] + 1
+    assert len(rows_of_august(deployment)) == 93 - 3
+
+
+def rows_of_august(deployment: Deployment) -> list[tuple[object, ...]]:
+    with session(deployment.database_url) as connection:
+        return rows(connection, "SELECT time FROM funding_rate WHERE time >= '2026-08-01Z' AND time < '2026-09-01Z'")

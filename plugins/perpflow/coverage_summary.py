@@ -1,8 +1,8 @@
 """Is everything there, and if not, why not: each series' rows against what its window should hold.
 
 The ledger says what is covered and why the rest is not; the fact tables are counted and must agree with it. A hole is
-explained where every source was asked and none has the point, where the gate withheld it, or where it is so young that
-the archive's file of that day is still to come. Anything else is unexplained, and a reason to look.
+explained where every source was asked and none has the point, where the gate withheld it, or where REST was asked in
+vain and the archive's file of that day is still to come. Anything else is unexplained, and a reason to look.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from psycopg import sql
 from perpflow.datasets import DATASETS, DatasetSpec
 from perpflow.planning import settled
 from perpflow.store import ledger
-from perpflow.store.database import Connection, one, query
+from perpflow.store.database import Connection, from_multirange, one, query, to_multirange
 from perpflow.store.ledger import Coverage
-from perpflow.windows import Timeframe, Window, intersect, subtract
+from perpflow.windows import EPOCH, Timeframe, Window, intersect, start_of_day, subtract
 
 #: The archive publishes a UTC day one to two days later; what REST lacks until then may still come with its file.
 ARCHIVE_DELAY = timedelta(days=3)
@@ -31,19 +31,21 @@ class Reason(StrEnum):
 
     NO_SOURCE = "no source has it (archive and REST were asked)"
     WITHHELD = "withheld by the gate; see the table quarantine"
-    TOO_YOUNG = "the archive's file of that day is not published yet"
-    DISAGREES = "UNEXPLAINED: the ledger calls it present, the table lacks it"
+    TOO_YOUNG = "REST was asked and lacks it, the archive's file of that day may still come"
+    NOT_LOADED = "UNEXPLAINED: not loaded yet"
     UNEXPLAINED = "UNEXPLAINED: nothing in the ledger says why"
+    LOST = "UNEXPLAINED: the ledger calls it present, the table lacks it"
+    ORPHANED = "UNEXPLAINED: the table has it, the ledger does not know it"
 
     @property
     def explains(self) -> bool:
         """Whether nobody needs to look."""
-        return self not in {Reason.DISAGREES, Reason.UNEXPLAINED}
+        return self in {Reason.NO_SOURCE, Reason.WITHHELD, Reason.TOO_YOUNG}
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Points that are missing for one reason. `points` is None where the series has no grid to count on."""
+    """Points that are missing for one reason, or orphaned. `points` is None where there is no grid to count on."""
 
     reason: Reason
     windows: tuple[Window, ...]
@@ -73,7 +75,7 @@ class SeriesSummary:
     @property
     def missing(self) -> int:
         """How many points are missing, for whatever reason."""
-        return sum(hole.points or 0 for hole in self.holes)
+        return sum(hole.points or 0 for hole in self.holes if hole.reason is not Reason.ORPHANED)
 
     @property
     def complete(self) -> bool:
@@ -99,15 +101,16 @@ def _series(connection: Connection, row: Coverage, start: datetime | None, now: 
     if window is None:
         return SeriesSummary(row.dataset, row.symbol, row.series, None, None, 0, 0, 0, 0, (), row.recheck_at)
     counted = _count(connection, spec, row, window)
+    held = counted.pop("held")
     grid = spec.timeframe_of(row.series)
-    holes = tuple(_holes(row, grid, window, counted["rows"], now))
+    gaps = _gaps(row, grid, window, _asked(connection, row), now)
     return SeriesSummary(
         row.dataset,
         row.symbol,
         row.series,
         **counted,
         expected=grid.count(window) if grid else None,
-        holes=holes,
+        holes=(*gaps, *_disagreements(row, grid, window, counted["rows"], held)),
         recheck_at=row.recheck_at,
     )
 
@@ -128,26 +131,54 @@ def _count(connection: Connection, spec: DatasetSpec, row: Coverage, window: Win
         series=sql.Identifier(spec.series_column) if spec.series_in_key else sql.Literal(row.series),
         value=sql.Identifier(value),
     )
-    parameters = {"symbol": row.symbol, "series": row.series, "start": window.start, "end": window.end}
+    parameters = {
+        "symbol": row.symbol,
+        "series": row.series,
+        "start": window.start,
+        "end": window.end,
+        "present": to_multirange(row.present),
+    }
     return one(connection, statement, parameters)
 
 
-def _holes(row: Coverage, grid: Timeframe | None, window: Window, rows: int, now: datetime) -> Iterator[Hole]:
-    present = intersect([window], row.present)
+def _asked(connection: Connection, row: Coverage) -> list[Window]:
+    """Where the sources were asked, as the load log has it, up to the last instant that they have answered for.
+
+    What comes after that instant they may not have had yet, or nobody has asked for it: no file is awaited for it.
+    """
+    parameters = {"dataset": row.dataset, "symbol": row.symbol}
+    windows = from_multirange(one(connection, query("summary_asked"), parameters)["asked"])
+    return intersect(windows, [Window(EPOCH, row.watermark or EPOCH)])
+
+
+def _gaps(row: Coverage, grid: Timeframe | None, window: Window, asked: list[Window], now: datetime) -> Iterator[Hole]:
     gaps = subtract([window], [*row.present, *row.missing_upstream, *row.quarantined])
-    # Without a grid (funding) a source's full answer is all that counts: no file is awaited.
-    young = intersect(gaps, [Window(min(now - ARCHIVE_DELAY, window.end), window.end)]) if grid else []
+    asked_for = intersect(gaps, asked)
+    # A file holds a whole day. Without a grid (funding) a source's full answer is all that counts: no file is awaited.
+    edge = start_of_day(now - ARCHIVE_DELAY)
+    young = intersect(asked_for, [Window(min(edge, window.end), window.end)]) if grid else []
     for reason, windows in (
         (Reason.NO_SOURCE, intersect([window], row.missing_upstream)),
         (Reason.WITHHELD, intersect([window], row.quarantined)),
         (Reason.TOO_YOUNG, young),
-        (Reason.UNEXPLAINED, subtract(gaps, young)),
+        (Reason.NOT_LOADED, subtract(gaps, asked)),
+        (Reason.UNEXPLAINED, subtract(asked_for, young)),
     ):
         points = _points(grid, windows)
         if windows and points != 0:
             yield Hole(reason, tuple(windows), points)
-    if grid and (lost := _points(grid, present)) != rows:
-        yield Hole(Reason.DISAGREES, tuple(present), abs((lost or 0) - rows))
+
+
+def _disagreements(row: Coverage, grid: Timeframe | None, window: Window, rows: int, held: int) -> Iterator[Hole]:
+    """Where the table and the ledger differ: `held` of its rows lie in what the ledger calls present."""
+    present = intersect([window], row.present)
+    points = _points(grid, present)
+    if points is not None and held < points:
+        yield Hole(Reason.LOST, tuple(present), points - held)
+    # More rows than points in what is present do not lie on the grid.
+    orphans = rows - (held if points is None else min(held, points))
+    if orphans:
+        yield Hole(Reason.ORPHANED, tuple(subtract([window], present) or present), orphans)
 
 
 def _points(grid: Timeframe | None, windows: list[Window]) -> int | None:

@@ -12,6 +12,7 @@ from datetime import datetime
 import pytest
 
 from perpflow import pipeline
+from perpflow.coverage_summary import summarise
 from perpflow.datasets import DATASETS
 from perpflow.store import ledger
 from perpflow.store.database import session
@@ -229,6 +230,22 @@ def test_gaps_are_what_was_never_asked_for(loaded: str) -> None:
         for spec in DATASETS.values():
             keys = {("SOL/USDT", series): Window(JUNE.start, AUTUMN.end - DAY) for series in spec.series}
             assert ledger.gaps(connection, spec, keys, now=NOW) == {key: [between] for key in keys}
+
+
+def test_the_summary_finds_every_point_or_its_reason_and_calls_the_rest_not_loaded(loaded: str) -> None:
+    with session(loaded) as connection:
+        autumn = summarise(connection, start=AUTUMN.start, now=NOW)
+        from_june = summarise(connection, start=JUNE.start, now=NOW)
+    assert len(autumn) == len(SYMBOLS) * sum(len(spec.series) for spec in DATASETS.values())
+    assert [summary for summary in autumn if not summary.complete or not summary.rows] == []
+    between = {
+        hole.windows
+        for summary in from_june
+        if summary.symbol == "SOL/USDT"
+        for hole in summary.holes
+        if not hole.reason.explains
+    }
+    assert between == {(Window(JUNE.end, AUTUMN.start),)}
 
 
 def test_nothing_is_left_in_staging(loaded: str) -> None:

@@ -48,8 +48,8 @@ ASCENDING_PRECEDENCE: tuple[Source, ...] = ("stream", "rest", "archive")
 class Origin:
     """Where staged rows came from. Their number in staging is this origin's place in the manifest's list.
 
-    `period` is all that the object holds, `asked` the part of it that was wanted; both None for REST, which is asked
-    for nothing but what is wanted.
+    `period` is all that the object holds, or the span that REST was asked for; `asked` the part of it that was wanted.
+    What lies in the one and not in the other is trimmed. Without a period nothing is: rows that serve deriving alone.
     """
 
     name: str

@@ -321,11 +321,50 @@ def test_a_day_that_hangs_is_withheld_and_its_neighbours_are_not(
     assert list(gate.withheld()) == list(range(288))
 
 
-@pytest.mark.parametrize("rows", [287, 12])
-def test_a_constant_for_less_than_the_day_proves_nothing(gates: Any, rows: int) -> None:
-    gate = gates("open_interest")
-    gate.stage([{**row, "reported_open_interest": 5.0} for row in day("open_interest")[:rows]])
+@pytest.mark.parametrize("points", [287, 144])
+@pytest.mark.parametrize(("dataset", "name", "constant"), SET_RULES)
+def test_points_that_are_missing_do_not_let_a_day_that_hangs_through(
+    gates: Any, dataset: str, name: str, constant: Row, points: int
+) -> None:
+    gate = gates(dataset)
+    hanging = [{**row, **constant} for row in day(dataset)]
+    gate.stage([*hanging[: points // 2], *hanging[-(points - points // 2) :]])
+    gate.check()
+    assert gate.withheld() == dict.fromkeys(range(points), [name])
+
+
+@pytest.mark.parametrize("points", [143, 12])
+@pytest.mark.parametrize(("dataset", "name", "constant"), SET_RULES)
+def test_one_value_in_less_than_half_of_the_day_proves_nothing(
+    gates: Any, dataset: str, name: str, constant: Row, points: int
+) -> None:
+    gate = gates(dataset)
+    gate.stage([{**row, **constant} for row in day(dataset)[:points]])
     assert gate.check().passed
+
+
+@pytest.mark.parametrize(("dataset", "name", "constant"), SET_RULES)
+def test_half_of_a_day_that_two_sources_give_is_no_whole_one(
+    gates: Any, dataset: str, name: str, constant: Row
+) -> None:
+    gate = gates(dataset)
+    rows = [{**row, **constant} for row in day(dataset)[:143]]
+    gate.stage([{**row, "source": source} for row in rows for source in ("archive", "rest")])
+    assert gate.check().passed
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "candles", "withheld"),
+    [("1m", 720, True), ("1m", 719, False), ("1h", 12, True), ("1h", 11, False), ("2h", 12, True), ("4h", 6, False)],
+)
+def test_half_of_a_day_has_as_many_candles_as_its_timeframe_gives_and_no_less_than_twelve(
+    gates: Any, timeframe: str, candles: int, withheld: bool
+) -> None:
+    gate = gates("ohlcv")
+    points = list(TIMEFRAMES[timeframe].points(Window(START, START + timedelta(days=1))))[:candles]
+    gate.stage([candle(point, timeframe) for point in points])
+    gate.check()
+    assert gate.withheld() == dict.fromkeys(range(candles) if withheld else [], ["no_candle_repeated_all_day"])
 
 
 def test_a_day_without_trades_or_with_constant_funding_is_no_fault(gates: Any) -> None:

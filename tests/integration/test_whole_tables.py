@@ -167,19 +167,27 @@ def test_the_life_of_a_series_is_where_any_source_begins(loaded: str, expected: 
             assert row.evidence
 
 
-def test_the_load_log_accounts_for_every_staged_row(loaded: str) -> None:
+def test_the_load_log_accounts_for_every_staged_row(loaded: str, expected: Expected) -> None:
     with session(loaded) as connection:
         log = rows(
             connection,
-            """SELECT dataset, sum(inserted)::int, sum(updated)::int, sum(quarantined)::int
+            """SELECT dataset, sum(staged)::int, sum(inserted)::int, sum(updated)::int, sum(unchanged)::int,
+                      sum(quarantined)::int
                FROM data_versions GROUP BY dataset ORDER BY dataset""",
         )
-        unbalanced = rows(
-            connection,
-            "SELECT batch FROM data_versions WHERE staged <> inserted + updated + unchanged + quarantined",
-        )
-    assert unbalanced == []
-    assert log == [(name, len(facts(loaded, name)), 0, 0) for name in sorted(DATASETS)]
+    wanted = []
+    for name in sorted(DATASETS):
+        staged = sum(staged_for(name, row) for row in expected_rows(expected, name))
+        stored = len(facts(loaded, name))
+        # Nothing was there before: what was staged and not inserted was united with another row.
+        wanted.append((name, staged, stored, 0, staged - stored, 0))
+    assert log == wanted
+    assert [name for name, _, _, _, united, _ in log if united] == ["long_short_ratio"]
+
+
+def staged_for(dataset: str, row: Row) -> int:
+    """How many staged rows a stored one was made of: REST gives each ratio in a row of its own."""
+    return len(DATASETS[dataset].series) if dataset == "long_short_ratio" and row[-1] == "rest" else 1
 
 
 def test_normalisation_is_counted_by_rule(loaded: str) -> None:

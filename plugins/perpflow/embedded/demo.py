@@ -2,7 +2,8 @@
 
 Real TimescaleDB and Redis, a real Airflow scheduler, the DAGs as they are: 180 days of three symbols are loaded through
 the gate, then brought up to the minute. At the end stands a proof that everything is there, or a reason for each point
-that is not. Exit 0 when all runs are green and nothing is unexplained; nothing is left running.
+that is not, up to the minute in which the last runs began. Exit 0 when all runs are green, nothing is unexplained and
+no request went beyond the exchange's limits; nothing is left running.
 """
 
 import fcntl
@@ -30,7 +31,7 @@ from perpflow.embedded.airflow_settings import POOLS
 from perpflow.embedded.airflow_stack import AirflowStack
 from perpflow.embedded.demo_display import Display
 from perpflow.embedded.errors import ServiceError
-from perpflow.embedded.exchange_process import ExchangeProcess
+from perpflow.embedded.exchange_process import ExchangeProcess, Requests
 from perpflow.embedded.simulated import empty_databases, simulated_state_dir, without_external_servers
 from perpflow.embedded.state import Services
 from perpflow.store.database import Connection, one, query, session
@@ -99,12 +100,14 @@ class Demo:
         return until, start
 
     def _show(self, connection: Connection, start: datetime, until: datetime) -> bool:
-        summaries = summarise(connection, start=start, now=until)
+        summaries, requests = summarise(connection, start=start, now=until), self.exchange.requests()
         self.display.show(render(summaries), quality_table(connection), self.display.times_table())
-        absent = missing_series(summaries)
-        for name in absent:
-            self.display.console.print(f"[bold red]{name} has no rows at all.[/]")
-        return not absent and all(summary.complete for summary in summaries)
+        beyond = f"{requests.refused:,}" if requests.refused else "none"
+        self.display.console.print(f"{requests.total:,} requests to the exchange, {beyond} beyond its limits")
+        found = shortcomings(summaries, requests)
+        for text in found:
+            self.display.console.print(f"[bold red]{escape(text)}[/]", soft_wrap=True)
+        return not found
 
     def stop(self, *, services: bool) -> None:
         """End everything that this demo started, and make sure that it is gone."""
@@ -139,6 +142,21 @@ class Progress:
 
     def _published(self, run: str) -> dict[str, Any]:
         return one(self._connection, query("load_progress"), {"run": run})
+
+
+def shortcomings(summaries: list[SeriesSummary], requests: Requests) -> list[str]:
+    """Why the demo has failed, a sentence each; none where all is there or explained, within the exchange's limits."""
+    found = [f"{name} has no rows at all." for name in missing_series(summaries)]
+    for summary in summaries:
+        found += [
+            f"{summary.dataset} {summary.symbol} {summary.series}: {hole.reason}."
+            for hole in summary.holes
+            if not hole.reason.explains
+        ]
+    if requests.refused:
+        of = f"{requests.refused:,} of {requests.total:,} requests"
+        found.append(f"{of} went beyond the exchange's limits and were refused.")
+    return found
 
 
 def missing_series(summaries: list[SeriesSummary]) -> list[str]:
@@ -205,7 +223,7 @@ def main(days: Annotated[int, typer.Option(min=1, help="How much history to load
         display.console.print("\nStopped; nothing that the demo started is left running.")
         raise typer.Exit(130) from stopped
     if not passed:
-        display.console.print("\n[bold red]The demo failed:[/] rows are missing and nothing says why; see above.")
+        display.console.print("\n[bold red]The demo failed;[/] what is wrong stands above.")
         raise typer.Exit(1)
     display.console.print(NEXT, soft_wrap=True)
 

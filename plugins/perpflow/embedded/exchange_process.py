@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +25,14 @@ log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What the exchange was asked since it started: how often, and how often beyond its limits (429 and 418)."""
+
+    total: int
+    refused: int
 
 
 class ExchangeProcess:
@@ -96,6 +105,12 @@ class ExchangeProcess:
         """Let time pass on the exchange; its clock runs on from there."""
         later = (self.now() + by).isoformat()
         httpx.post(f"{self.url}/_simulator/clock", json={"now": later}, timeout=5, trust_env=False).raise_for_status()
+
+    def requests(self) -> Requests:
+        """How much was asked of it, by its own count."""
+        answer = httpx.get(f"{self.url}/_simulator/requests", timeout=5, trust_env=False)
+        report = answer.raise_for_status().json()
+        return Requests(report["total"], report["violations"])
 
     def _await_answer(self, pid: int) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S

@@ -166,12 +166,12 @@ def test_an_unknown_symbol_is_named_while_the_others_are_loaded(airflow: Airflow
 
 def test_an_end_before_the_start_fails_at_once_before_any_request(airflow: Airflow, history: tuple[str, str]) -> None:
     assert history
-    airflow.exchange.clear_requests()
+    asked = airflow.exchange.requests()["total"]
     run, state = airflow.run("load_history", {**RANGE, "start": "2026-10-12", "end": "2026-10-09"})
     assert state == "failed"
     (plan,) = (task for task in airflow.tasks("load_history", run) if task.task == "plan_windows")
     assert plan.tries == 1
-    assert airflow.exchange.requests()["total"] == 0
+    assert airflow.exchange.requests()["total"] == asked
 
 
 def test_a_malformed_symbol_is_refused_by_the_form_itself(airflow: Airflow) -> None:
@@ -186,3 +186,10 @@ def test_ingest_brings_a_dataset_up_to_the_exchange_s_now(airflow: Airflow, hist
     assert state == "success"
     newest = airflow.rows("SELECT max(time) FROM open_interest WHERE symbol = 'SOL/USDT'")
     assert newest == [(datetime(2026, 10, 15, 12, 25, tzinfo=UTC),)]
+
+
+def test_no_request_of_any_run_went_beyond_the_exchange_s_limits(airflow: Airflow, history: tuple[str, str]) -> None:
+    assert history
+    asked = airflow.exchange.requests()
+    assert {name for name, window in asked["windows"].items() if window["peak"]} == {"weight", "statistics", "funding"}
+    assert (asked["violations"], asked["bans"]) == (0, 0), asked

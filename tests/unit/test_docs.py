@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import psycopg
 import pytest
 import typer.main
 
-from perpflow import dataset_table, errors
+from benchmarks.measurement import Measurement
+from perpflow import coverage_table, dataset_table, errors
 from perpflow.__main__ import app
 from perpflow.datasets import DATASETS
 from perpflow.embedded.airflow_settings import POOLS
@@ -30,6 +33,44 @@ def between(marker: str) -> str:
     found = re.search(rf"<!-- {marker}[^>]*-->\n(.*?)<!-- /{marker} -->", README, re.DOTALL)
     assert found is not None, f"the README has no place {marker}"
     return found.group(1)
+
+
+def printed(marker: str) -> str:
+    """The output that is quoted, in a fence, at a place of the README."""
+    quoted = re.findall(r"^```\w*\n(.*?)^```", between(marker), re.MULTILINE | re.DOTALL)
+    assert quoted, f"the README quotes no output at {marker}"
+    return "\n".join(quoted)
+
+
+def _literal(argument: ast.expr) -> str:
+    return str(argument.value) if isinstance(argument, ast.Constant) else ""
+
+
+def targets() -> list[tuple[str, str]]:
+    """What the benchmarks say a figure should be: (what is measured, target); what is made up at run time is empty."""
+    calls = [
+        node.args
+        for path in sorted((ROOT / "benchmarks").glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Measurement"
+    ]
+    with_target = [(args[0], args[2]) for args in calls if len(args) == len(fields(Measurement))]
+    return [(_literal(subject), _literal(target)) for subject, target in with_target]
+
+
+def test_the_demo_s_output_is_quoted_with_every_dataset_and_nothing_unexplained() -> None:
+    output = printed("demo-output")
+    assert coverage_table.table([]).title in output
+    for dataset in DATASETS:
+        assert re.search(rf"^ *{dataset} ", output, re.MULTILINE), dataset
+    assert "UNEXPLAINED" not in output
+
+
+def test_the_benchmarks_output_is_quoted_with_every_target() -> None:
+    lines = printed("bench-output").splitlines()
+    assert targets()
+    for subject, target in targets():
+        assert any(subject in line and target in line for line in lines), f"{subject}: {target}"
 
 
 def test_the_dataset_table_is_the_generated_one() -> None:

@@ -95,14 +95,14 @@ def history_plan(deployment: Deployment, run: str, params: dict[str, Any]) -> Pl
             type=["null", "string"],
             format="date",
             title="From (UTC day)",
-            description="Inclusive. None: the configured start.",
+            description="Inclusive; left empty: the configured start.",
         ),
         "end": Param(
             None,
             type=["null", "string"],
             format="date",
             title="To (UTC day)",
-            description="Exclusive. None: now.",
+            description="Exclusive; left empty: now.",
         ),
         "again": Param(
             False,

@@ -40,8 +40,8 @@ from perpflow.windows import start_of_day
 SYMBOLS = ("SOL/USDT", "BTC/USDT", "ETH/USDT")
 INGEST = tuple(f"ingest_{name}" for name in DATASETS)
 DAYS = 180
-# Long enough for every series of five or fifteen minutes to have grown.
-LATER = timedelta(minutes=20)
+# From 12:34 over the settlement at 16:00: every series but the daily candles has grown.
+LATER = timedelta(hours=4)
 # Far above what they take; a demo that hangs must end all the same.
 HISTORY_TIMEOUT_S = 1800
 SHORT_RUN_TIMEOUT_S = 600
@@ -95,7 +95,7 @@ class Demo:
                 run_all(client, {"load_history": form}, timeout_s=HISTORY_TIMEOUT_S, watch=watch)
             self.exchange.move_clock(LATER)
             until = self.exchange.now()
-            with self.display.phase(f"ingest_*: up to the minute, {LATER.seconds // 60} simulated minutes later"):
+            with self.display.phase(f"ingest_*: up to the minute, {LATER // timedelta(hours=1)} simulated hours later"):
                 run_all(client, {dag: {} for dag in INGEST}, timeout_s=SHORT_RUN_TIMEOUT_S, watch=watch)
         return until, start
 
@@ -136,7 +136,9 @@ class Progress:
                 self._planned |= {} if batches is None else {(dag, run): len(batches)}
         published = [self._published(f"{dag}|{run}") for dag, run in runs]
         rows = sum(counts["inserted"] for counts in published)
-        total = sum(self._planned.values()) if self._planned.keys() >= set(runs) else None
+        # Of these runs only: the phase before had its own.
+        planned = [self._planned.get(run) for run in runs]
+        total = None if None in planned else sum(filter(None, planned))
         done = sum(counts["batches"] for counts in published)
         self._display.progress(done, total, f"batches published, {rows:,} rows")
 

@@ -5,10 +5,15 @@ Connections come from AIRFLOW_CONN_*, the UI or a secrets backend alike; the exc
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from perpflow.settings import Deployment, deployment_from_environment
 
 DATABASE_CONNECTION = "perpflow_db"
 REDIS_CONNECTION = "perpflow_redis"
+
+if TYPE_CHECKING:
+    from airflow.providers.postgres.hooks.postgres import PostgresHook
 
 
 def deployment() -> Deployment:
@@ -21,9 +26,22 @@ def deployment() -> Deployment:
     from airflow.providers.postgres.hooks.postgres import PostgresHook
     from airflow.providers.redis.hooks.redis import RedisHook
 
-    # The hook speaks SQLAlchemy's dialect of URLs; psycopg wants PostgreSQL's own.
-    database = PostgresHook(postgres_conn_id=DATABASE_CONNECTION).sqlalchemy_url.set(drivername="postgresql")
     return deployment_from_environment(
-        database_url=database.render_as_string(hide_password=False),
+        database_url=_conninfo(PostgresHook(postgres_conn_id=DATABASE_CONNECTION)),
         redis_url=RedisHook.get_connection(REDIS_CONNECTION).get_uri(),
     )
+
+
+def _conninfo(hook: PostgresHook) -> str:
+    """The connection as libpq takes it, with all that its extra says and libpq knows: TLS, timeouts, options.
+
+    Not the hook's URL as it stands: SQLAlchemy's dialect writes spaces as libpq does not read them.
+    """
+    from psycopg.conninfo import make_conninfo
+    from psycopg.pq import Conninfo
+
+    url = hook.sqlalchemy_url
+    known = {option.keyword.decode() for option in Conninfo.get_defaults()}
+    address = {"user": url.username, "password": url.password, "host": url.host, "port": url.port}
+    said = {**address, "dbname": url.database, **url.query, **hook.connection.extra_dejson}
+    return make_conninfo(**{key: value for key, value in said.items() if key in known and value not in (None, "")})

@@ -36,7 +36,7 @@ def check(connection: Connection, database_url: str, dataset: str, stage_id: int
     spec = DATASETS[dataset]
     with _lost_is_unavailable():
         # SQLAlchemy, under Great Expectations, expects rows as tuples.
-        with psycopg.connect(database_url, **{**connection_options(), "row_factory": tuple_row}) as reader:
+        with psycopg.connect(database_url, **{**connection_options(database_url), "row_factory": tuple_row}) as reader:
             _view_batch(reader, spec, stage_id, window)
             failures = run(reader, suite)
         with connection.transaction():

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.multirange import TimestamptzMultirange
 from psycopg.types.range import TimestamptzRange
@@ -58,20 +59,22 @@ def session(url: str) -> Iterator[Connection]:
         StoreUnavailable: the server does not answer, or went away during the session.
     """
     try:
-        with psycopg.connect(url, **connection_options()) as connection:
+        with psycopg.connect(url, **connection_options(url)) as connection:
             yield connection
     except psycopg.OperationalError as error:
         raise unavailable(error) from error
 
 
-def connection_options() -> dict[str, Any]:
-    """What every connection of ours is opened with, synchronous or not."""
+def connection_options(url: str = "") -> dict[str, Any]:
+    """What every connection of ours is opened with, synchronous or not; what `url` itself says of it stays in force."""
+    said = conninfo_to_dict(url)
     return {
         "autocommit": True,
         "row_factory": dict_row,
-        "connect_timeout": CONNECT_TIMEOUT_S,
-        "application_name": "perpflow",
-        "options": SESSION_OPTIONS,
+        "connect_timeout": said.get("connect_timeout", CONNECT_TIMEOUT_S),
+        "application_name": said.get("application_name", "perpflow"),
+        # The last one of a setting counts: ours are no matter of taste.
+        "options": f"{said.get('options', '')} {SESSION_OPTIONS}".lstrip(),
     }
 
 

@@ -96,3 +96,16 @@ def test_whatever_libpq_knows_of_a_connection_reaches_it(tmp_path: Path, databas
 def test_a_socket_and_a_service_need_no_host(tmp_path: Path) -> None:
     told = asked_of_libpq(tmp_path, "postgresql:///perpflow?host=/run/postgresql&service=market")
     assert told == {"dbname": "perpflow", "host": "/run/postgresql", "service": "market"}
+
+
+def test_redis_is_taken_from_its_connection(tmp_path: Path) -> None:
+    found, log = ask(tmp_path, db="postgresql://db/perpflow", redis="redis://:s%40cret@redis:6379/0")
+    assert found["redis_url"] == "redis://:s%40cret@redis:6379/0"
+    assert "perpflow_redis" not in log
+
+
+def test_without_redis_tasks_go_on_and_a_warning_says_what_that_means(tmp_path: Path) -> None:
+    found, log = ask(tmp_path, db="postgresql://db/perpflow")
+    assert found["redis_url"] is None
+    assert "no connection perpflow_redis" in log
+    assert "limits are kept per process" in log

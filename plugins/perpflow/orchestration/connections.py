@@ -1,10 +1,11 @@
-"""Where everything is, as Airflow knows it: the connections `perpflow_db` and `perpflow_redis`.
+"""Where everything is, as Airflow knows it: the connections `perpflow_db` and, if there is one, `perpflow_redis`.
 
 Connections come from AIRFLOW_CONN_*, the UI or a secrets backend alike; the exchange's addresses from PERPFLOW_*_URL.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from perpflow.settings import Deployment, deployment_from_environment
@@ -15,21 +16,37 @@ REDIS_CONNECTION = "perpflow_redis"
 if TYPE_CHECKING:
     from airflow.providers.postgres.hooks.postgres import PostgresHook
 
+log = logging.getLogger(__name__)
+
 
 def deployment() -> Deployment:
     """The deployment of the running task. Only inside a task: a DAG file asks for no connection when it is parsed.
 
     Raises:
-        AirflowNotFoundException: a connection is not defined.
+        AirflowNotFoundException: the connection `perpflow_db` is not defined.
         BadConfiguration: collection.yaml is not valid.
     """
     from airflow.providers.postgres.hooks.postgres import PostgresHook
-    from airflow.providers.redis.hooks.redis import RedisHook
 
     return deployment_from_environment(
         database_url=_conninfo(PostgresHook(postgres_conn_id=DATABASE_CONNECTION)),
-        redis_url=RedisHook.get_connection(REDIS_CONNECTION).get_uri(),
+        redis_url=_redis_url(),
     )
+
+
+def _redis_url() -> str | None:
+    from airflow.providers.redis.hooks.redis import RedisHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        return str(RedisHook.get_connection(REDIS_CONNECTION).get_uri())
+    except AirflowNotFoundException:
+        log.warning(
+            "There is no connection %s. Nothing needs it yet: the exchange's limits are kept per process in this "
+            "version, each process with its share, whether or not Redis is there.",
+            REDIS_CONNECTION,
+        )
+        return None
 
 
 def _conninfo(hook: PostgresHook) -> str:

@@ -19,6 +19,8 @@ from perpflow.embedded.airflow_client import AirflowClient
 from perpflow.embedded.airflow_runs import await_dags
 from perpflow.embedded.airflow_settings import POOLS, ExchangeAddress
 from perpflow.embedded.airflow_stack import AirflowStack
+from perpflow.embedded.demo import Demo
+from perpflow.embedded.demo_display import Display
 from perpflow.embedded.errors import ServiceError
 
 pytestmark = pytest.mark.timeout(600)
@@ -97,3 +99,23 @@ def test_a_daemon_that_dies_is_named_with_its_log_and_takes_the_others_down(
 
 def test_stopping_what_never_ran_is_fine(tmp_path: Path) -> None:
     AirflowStack(tmp_path).stop()
+
+
+def test_a_demo_that_cannot_stop_airflow_stops_the_rest_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERPFLOW_HOME", str(tmp_path))
+    demo = Demo(1, Display())
+    demo.exchange.start()
+    servers = embedded.start(demo.state)
+    try:
+        assert servers.running
+        demo.airflow.home.mkdir()
+        (demo.airflow.home / "processes.json").write_text("cut short by a full di")
+        with pytest.raises(json.JSONDecodeError):
+            demo.stop(services=True)
+        assert demo.exchange.pids() == []
+        assert not embedded.status(demo.state).running
+    finally:
+        demo.exchange.stop()
+        embedded.discard(demo.state)

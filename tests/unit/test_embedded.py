@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -269,6 +271,17 @@ def test_a_process_is_known_by_its_folder(tmp_path: Path) -> None:
         assert processes.processes_in(tmp_path) == [process.pid]
         process.kill()
     assert not processes.works_in(process.pid, tmp_path)
+
+
+def test_a_process_that_ends_by_itself_while_it_is_ended_is_no_failure() -> None:
+    # Each child lives for a moment, and one in a dozen or so dies between being seen and being signalled.
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(300):
+            child = subprocess.Popen(["/bin/true"])
+            gone = pool.submit(child.wait)
+            while not gone.done():
+                processes.end([child.pid], signal.SIGCONT, timeout_s=0)
+    assert processes.end([child.pid], signal.SIGTERM, timeout_s=0) == []
 
 
 def test_an_error_names_service_log_and_remedy(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import fcntl
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -110,11 +110,20 @@ class Demo:
         return not found
 
     def stop(self, *, services: bool) -> None:
-        """End everything that this demo started, and make sure that it is gone."""
-        self.airflow.stop()
-        self.exchange.stop()
-        if services:
-            embedded.stop(self.state)
+        """End everything that this demo started, also where a part of it can't be ended, and make sure that it is gone.
+
+        Raises:
+            ServiceError: something is still there.
+        """
+        # What is put on the stack last goes first.
+        with ExitStack() as parts:
+            parts.callback(self._refuse_remains)
+            if services:
+                parts.callback(embedded.stop, self.state)
+            parts.callback(self.exchange.stop)
+            parts.callback(self.airflow.stop)
+
+    def _refuse_remains(self) -> None:
         if left := [*self.airflow.pids(), *self.exchange.pids()]:
             raise ServiceError("The demo", f"processes {left} are still there", advice="end them by hand: kill -9")
 

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -79,7 +79,8 @@ def processes_in(folder: Path) -> list[int]:
 def end(pids: list[int], how: signal.Signals, *, timeout_s: float) -> list[int]:
     """Signal the processes, wait for them, and return those still alive after the timeout."""
     for pid in pids:
-        if is_alive(pid):
+        # Many end by themselves, seeing that others of theirs do.
+        with suppress(psutil.NoSuchProcess):
             psutil.Process(pid).send_signal(how)
     deadline = time.monotonic() + timeout_s
     while (alive := [pid for pid in pids if is_alive(pid)]) and time.monotonic() < deadline:

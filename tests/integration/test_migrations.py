@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -101,6 +103,21 @@ def test_migrating_applies_each_file_once(unmigrated_url: NewDatabase, services:
         assert migrations.tiers(connection) == tiers
         assert migrate(connection) == files(*tiers)
         assert migrate(connection) == []
+
+
+@pytest.mark.parametrize("_", range(5))
+def test_two_first_migrators_at_once_share_the_work(unmigrated_url: NewDatabase, services: Services, _: int) -> None:
+    tiers = ("plain", "timescale") if services.database.timescaledb else ("plain",)
+    ready = Barrier(2, timeout=60)
+
+    def migrate_together(url: str) -> list[str]:
+        with session(url) as connection:
+            ready.wait()
+            return migrate(connection)
+
+    with unmigrated_url() as url, ThreadPoolExecutor(2) as threads:
+        applied = list(threads.map(migrate_together, [url, url]))
+    assert sorted(applied) == [[], files(*tiers)]
 
 
 def test_a_new_migration_is_applied_on_top(unmigrated_url: NewDatabase, included: Path) -> None:

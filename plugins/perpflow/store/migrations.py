@@ -63,9 +63,9 @@ def migrate(connection: Connection) -> list[str]:
     Raises:
         MigrationChanged: an applied file was edited.
     """
-    connection.execute(query("migration_log"))
     connection.execute(query("migration_lock"))
     try:
+        connection.execute(query("migration_log"))
         return [m.name for tier in tiers(connection) for m in migrations(tier) if _apply(connection, m)]
     finally:
         connection.execute(query("migration_unlock"))

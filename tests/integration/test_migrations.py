@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from threading import Barrier
 
+import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from perpflow import embedded
 from perpflow.datasets import DATASETS, PROVENANCE
 from perpflow.embedded.state import Services
 from perpflow.errors import MigrationChanged
@@ -156,6 +159,84 @@ def test_fact_tables_are_hypertables_where_the_server_can(database_url: str, ser
             return
         found = rows(connection, "SELECT hypertable_name FROM timescaledb_information.hypertables ORDER BY 1")
     assert [name for (name,) in found] == sorted(DATASETS)
+
+
+@pytest.fixture
+def bare_url(unmigrated_url: NewDatabase) -> Iterator[str]:
+    """A database as a server makes it: TimescaleDB's extension, if there is one, is not created."""
+    with unmigrated_url() as url:
+        execute(url, "DROP EXTENSION IF EXISTS timescaledb")
+        yield url
+
+
+def execute(url: str, *statements: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def test_timescaledb_is_created_where_the_server_offers_it(bare_url: str, services: Services) -> None:
+    tiers = ("plain", "timescale") if services.database.timescaledb else ("plain",)
+    with session(bare_url) as connection:
+        assert migrate(connection) == files(*tiers)
+
+
+#: As servers do that let their customers create everything but extensions.
+FORBID = """
+CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+    RAISE insufficient_privilege USING MESSAGE = 'permission denied to create extension "timescaledb"';
+END $$;
+CREATE EVENT TRIGGER no_extensions ON ddl_command_start WHEN TAG IN ('CREATE EXTENSION') EXECUTE FUNCTION forbid();
+"""
+
+
+@pytest.fixture
+def owner(bare_url: str) -> Iterator[str]:
+    """The address of the bare database for a role that may create in it, but no extension."""
+    execute(bare_url, FORBID, "CREATE ROLE owner LOGIN PASSWORD 'owner'")
+    execute(
+        bare_url,
+        'GRANT CREATE ON SCHEMA public TO owner; GRANT CREATE ON DATABASE "{}" TO owner'.format(
+            conninfo_to_dict(bare_url)["dbname"]
+        ),
+    )
+    yield make_conninfo(bare_url, user="owner", password="owner")
+    execute(bare_url, "DROP OWNED BY owner CASCADE; DROP ROLE owner")
+
+
+def test_where_the_role_may_not_tables_are_plain_and_a_warning_says_what_to_do(
+    bare_url: str, owner: str, services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
+    with session(owner) as connection:
+        assert migrate(connection) == files("plain")
+        if services.database.timescaledb is None:
+            assert caplog.messages == []
+            return
+        (said,) = caplog.messages
+        assert 'permission denied to create extension "timescaledb"' in said
+        assert "CREATE EXTENSION timescaledb" in said
+        execute(bare_url, "DROP EVENT TRIGGER no_extensions", "CREATE EXTENSION timescaledb")
+        assert migrate(connection) == files("timescale")
+
+
+def test_a_server_that_was_started_without_timescaledb_says_how_to_load_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    try:
+        first = embedded.start(tmp_path)
+        embedded.stop(tmp_path)
+        assert first.database.data
+        Path(first.database.data, "local.conf").write_text("shared_preload_libraries = ''\n")
+        url = embedded.start(tmp_path).database.url
+        assert url
+        execute(url, "CREATE DATABASE bare TEMPLATE template0")
+        with session(make_conninfo(url, dbname="bare")) as connection:
+            assert migrate(connection) == files("plain")
+            assert migrate(connection) == []
+    finally:
+        embedded.discard(tmp_path)
+    assert all("shared_preload_libraries" in said for said in caplog.messages)
+    assert bool(caplog.messages) == (first.database.timescaledb is not None)
 
 
 @pytest.mark.parametrize("name", TIMEFRAMES)

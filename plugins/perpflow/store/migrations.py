@@ -6,15 +6,18 @@ Each file runs once, in one transaction with the row that records it. A file tha
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from psycopg import sql
+from psycopg import errors, sql
 
 from perpflow.errors import MigrationChanged
 from perpflow.include import include_path
-from perpflow.store.database import Connection, query
+from perpflow.store.database import Connection, one, query
+
+log = logging.getLogger(__name__)
 
 #: Tiers and their folders, in the order in which they are applied.
 FOLDERS = {"plain": "migrations", "timescale": "timescale", "community": "community"}
@@ -45,10 +48,34 @@ class Migration:
 
 def tiers(connection: Connection) -> tuple[str, ...]:
     """What this server can do: plain, plus timescale, plus community."""
-    row = connection.execute(query("migration_tier")).fetchone()
-    if row is None or not row["timescale"]:
+    server = one(connection, query("migration_tier"), {})
+    if not server["timescale"]:
         return ("plain",)
-    return ("plain", "timescale", "community") if row["licence"] == "timescale" else ("plain", "timescale")
+    return ("plain", "timescale", "community") if server["licence"] == "timescale" else ("plain", "timescale")
+
+
+def _create_extension(connection: Connection) -> None:
+    """Create TimescaleDB's extension where the server offers it; where that is refused, plain tables do as well."""
+    server = one(connection, query("migration_tier"), {})
+    if server["timescale"] or not server["offered"]:
+        return
+    if not server["preloaded"]:
+        _warn_of_plain("it was not loaded", "put timescaledb into shared_preload_libraries and restart PostgreSQL")
+        return
+    try:
+        connection.execute(query("migration_extension"))
+    except (errors.InsufficientPrivilege, errors.FeatureNotSupported, errors.UndefinedFile) as refusal:
+        advice = "let a superuser run CREATE EXTENSION timescaledb in this database"
+        _warn_of_plain(str(refusal.diag.message_primary), advice)
+
+
+def _warn_of_plain(problem: str, advice: str) -> None:
+    log.warning(
+        "The server has TimescaleDB, but this database can't use it: %s. Tables are plain ones, which work, more "
+        "slowly on many years. To have hypertables, %s, then migrate again.",
+        problem,
+        advice,
+    )
 
 
 def migrations(tier: str) -> Iterator[Migration]:
@@ -60,12 +87,15 @@ def migrations(tier: str) -> Iterator[Migration]:
 def migrate(connection: Connection) -> list[str]:
     """Apply what is not applied yet; returns the names. Safe to run from several processes at once.
 
+    TimescaleDB's extension is created first, where the server offers it and the role may.
+
     Raises:
         MigrationChanged: an applied file was edited.
     """
     connection.execute(query("migration_lock"))
     try:
         connection.execute(query("migration_log"))
+        _create_extension(connection)
         return [m.name for tier in tiers(connection) for m in migrations(tier) if _apply(connection, m)]
     finally:
         connection.execute(query("migration_unlock"))

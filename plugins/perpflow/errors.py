@@ -6,7 +6,7 @@ PerpflowError
  │   ├─ RateLimited           429 (carries retry_after)
  │   ├─ IpBanned              418 (carries banned_until)
  │   ├─ ObjectDamaged         archive object whose bytes or checksum do not fit
- │   ├─ StoreUnavailable      TimescaleDB or Redis does not answer
+ │   ├─ StoreUnavailable      TimescaleDB or Redis does not answer, or can't just now (deadlock, disk full ...)
  │   └─ BatchSuperseded       another attempt of the same batch is at work
  └─ Permanent            fails the task at once; trying again cannot help
      ├─ BadConfiguration      collection.yaml, environment or form input is not valid
@@ -15,6 +15,7 @@ PerpflowError
      ├─ RequestRejected       the exchange answers 4xx to a well-formed request
      ├─ AccessDenied          451, or the exchange's web application firewall
      ├─ StructurallyBad       rows that do not have the dataset's shape at all
+     ├─ SchemaMissing         the market database has not been migrated
      ├─ MigrationChanged      an applied migration file was edited
      └─ BatchFaulty           a run in which batches failed or rows were withheld (raised by `report` only)
 
@@ -82,7 +83,7 @@ class ObjectDamaged(Transient):
 
 
 class StoreUnavailable(Transient):
-    """The database or Redis does not answer."""
+    """The database or Redis does not answer, or reports that it can't just now."""
 
 
 class BatchSuperseded(Transient):
@@ -111,6 +112,10 @@ class AccessDenied(Permanent):
 
 class StructurallyBad(Permanent):
     """The rows do not have the shape that this dataset's source is documented to have."""
+
+
+class SchemaMissing(Permanent):
+    """The market database lacks tables or columns of this version: it has not been migrated."""
 
 
 class MigrationChanged(Permanent):

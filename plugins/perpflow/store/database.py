@@ -12,13 +12,13 @@ from functools import cache
 from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.multirange import TimestamptzMultirange
 from psycopg.types.range import TimestamptzRange
 
-from perpflow.errors import StoreUnavailable
+from perpflow.errors import SchemaMissing, StoreUnavailable
 from perpflow.include import include_path
 from perpflow.windows import Window
 
@@ -56,13 +56,19 @@ def session(url: str) -> Iterator[Connection]:
     """A connection in autocommit mode; use `connection.transaction()` for what must happen together.
 
     Raises:
-        StoreUnavailable: the server does not answer, or went away during the session.
+        StoreUnavailable: the server does not answer, went away during the session, or reports that it can't just now.
+        SchemaMissing: it lacks what migrations make.
     """
     try:
         with psycopg.connect(url, **connection_options(url)) as connection:
             yield connection
     except psycopg.OperationalError as error:
         raise unavailable(error) from error
+    except (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName) as error:
+        raise SchemaMissing(
+            f"the market database has not been migrated ({error.diag.message_primary}).",
+            hint="Run `python -m perpflow migrate`, or the DAG migrate_database.",
+        ) from error
 
 
 def connection_options(url: str = "") -> dict[str, Any]:
@@ -79,9 +85,16 @@ def connection_options(url: str = "") -> dict[str, Any]:
 
 
 def unavailable(error: psycopg.OperationalError) -> StoreUnavailable:
-    """The error that says what a lost connection means to a user."""
+    """The error that says what happened to a user: in the server's words where it has any, else that it is away."""
+    said = " ".join((error.diag.message_primary or str(error)).split())
+    # A refused connection has no SQLSTATE, only libpq's text with the server's line in it.
+    if error.sqlstate or "FATAL:" in said:
+        return StoreUnavailable(
+            f"the market database reports: {said}.",
+            hint="Nothing was half-written. If it repeats, look at the server's log and the connection perpflow_db.",
+        )
     return StoreUnavailable(
-        f"the market database does not answer: {str(error).strip()}",
+        f"the market database does not answer: {said}",
         hint="Check `python -m perpflow services status`, or the connection perpflow_db. Nothing was half-written.",
     )
 

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import httpx
 import pytest
 
 from perpflow.datasets import FUNDING_RATE, OHLCV, OPEN_INTEREST
-from perpflow.errors import AccessDenied, ExchangeUnavailable, ObjectDamaged, PerpflowError, RateLimited
+from perpflow.errors import (
+    AccessDenied,
+    ExchangeUnavailable,
+    ObjectDamaged,
+    PerpflowError,
+    RateLimited,
+    StructurallyBad,
+)
 from perpflow.exchange.archive import Archive, ArchiveObject
 from perpflow.exchange.retry_policy import Retry
 from perpflow.parsing import prefixed
@@ -94,6 +106,7 @@ DAMAGE: list[dict[str, Any]] = [
     {"kind": "truncated_zip"},
     {"kind": "not_found", "match": ".CHECKSUM"},
     {"kind": "status", "code": 200, "body": "<html>", "match": ".CHECKSUM"},
+    {"kind": "status", "code": 200, "body": "no gzip", "headers": {"Content-Encoding": "gzip"}, "match": ".zip"},
 ]
 
 
@@ -147,10 +160,46 @@ async def test_a_hanging_archive_is_given_up_on(exchange: Handle) -> None:
             await archive.fetch(ONE_DAY)
 
 
-async def test_a_page_that_is_no_listing_is_tried_again(exchange: Handle) -> None:
-    exchange.add_fault("status", code=200, body="<html><br>", times=4)
+@pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}], ids=str)
+async def test_a_page_that_is_no_listing_is_tried_again(exchange: Handle, headers: dict[str, str]) -> None:
+    exchange.add_fault("status", code=200, body="<html><br>", headers=headers, times=4)
     async with session(exchange) as archive:
         assert await archive.keys("data/futures/um/daily/metrics/SOLUSDT/", limit=1)
+
+
+@contextmanager
+def serving(wanted: ArchiveObject, zipped: bytes) -> Iterator[str]:
+    """The address of an archive that holds one object, its checksum right."""
+    checksum = f"{hashlib.sha256(zipped).hexdigest()}  {wanted.key.rpartition('/')[2]}\n".encode()
+    held = {f"/{wanted.key}": zipped, f"/{wanted.key}.CHECKSUM": checksum}
+
+    class Serve(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(held[self.path])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Serve) as server, ThreadPoolExecutor(1) as threads:
+        threads.submit(server.serve_forever, poll_interval=0.01)
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize("member", [b"2026-04-01\xff,1\n", b"2026-04-01,1\n2026\xe2\x82,1\n"])
+async def test_labels_that_are_no_text_are_structurally_bad_and_not_fetched_again(member: bytes) -> None:
+    zipped, naps = io.BytesIO(), Naps()
+    with zipfile.ZipFile(zipped, "w") as packed:
+        packed.writestr("a.csv", member)
+    with serving(ONE_DAY, zipped.getvalue()) as url:
+        async with Archive(url, retry=Retry(sleep=naps)) as archive:
+            with pytest.raises(StructurallyBad, match=r"SOLUSDT \[2026-04-01.*-metrics-2026-04-01.zip.*first column"):
+                await archive.fetch(ONE_DAY)
+    assert naps.slept == []
 
 
 async def test_keys_are_listed_over_pages_and_from_a_key_on(exchange: Handle) -> None:

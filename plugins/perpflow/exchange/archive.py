@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import re
 import zipfile
 import zlib
@@ -158,23 +159,19 @@ class Archive:
         Raises:
             ObjectDamaged: bytes and checksum do not fit, also when both were fetched again (an object that is being
                 re-issued is inconsistent for a moment).
-            StructurallyBad: the zip does not hold exactly one CSV of a plausible size.
+            StructurallyBad: the zip can't be read, or does not hold exactly one CSV of a plausible size, or no text.
             AccessDenied: the archive does not serve this address.
             ExchangeUnavailable, RateLimited: it does not answer.
         """
         return await self._retry(partial(self._fetch_once, wanted))
 
     async def _fetch_once(self, wanted: ArchiveObject) -> FetchedObject | None:
-        asked = Asked(wanted.exchange_symbol, wanted.period)
-        url = f"{self._base_url}/{wanted.key}"
-        zipped = await self._get(url, asked)
-        if zipped is None:
+        downloaded = await self._download(wanted)
+        if downloaded is None:
             return None
-        checksum = await self._get(f"{url}.CHECKSUM", asked)
-        sha256 = hashlib.sha256(zipped.content).hexdigest()
-        _verify(wanted, sha256, None if checksum is None else checksum.text)
+        zipped, sha256 = downloaded
         csv = rows_of(unzip(wanted, zipped.content))
-        first, last, rows = labels(csv)
+        first, last, rows = _labels(wanted, csv)
         return FetchedObject(
             object=wanted,
             csv=csv,
@@ -185,6 +182,21 @@ class Archive:
             last_label=last,
             rows=rows,
         )
+
+    async def _download(self, wanted: ArchiveObject) -> tuple[httpx.Response, str] | None:
+        """The zip and its SHA-256, verified."""
+        asked = Asked(wanted.exchange_symbol, wanted.period)
+        url = f"{self._base_url}/{wanted.key}"
+        try:
+            zipped = await self._get(url, asked)
+            if zipped is None:
+                return None
+            checksum = await self._get(f"{url}.CHECKSUM", asked)
+        except httpx.DecodingError as error:
+            raise _damaged(wanted, f"came in an encoding that its bytes do not have ({error})") from error
+        sha256 = hashlib.sha256(zipped.content).hexdigest()
+        _verify(wanted, sha256, None if checksum is None else checksum.text)
+        return zipped, sha256
 
     async def keys(self, prefix: str, *, after: str | None = None, limit: int | None = None) -> list[str]:
         """Keys that begin with `prefix` and follow `after`, ascending, at most `limit`; `.CHECKSUM` files included.
@@ -204,15 +216,16 @@ class Archive:
 
     async def _list_once(self, prefix: str, marker: str | None, most: int) -> tuple[list[str], str | None]:
         params = {"prefix": prefix, "max-keys": str(most)} | ({"marker": marker} if marker else {})
-        response = await self._get(self._listing_url, Asked(), params)
+        try:
+            response = await self._get(self._listing_url, Asked(), params)
+        except httpx.DecodingError as error:
+            raise _no_listing(self._listing_url, str(error)) from error
         if response is None:
             raise RequestRejected(f"{self._listing_url} is not there.", hint="Check the archive's URL.")
         try:
             return parse_listing(response.content)
         except ElementTree.ParseError as error:
-            raise ExchangeUnavailable(
-                f"{response.url} did not answer with a listing: {response.text[:120]!r}.", hint="Try again later."
-            ) from error
+            raise _no_listing(str(response.url), repr(response.text[:120])) from error
 
     async def first_objects(
         self, source: ArchiveSource, exchange_symbol: str, interval: str | None
@@ -253,6 +266,10 @@ def _accepted(response: httpx.Response, asked: Asked) -> httpx.Response:
     return response
 
 
+def _no_listing(url: str, what: str) -> ExchangeUnavailable:
+    return ExchangeUnavailable(f"{url} did not answer with a listing: {what}.", hint="Try again later.")
+
+
 def _verify(wanted: ArchiveObject, sha256: str, checksum: str | None) -> None:
     stated = _CHECKSUM.match((checksum or "").lower())
     if stated and stated.group(1) == sha256:
@@ -270,12 +287,21 @@ def _damaged(wanted: ArchiveObject, what: str) -> ObjectDamaged:
     )
 
 
+def _structurally_bad(wanted: ArchiveObject, what: str) -> StructurallyBad:
+    return StructurallyBad(
+        f"{wanted.key} {what}.",
+        symbol=wanted.exchange_symbol,
+        window=wanted.period,
+        hint="Look at the object; use REST for its window.",
+    )
+
+
 def unzip(wanted: ArchiveObject, zipped: bytes) -> bytes:
     """The bytes of the zip's only member.
 
     Raises:
         ObjectDamaged: not a zip, or cut short.
-        StructurallyBad: not exactly one member, or one of an implausible size.
+        StructurallyBad: not exactly one member, or one of an implausible size, or of a kind that zipfile does not read.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(zipped)) as opened:
@@ -283,7 +309,11 @@ def unzip(wanted: ArchiveObject, zipped: bytes) -> bytes:
             _check_members(wanted, members)
             # zipfile reads no further than the stated size, so the check above bounds the memory.
             return opened.read(members[0])
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    # Encrypted, or of a method or version unknown to zipfile; NotImplementedError is a RuntimeError too.
+    except RuntimeError as error:
+        raise _structurally_bad(wanted, f"can't be read ({error})") from error
+    # The inflaters have each an error of their own (bzip2's is an OSError); ValueError is a broken offset or name.
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
         raise _damaged(wanted, f"is no sound zip ({error})") from error
 
 
@@ -291,12 +321,14 @@ def _check_members(wanted: ArchiveObject, members: list[zipfile.ZipInfo]) -> Non
     sound = len(members) == 1 and members[0].filename.endswith(".csv") and members[0].file_size <= MOST_CSV_BYTES
     if not sound:
         held = ", ".join(f"{member.filename} ({member.file_size} bytes)" for member in members[:5]) or "nothing"
-        raise StructurallyBad(
-            f"{wanted.key} holds {held} instead of one CSV of at most {MOST_CSV_BYTES} bytes.",
-            symbol=wanted.exchange_symbol,
-            window=wanted.period,
-            hint="Look at the object; use REST for its window.",
-        )
+        raise _structurally_bad(wanted, f"holds {held} instead of one CSV of at most {MOST_CSV_BYTES} bytes")
+
+
+def _labels(wanted: ArchiveObject, csv: bytes) -> tuple[str, str, int]:
+    try:
+        return labels(csv)
+    except UnicodeDecodeError as error:
+        raise _structurally_bad(wanted, f"has a first column that is no text ({error})") from error
 
 
 def _last_modified(header: str | None) -> datetime | None:

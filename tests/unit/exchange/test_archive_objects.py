@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
 
@@ -89,12 +90,27 @@ class TestObjectsFor:
             assert all(period.end > published_before for period in periods_of(hole))
 
 
-def zip_of(**members: bytes) -> bytes:
+METHODS = (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+
+
+def zip_of(method: int = zipfile.ZIP_DEFLATED, /, **members: bytes) -> bytes:
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(packed, "w", method) as archive:
         for name, content in members.items():
             archive.writestr(name.replace("_", "."), content)
     return packed.getvalue()
+
+
+#: Where two-byte fields of a member stand in its local header; in the central directory they stand two bytes later.
+VERSION, FLAGS, METHOD = 4, 6, 8
+
+
+def patched(zipped: bytes, field: int, value: int) -> bytes:
+    """The zip of one member with a field of its headers changed."""
+    changed = bytearray(zipped)
+    for place in (field, zipped.index(b"PK\x01\x02") + field + 2):
+        changed[place : place + 2] = value.to_bytes(2, "little")
+    return bytes(changed)
 
 
 WANTED = ArchiveObject("metrics", "daily", "SOLUSDT", None, DAY_ONE)
@@ -120,6 +136,24 @@ class TestUnzip:
         cut = data.draw(st.integers(0, len(whole) - 1))
         with pytest.raises(ObjectDamaged, match="is no sound zip"):
             unzip(WANTED, whole[:cut])
+
+    @pytest.mark.parametrize(
+        ("field", "value", "said"),
+        [(FLAGS, 1, "is encrypted"), (METHOD, 9, "compression method is not supported"), (VERSION, 99, "version 9.9")],
+    )
+    def test_a_zip_of_a_kind_that_cannot_be_read_is_refused(self, field: int, value: int, said: str) -> None:
+        with pytest.raises(StructurallyBad, match=rf"SOLUSDT \[2026-04-18.*04-18.zip can't be read.*{said}"):
+            unzip(WANTED, patched(zip_of(a_csv=b"1,2\n"), field, value))
+
+    @given(st.sampled_from(METHODS), st.lists(st.tuples(st.integers(0, 500), st.integers(0, 255)), max_size=4))
+    def test_whatever_happens_to_its_bytes_the_error_is_one_of_ours(
+        self, method: int, changes: list[tuple[int, int]]
+    ) -> None:
+        whole = bytearray(zip_of(method, a_csv=b"1,2\n" * 50))
+        for place, byte in changes:
+            whole[place % len(whole)] = byte
+        with suppress(ObjectDamaged, StructurallyBad):
+            assert unzip(WANTED, bytes(whole)) == b"1,2\n" * 50
 
 
 def listing(*keys: str, truncated: bool = False, marker: str = "", space: bool = True) -> bytes:

@@ -160,8 +160,9 @@ class Fetcher:
     async def _take_object(self, wanted: ArchiveObject, demands: list[Demand]) -> None:
         try:
             fetched = await self._archive.fetch(wanted)
-        except ObjectDamaged as error:
-            self._record(wanted.key, "damaged", detail=str(error))
+        except (ObjectDamaged, StructurallyBad) as error:
+            verdict = "damaged" if isinstance(error, ObjectDamaged) else "structurally bad"
+            self._record(wanted.key, verdict, detail=str(error))
             return
         if fetched is None:
             if wanted.period.end <= self._now - ARCHIVE_LAG:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import httpx
@@ -29,6 +24,7 @@ from perpflow.exchange.retry_policy import Retry
 from perpflow.parsing import prefixed
 from perpflow.windows import DAY, Window, month_of
 from simulator.process import Handle, running
+from tests.archive_server import serving, zip_of
 
 APRIL = month_of(datetime(2026, 4, 1, tzinfo=UTC))
 MONTH = ArchiveObject("klines", "monthly", "SOLUSDT", "5m", APRIL)
@@ -167,35 +163,10 @@ async def test_a_page_that_is_no_listing_is_tried_again(exchange: Handle, header
         assert await archive.keys("data/futures/um/daily/metrics/SOLUSDT/", limit=1)
 
 
-@contextmanager
-def serving(wanted: ArchiveObject, zipped: bytes) -> Iterator[str]:
-    """The address of an archive that holds one object, its checksum right."""
-    checksum = f"{hashlib.sha256(zipped).hexdigest()}  {wanted.key.rpartition('/')[2]}\n".encode()
-    held = {f"/{wanted.key}": zipped, f"/{wanted.key}.CHECKSUM": checksum}
-
-    class Serve(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(held[self.path])
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Serve) as server, ThreadPoolExecutor(1) as threads:
-        threads.submit(server.serve_forever, poll_interval=0.01)
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-
-
 @pytest.mark.parametrize("member", [b"2026-04-01\xff,1\n", b"2026-04-01,1\n2026\xe2\x82,1\n"])
 async def test_labels_that_are_no_text_are_structurally_bad_and_not_fetched_again(member: bytes) -> None:
-    zipped, naps = io.BytesIO(), Naps()
-    with zipfile.ZipFile(zipped, "w") as packed:
-        packed.writestr("a.csv", member)
-    with serving(ONE_DAY, zipped.getvalue()) as url:
+    naps = Naps()
+    with serving(ONE_DAY, zip_of(member)) as url:
         async with Archive(url, retry=Retry(sleep=naps)) as archive:
             with pytest.raises(StructurallyBad, match=r"SOLUSDT \[2026-04-01.*-metrics-2026-04-01.zip.*first column"):
                 await archive.fetch(ONE_DAY)

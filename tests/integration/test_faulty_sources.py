@@ -13,6 +13,7 @@ from perpflow.batches import Plan
 from perpflow.datasets import DATASETS
 from perpflow.errors import AccessDenied, BatchFaulty, ExchangeUnavailable, StoreUnavailable
 from perpflow.exchange import retry_policy
+from perpflow.exchange.archive import ArchiveObject
 from perpflow.settings import Deployment
 from perpflow.store import ledger
 from perpflow.store.database import session
@@ -20,6 +21,7 @@ from perpflow.store.ledger import Coverage
 from perpflow.windows import TIMEFRAMES, Window, subtract
 from simulator.process import Handle
 from simulator.truth import Truth
+from tests.archive_server import serving, zip_of
 from tests.expected import Expected
 from tests.loading import Row, deployment_of, facts, load, request, rows, utc, windows_of
 
@@ -111,6 +113,23 @@ def test_a_damaged_month_is_replaced_by_its_days(deployment: Deployment, exchang
     ]
     days = table(deployment, "SELECT key FROM archive_objects WHERE key LIKE '%%daily%%' AND verdict = 'ok'")
     assert len(days) == 5
+
+
+@pytest.mark.parametrize(
+    "members",
+    [[b"1791590400000,1\n"] * 2, [b"1791590400000,1,1,1\n"], [b"1791590400000\xff,1\n"]],
+    ids=["two files", "columns", "text"],
+)
+def test_an_object_of_another_shape_is_left_out_and_rest_answers_for_it(
+    deployment: Deployment, members: list[bytes]
+) -> None:
+    held = ArchiveObject("klines", "daily", "SOLUSDT", "5m", DAY)
+    with serving(held, zip_of(*members)) as url:
+        elsewhere = deployment.model_copy(update={"archive_url": url})
+        planned = load_day(elsewhere, "run", "ohlcv")
+    assert f"left out: {held.key} (structurally bad: " in complaint(deployment, "run", planned)
+    assert table(deployment, "SELECT source, count(*) FROM ohlcv WHERE timeframe = '5m' GROUP BY 1") == [("rest", 288)]
+    assert table(deployment, "SELECT key, verdict FROM archive_objects") == [(held.key, "structurally bad")]
 
 
 def test_what_only_a_damaged_object_has_stays_a_gap(deployment: Deployment, exchange: Handle) -> None:

@@ -16,7 +16,7 @@ from perpflow import coverage_table, dataset_table, errors
 from perpflow.__main__ import app
 from perpflow.datasets import DATASETS
 from perpflow.embedded.airflow_settings import POOLS
-from perpflow.settings import ExchangeSettings
+from perpflow.settings import ExchangeSettings, load_collection
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -132,14 +132,12 @@ def test_named_errors_and_settings_exist() -> None:
     assert named <= set(ExchangeSettings.model_fields)
 
 
-def test_the_pools_have_the_slots_that_are_named() -> None:
-    named = re.search(
-        r"`perpflow_rest` \((\d+) slots\), `perpflow_archive` \((\d+)\) and `perpflow_stream` \((\d+)\)", README
-    )
+def test_the_pools_let_no_more_tasks_load_than_share_the_limits() -> None:
+    named = re.search(r"collection.yaml says \((\d+) and (\d+)\), and `perpflow_stream` \((\d+)\)", README)
     assert named is not None
-    assert [int(slots) for slots in named.groups()] == [
-        POOLS[f"perpflow_{kind}"] for kind in ("rest", "archive", "stream")
-    ]
+    rest, archive, stream = map(int, named.groups())
+    assert rest + archive == load_collection().exchange.processes
+    assert stream == POOLS["perpflow_stream"]
 
 
 @pytest.mark.parametrize("statement", SQL)

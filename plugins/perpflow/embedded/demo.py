@@ -34,6 +34,7 @@ from perpflow.embedded.errors import ServiceError
 from perpflow.embedded.exchange_process import ExchangeProcess, Requests
 from perpflow.embedded.simulated import empty_databases, simulated_state_dir, without_external_servers
 from perpflow.embedded.state import Services
+from perpflow.errors import PerpflowError
 from perpflow.store.database import Connection, one, query, session
 from perpflow.windows import start_of_day
 
@@ -227,7 +228,7 @@ def main(days: Annotated[int, typer.Option(min=1, help="How much history to load
             demo = Demo(days, display)
             with cleaned_up(demo):
                 passed = demo.run()
-    except (RunFailed, ServiceError, OSError, httpx.HTTPError, psycopg.Error) as problem:
+    except (RunFailed, ServiceError, PerpflowError, OSError, httpx.HTTPError, psycopg.Error) as problem:
         display.console.print(f"\n[bold red]The demo failed.[/] {escape(str(problem))}", soft_wrap=True)
         raise typer.Exit(1) from problem
     except KeyboardInterrupt as stopped:

@@ -91,7 +91,7 @@ class ExchangeProcess:
         if self.pids():
             try:
                 self._clock_file.write_text(self.now().isoformat())
-            except httpx.TransportError:
+            except httpx.HTTPError:
                 log.warning("The simulator does not answer; its clock will go on from an earlier time.")
         for how in (signal.SIGTERM, signal.SIGKILL):
             processes.end(self.pids(), how, timeout_s=STOP_TIMEOUT_S)

@@ -119,7 +119,7 @@ class StagingArea:
         async with AsyncExitStack() as stack:
             connections = []
             for _ in range(COPY_CONNECTIONS):
-                connection = await psycopg.AsyncConnection.connect(url, **connection_options())
+                connection = await psycopg.AsyncConnection.connect(url, **connection_options(url))
                 connections.append(await stack.enter_async_context(connection))
             yield cls(stage_id, *connections)
 

@@ -235,7 +235,7 @@ def publish_rows(
     """
     bounds = {"stage_id": stage_id, "start": window.start, "end": window.end, "symbols": list(symbols)}
     done = [
-        _publish_source(connection, spec, source, bounds | {"source": source})
+        _publish_source(connection, spec, source, bounds | {"source": source}, staged.rows - staged.withheld)
         for source in ASCENDING_PRECEDENCE
         if source in staged.sources
     ]
@@ -249,14 +249,18 @@ def publish_rows(
 
 
 def _publish_source(
-    connection: Connection, spec: DatasetSpec, source: Source, bounds: dict[str, Any]
+    connection: Connection, spec: DatasetSpec, source: Source, bounds: dict[str, Any], most: int
 ) -> tuple[int, int]:
-    """Look once at what differs, then write that alone; returns rows inserted and updated."""
-    differs = one(connection, publish_statement("publish_compare", spec, source), bounds)
+    """Look once at what differs, then write that alone; returns rows inserted and updated.
+
+    `most` is how many keys there can be. Several sources, or rows that are united to one, make them fewer: then new
+    ones are looked for in vain.
+    """
+    found = one(connection, publish_statement("publish_compare", spec, source), bounds)
     inserted = updated = 0
-    if differs["changed"]:
+    if found["changed"]:
         updated = connection.execute(publish_statement("publish_update", spec, source), bounds).rowcount
-    if differs["new"]:
+    if found["there"] < most:
         inserted = connection.execute(publish_statement("publish_insert", spec, source), bounds).rowcount
     return inserted, updated
 

@@ -10,6 +10,7 @@ from benchmarks.publishing import prepare, stage
 from perpflow.batches import Batch
 from perpflow.datasets import OHLCV
 from perpflow.quality import gate
+from perpflow.quality.validation import preload
 from perpflow.settings import Deployment
 from perpflow.store import loader
 from perpflow.store.database import session
@@ -20,6 +21,7 @@ SIZES = (28, 112)
 
 def measure(database_url: str) -> list[Measurement]:
     """One check of each size; informative, because there is no baseline that finds the same."""
+    preload()
     return [_measure(database_url, count) for count in SIZES]
 
 

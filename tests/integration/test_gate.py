@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from itertools import count
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,134 +16,24 @@ from perpflow.quality import validation
 from perpflow.quality.gate import check
 from perpflow.quality.suites import load_suite
 from perpflow.quality.verdict import Verdict
-from perpflow.store.database import Connection, session
+from perpflow.store.database import Connection
 from perpflow.windows import TIMEFRAMES, Window, to_ms
-
-START = datetime(2026, 4, 17, tzinfo=UTC)
-WINDOW = Window(START, START + timedelta(days=2))
-STAGE_IDS = count(1)
-FIVE = timedelta(minutes=5)
-Row = dict[str, Any]
-
-
-def candle(time: datetime, timeframe: str = "5m", n: int = 0, **changes: Any) -> Row:
-    """A sound candle; `n` makes it different from its neighbours."""
-    return {
-        "source": "archive",
-        "symbol": "SOL/USDT",
-        "timeframe": timeframe,
-        "open_time_ms": to_ms(time),
-        "close_time_ms": to_ms(TIMEFRAMES[timeframe].after(time)) - 1,
-        "open": 100.0 + n,
-        "high": 102.0 + n,
-        "low": 99.0 + n,
-        "close": 101.0 + n,
-        "volume": 10.0 + n,
-        "quote_volume": 1000.0 + n,
-        "trade_count": 7,
-        "taker_buy_volume": 4.0,
-        "taker_buy_quote_volume": 400.0,
-        **changes,
-    }
-
-
-def interest(time: datetime, n: int = 0, **changes: Any) -> Row:
-    """A sound point of open interest."""
-    return {
-        "source": "archive",
-        "symbol": "SOL/USDT",
-        "series": "5m",
-        "create_time": time.replace(tzinfo=None),
-        "reported_open_interest": 5000.0 + n,
-        "reported_open_interest_value": 500000.0 + n,
-        **changes,
-    }
-
-
-def funding(time: datetime, n: int = 0, **changes: Any) -> Row:
-    """A sound settlement."""
-    return {
-        "source": "rest",
-        "symbol": "SOL/USDT",
-        "series": "settlement",
-        "funding_time_ms": to_ms(time),
-        "funding_rate": 0.0001,
-        "mark_price": 150.0 + n,
-        "interval_hours": 8,
-        **changes,
-    }
-
-
-def ratios(time: datetime, n: int = 0, **changes: Any) -> Row:
-    """A sound archive row of all four ratios."""
-    return {
-        "source": "archive",
-        "symbol": "SOL/USDT",
-        "series": "metrics",
-        "create_time": time.replace(tzinfo=None),
-        "top_position": 1.5 + n / 1000,
-        "top_account": 1.4 + n / 1000,
-        "global_account": 1.3 + n / 1000,
-        "taker_volume": 0.9 + n / 1000,
-        **changes,
-    }
-
-
-MAKERS = {"ohlcv": candle, "open_interest": interest, "funding_rate": funding, "long_short_ratio": ratios}
-TIME_FIELDS = {"ohlcv": "open_time_ms", "funding_rate": "funding_time_ms"}
-
-
-def day(dataset: str, start: datetime = START) -> list[Row]:
-    """A complete, sound UTC day."""
-    step = timedelta(hours=8) if dataset == "funding_rate" else FIVE
-    return [MAKERS[dataset](start + n * step, n=n) for n in range(timedelta(days=1) // step)]
-
-
-def moved(dataset: str, row: Row, by: timedelta) -> Row:
-    """The row at another time, as the wire would say it."""
-    if dataset in TIME_FIELDS:
-        shift = by // timedelta(milliseconds=1)
-        close = {"close_time_ms": row["close_time_ms"] + shift} if dataset == "ohlcv" else {}
-        return {**row, TIME_FIELDS[dataset]: row[TIME_FIELDS[dataset]] + shift, **close}
-    return {**row, "create_time": row["create_time"] + by}
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    with session(database_url) as opened:
-        yield opened
-
-
-class Gate:
-    """Stages rows and checks them; `origin` numbers the rows, so that tests can name them."""
-
-    def __init__(self, connection: Connection, url: str, dataset: str) -> None:
-        self.connection, self.url, self.dataset = connection, url, dataset
-        self.stage_id = next(STAGE_IDS)
-        self.table = sql.Identifier("staging", dataset)
-
-    def stage(self, rows: list[Row]) -> None:
-        for origin, row in enumerate(rows):
-            whole = {"stage_id": self.stage_id, "origin": origin, **row}
-            insert = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
-                self.table,
-                sql.SQL(", ").join(map(sql.Identifier, whole)),
-                sql.SQL(", ").join(sql.Placeholder() * len(whole)),
-            )
-            self.connection.execute(insert, list(whole.values()))
-
-    def check(self, window: Window = WINDOW) -> Verdict:
-        return check(self.connection, self.url, self.dataset, self.stage_id, window)
-
-    def withheld(self) -> dict[int, list[str]]:
-        found = sql.SQL("SELECT origin, withheld FROM {} WHERE stage_id = %s AND withheld IS NOT NULL ORDER BY 1")
-        rows = self.connection.execute(found.format(self.table), [self.stage_id]).fetchall()
-        return {row["origin"]: row["withheld"] for row in rows}
-
-
-@pytest.fixture
-def gates(connection: Connection, database_url: str) -> Any:
-    return lambda dataset: Gate(connection, database_url, dataset)
+from tests.staged_rows import (
+    FIVE,
+    MAKERS,
+    RATIOS,
+    SET_RULES,
+    STAGE_IDS,
+    START,
+    WINDOW,
+    Row,
+    candle,
+    day,
+    funding,
+    interest,
+    moved,
+    ratios,
+)
 
 
 def not_null(column: str) -> str:
@@ -172,7 +60,6 @@ CANDLE_VALUES = (
     "taker_buy_volume",
     "taker_buy_quote_volume",
 )
-RATIOS = ("top_position", "top_account", "global_account", "taker_volume")
 SHARES = tuple(f"{name}_long_share" for name in RATIOS[:3])
 
 #: (dataset, what the wire says instead, the expectations that must fail: these and no others)
@@ -299,108 +186,6 @@ def test_rest_rows_of_one_key_give_a_ratio_each(gates: Any) -> None:
     none = dict.fromkeys(RATIOS)
     gate.stage([ratios(START, source="rest", series=name, **{**none, name: 1.2}) for name in RATIOS])
     assert gate.check().passed
-
-
-SET_RULES = [
-    ("ohlcv", "no_candle_repeated_all_day", dict.fromkeys(("open", "high", "low", "close"), 5.0) | {"volume": 10.0}),
-    ("open_interest", "no_open_interest_repeated_all_day", {"reported_open_interest": 5.0}),
-    *[("long_short_ratio", f"no_{name}_repeated_all_day", {name: 1.0}) for name in RATIOS],
-]
-
-
-@pytest.mark.parametrize(("dataset", "name", "constant"), SET_RULES)
-def test_a_day_that_hangs_is_withheld_and_its_neighbours_are_not(
-    gates: Any, dataset: str, name: str, constant: Row
-) -> None:
-    gate = gates(dataset)
-    hanging = [{**row, **constant} for row in day(dataset)]
-    other_symbol = [{**row, "symbol": "X"} for row in day(dataset)]
-    gate.stage([*hanging, *day(dataset, START + timedelta(days=1)), *other_symbol])
-    verdict = gate.check()
-    assert [(f.expectation, f.rule, f.withheld) for f in verdict.findings] == [(name, "set", 288)]
-    assert list(gate.withheld()) == list(range(288))
-
-
-@pytest.mark.parametrize("points", [287, 144])
-@pytest.mark.parametrize(("dataset", "name", "constant"), SET_RULES)
-def test_points_that_are_missing_do_not_let_a_day_that_hangs_through(
-    gates: Any, dataset: str, name: str, constant: Row, points: int
-) -> None:
-    gate = gates(dataset)
-    hanging = [{**row, **constant} for row in day(dataset)]
-    gate.stage([*hanging[: points // 2], *hanging[-(points - points // 2) :]])
-    gate.check()
-    assert gate.withheld() == dict.fromkeys(range(points), [name])
-
-
-@pytest.mark.parametrize("points", [143, 12])
-@pytest.mark.parametrize(("dataset", "name", "constant"), SET_RULES)
-def test_one_value_in_less_than_half_of_the_day_proves_nothing(
-    gates: Any, dataset: str, name: str, constant: Row, points: int
-) -> None:
-    gate = gates(dataset)
-    gate.stage([{**row, **constant} for row in day(dataset)[:points]])
-    assert gate.check().passed
-
-
-@pytest.mark.parametrize(("dataset", "name", "constant"), SET_RULES)
-def test_half_of_a_day_that_two_sources_give_is_no_whole_one(
-    gates: Any, dataset: str, name: str, constant: Row
-) -> None:
-    gate = gates(dataset)
-    rows = [{**row, **constant} for row in day(dataset)[:143]]
-    gate.stage([{**row, "source": source} for row in rows for source in ("archive", "rest")])
-    assert gate.check().passed
-
-
-@pytest.mark.parametrize(
-    ("timeframe", "candles", "withheld"),
-    [("1m", 720, True), ("1m", 719, False), ("1h", 12, True), ("1h", 11, False), ("2h", 12, True), ("4h", 6, False)],
-)
-def test_half_of_a_day_has_as_many_candles_as_its_timeframe_gives_and_no_less_than_twelve(
-    gates: Any, timeframe: str, candles: int, withheld: bool
-) -> None:
-    gate = gates("ohlcv")
-    points = list(TIMEFRAMES[timeframe].points(Window(START, START + timedelta(days=1))))[:candles]
-    gate.stage([candle(point, timeframe) for point in points])
-    gate.check()
-    assert gate.withheld() == dict.fromkeys(range(candles) if withheld else [], ["no_candle_repeated_all_day"])
-
-
-def test_a_day_without_trades_or_with_constant_funding_is_no_fault(gates: Any) -> None:
-    halted = dict.fromkeys(("open", "high", "low", "close"), 5.0)
-    halted |= dict.fromkeys(("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume"), 0.0)
-    candles, settlements = gates("ohlcv"), gates("funding_rate")
-    candles.stage([{**row, **halted, "trade_count": 0} for row in day("ohlcv")])
-    settlements.stage([funding(START + n * timedelta(hours=1), interval_hours=1) for n in range(24)])
-    assert candles.check().passed
-    assert settlements.check().passed
-
-
-@pytest.mark.parametrize(
-    ("dataset", "name"),
-    [
-        ("ohlcv", "no_more_candles_than_the_day_holds"),
-        ("open_interest", "no_more_points_than_the_day_holds"),
-        ("long_short_ratio", "no_more_points_than_the_day_holds"),
-    ],
-)
-def test_a_day_with_more_instants_than_its_grid_is_withheld_whole(gates: Any, dataset: str, name: str) -> None:
-    gate = gates(dataset)
-    rows = day(dataset)
-    beside = moved(dataset, MAKERS[dataset](START, n=999), timedelta(minutes=2))
-    gate.stage([*rows, beside, *day(dataset, START + timedelta(days=1))])
-    gate.check()
-    assert {origin for origin, names in gate.withheld().items() if name in names} == set(range(289))
-
-
-def test_a_day_of_settlements_off_the_hour_is_withheld_whole(gates: Any) -> None:
-    gate = gates("funding_rate")
-    rows = [funding(START + n * timedelta(minutes=30), interval_hours=1) for n in range(48)]
-    gate.stage([*rows, *day("funding_rate", START + timedelta(days=1))])
-    gate.check()
-    name = "no_more_settlements_than_the_day_holds"
-    assert {origin for origin, names in gate.withheld().items() if name in names} == set(range(48))
 
 
 def test_ten_thousand_failing_rows_are_all_withheld(gates: Any, connection: Connection) -> None:

@@ -35,6 +35,7 @@ class _External:
 
     @classmethod
     def from_environment(cls, memory: Memory) -> "_External":
+        """Those of PERPFLOW_DATABASE_URL and PERPFLOW_REDIS_URL."""
         database = os.environ.get("PERPFLOW_DATABASE_URL") or None
         redis = os.environ.get("PERPFLOW_REDIS_URL") or None
         return cls(

@@ -309,7 +309,7 @@ def unzip(wanted: ArchiveObject, zipped: bytes) -> bytes:
             _check_members(wanted, members)
             # zipfile reads no further than the stated size, so the check above bounds the memory.
             return opened.read(members[0])
-    # Encrypted, or of a method or version unknown to zipfile; NotImplementedError is a RuntimeError too.
+    # Encrypted, or of a method or version unknown to zipfile.
     except RuntimeError as error:
         raise _structurally_bad(wanted, f"can't be read ({error})") from error
     # The inflaters have each an error of their own (bzip2's is an OSError); ValueError is a broken offset or name.

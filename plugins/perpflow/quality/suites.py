@@ -101,6 +101,7 @@ class _Reader:
     path: Path
 
     def expectation(self, index: int, entry: Any) -> Expectation:
+        """The expectation that the file's entry number `index` describes; refused where it is broken."""
         subject = f"expectation {index + 1}"
         if not isinstance(entry, dict) or not isinstance(entry.get("kwargs"), dict):
             self.refuse(f"{subject} is no object with `type` and `kwargs`.", "Write it like its neighbours.")
@@ -160,6 +161,7 @@ class _Reader:
         return notes.strip()
 
     def refuse(self, problem: str, hint: str) -> NoReturn:
+        """Raise BadSuite about the file that is being read."""
         _refuse(self.spec.name, self.path, problem, hint)
 
 

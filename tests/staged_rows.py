@@ -1,0 +1,138 @@
+"""Sound rows of every dataset as staging holds them, and a gate to put them before."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from psycopg import sql
+
+from perpflow.quality.gate import check
+from perpflow.quality.verdict import Verdict
+from perpflow.store.database import Connection
+from perpflow.windows import TIMEFRAMES, Window, to_ms
+
+START = datetime(2026, 4, 17, tzinfo=UTC)
+WINDOW = Window(START, START + timedelta(days=2))
+STAGE_IDS = count(1)
+FIVE = timedelta(minutes=5)
+RATIOS = ("top_position", "top_account", "global_account", "taker_volume")
+Row = dict[str, Any]
+
+
+def candle(time: datetime, timeframe: str = "5m", n: int = 0, **changes: Any) -> Row:
+    """A sound candle; `n` makes it different from its neighbours."""
+    return {
+        "source": "archive",
+        "symbol": "SOL/USDT",
+        "timeframe": timeframe,
+        "open_time_ms": to_ms(time),
+        "close_time_ms": to_ms(TIMEFRAMES[timeframe].after(time)) - 1,
+        "open": 100.0 + n,
+        "high": 102.0 + n,
+        "low": 99.0 + n,
+        "close": 101.0 + n,
+        "volume": 10.0 + n,
+        "quote_volume": 1000.0 + n,
+        "trade_count": 7,
+        "taker_buy_volume": 4.0,
+        "taker_buy_quote_volume": 400.0,
+        **changes,
+    }
+
+
+def interest(time: datetime, n: int = 0, **changes: Any) -> Row:
+    """A sound point of open interest."""
+    return {
+        "source": "archive",
+        "symbol": "SOL/USDT",
+        "series": "5m",
+        "create_time": time.replace(tzinfo=None),
+        "reported_open_interest": 5000.0 + n,
+        "reported_open_interest_value": 500000.0 + n,
+        **changes,
+    }
+
+
+def funding(time: datetime, n: int = 0, **changes: Any) -> Row:
+    """A sound settlement."""
+    return {
+        "source": "rest",
+        "symbol": "SOL/USDT",
+        "series": "settlement",
+        "funding_time_ms": to_ms(time),
+        "funding_rate": 0.0001,
+        "mark_price": 150.0 + n,
+        "interval_hours": 8,
+        **changes,
+    }
+
+
+def ratios(time: datetime, n: int = 0, **changes: Any) -> Row:
+    """A sound archive row of all four ratios."""
+    return {
+        "source": "archive",
+        "symbol": "SOL/USDT",
+        "series": "metrics",
+        "create_time": time.replace(tzinfo=None),
+        "top_position": 1.5 + n / 1000,
+        "top_account": 1.4 + n / 1000,
+        "global_account": 1.3 + n / 1000,
+        "taker_volume": 0.9 + n / 1000,
+        **changes,
+    }
+
+
+MAKERS = {"ohlcv": candle, "open_interest": interest, "funding_rate": funding, "long_short_ratio": ratios}
+TIME_FIELDS = {"ohlcv": "open_time_ms", "funding_rate": "funding_time_ms"}
+
+
+def day(dataset: str, start: datetime = START) -> list[Row]:
+    """A complete, sound UTC day."""
+    step = timedelta(hours=8) if dataset == "funding_rate" else FIVE
+    return [MAKERS[dataset](start + n * step, n=n) for n in range(timedelta(days=1) // step)]
+
+
+def moved(dataset: str, row: Row, by: timedelta) -> Row:
+    """The row at another time, as the wire would say it."""
+    if dataset in TIME_FIELDS:
+        shift = by // timedelta(milliseconds=1)
+        close = {"close_time_ms": row["close_time_ms"] + shift} if dataset == "ohlcv" else {}
+        return {**row, TIME_FIELDS[dataset]: row[TIME_FIELDS[dataset]] + shift, **close}
+    return {**row, "create_time": row["create_time"] + by}
+
+
+#: Rules about days: dataset, name, and the values of a day that hangs.
+SET_RULES = [
+    ("ohlcv", "no_candle_repeated_all_day", dict.fromkeys(("open", "high", "low", "close"), 5.0) | {"volume": 10.0}),
+    ("open_interest", "no_open_interest_repeated_all_day", {"reported_open_interest": 5.0}),
+    *[("long_short_ratio", f"no_{name}_repeated_all_day", {name: 1.0}) for name in RATIOS],
+]
+
+
+class Gate:
+    """Stages rows and checks them; `origin` numbers the rows, so that tests can name them."""
+
+    def __init__(self, connection: Connection, url: str, dataset: str) -> None:
+        self.connection, self.url, self.dataset = connection, url, dataset
+        self.stage_id = next(STAGE_IDS)
+        self.table = sql.Identifier("staging", dataset)
+
+    def stage(self, rows: list[Row]) -> None:
+        for origin, row in enumerate(rows):
+            whole = {"stage_id": self.stage_id, "origin": origin, **row}
+            insert = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+                self.table,
+                sql.SQL(", ").join(map(sql.Identifier, whole)),
+                sql.SQL(", ").join(sql.Placeholder() * len(whole)),
+            )
+            self.connection.execute(insert, list(whole.values()))
+
+    def check(self, window: Window = WINDOW) -> Verdict:
+        return check(self.connection, self.url, self.dataset, self.stage_id, window)
+
+    def withheld(self) -> dict[int, list[str]]:
+        found = sql.SQL("SELECT origin, withheld FROM {} WHERE stage_id = %s AND withheld IS NOT NULL ORDER BY 1")
+        rows = self.connection.execute(found.format(self.table), [self.stage_id]).fetchall()
+        return {row["origin"]: row["withheld"] for row in rows}

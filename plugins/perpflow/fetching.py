@@ -174,6 +174,7 @@ class Fetcher:
         except StructurallyBad as error:
             self._record(wanted.key, "structurally bad", fetched, detail=str(error))
             return
+        log.info("%s: %d rows", wanted.key, fetched.rows)
         self._record(wanted.key, "ok", fetched)
         self._answer(wanted, demands, fetched)
 
@@ -272,6 +273,7 @@ class Fetcher:
     async def _copy_page(
         self, spec: DatasetSpec, source: RestSource, page: Page, origin: Origin, symbol: str, series: str
     ) -> None:
+        log.info("%s %s %s %s: %d rows", source.path, symbol, series, page.window, len(page.rows))
         if not page.rows:
             return
         prefix = copy_prefix(self._area.stage_id, self.evidence.number(origin), "rest", symbol, series)

@@ -46,7 +46,8 @@ def load_group(make_plan: Callable[[Deployment, str, dict[str, Any]], Plan], poo
             log.info("%s", note)
         log.info("%d batches", len(plan.batches))
         context["ti"].xcom_push("rejected", plan.rejected)
-        return [batch.to_json() for batch in plan.batches]
+        of = len(plan.batches)
+        return [batch.to_json() | {"number": number, "of": of} for number, batch in enumerate(plan.batches, 1)]
 
     planned: Any = plan_windows()
 
@@ -95,7 +96,9 @@ def publish_rows(item: dict[str, Any]) -> dict[str, dict[str, int]]:
     events = get_current_context()["outlet_events"][PUBLISHED]
     for name, counts in published.items():
         if counts["inserted"] or counts["updated"]:
-            events.add(Asset(name=name, uri=DATASETS[name].asset_uri), extra=item | {"dataset": name, **counts})
+            events.add(
+                Asset(name=name, uri=DATASETS[name].asset_uri), extra=batch.to_json() | {"dataset": name, **counts}
+            )
     return published
 
 
@@ -123,7 +126,8 @@ def _run_key(context: Context) -> str:
 
 
 def _labelled(item: dict[str, Any]) -> Batch:
-    """The batch, its label given to the UI in place of a map index."""
+    """The batch, its label given to the UI in place of a map index, and its place in the plan to the log."""
     batch = Batch.from_json(item)
+    log.info("batch %d of %d: %s, %s", item["number"], item["of"], batch.label, batch.window)
     get_current_context()["label"] = batch.label  # type: ignore[typeddict-unknown-key]
     return batch

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from psycopg import sql
 
 from perpflow.datasets import DATASETS, DatasetSpec
+from perpflow.fetching import ARCHIVE_LAG
 from perpflow.planning import settled
 from perpflow.store import ledger
 from perpflow.store.database import Connection, from_multirange, one, query, to_multirange
 from perpflow.store.ledger import Coverage
-from perpflow.windows import EPOCH, Timeframe, Window, intersect, start_of_day, subtract
-
-#: The archive publishes a UTC day one to two days later; what REST lacks until then may still come with its file.
-ARCHIVE_DELAY = timedelta(days=3)
+from perpflow.windows import Timeframe, Window, intersect, start_of_day, subtract
 
 
 class Reason(StrEnum):
@@ -142,20 +140,21 @@ def _count(connection: Connection, spec: DatasetSpec, row: Coverage, window: Win
 
 
 def _asked(connection: Connection, row: Coverage) -> list[Window]:
-    """Where the sources were asked, as the load log has it, up to the last instant that they have answered for.
+    """Where the sources were asked, as the load log has it, from the first to the last instant they have answered for.
 
-    What comes after that instant they may not have had yet, or nobody has asked for it: no file is awaited for it.
+    What comes after that they may not have had yet, or nobody has asked for it: no file is awaited for it. And the log
+    speaks of datasets: a timeframe that was added later has not been asked for before its own first point.
     """
     parameters = {"dataset": row.dataset, "symbol": row.symbol}
     windows = from_multirange(one(connection, query("summary_asked"), parameters)["asked"])
-    return intersect(windows, [Window(EPOCH, row.watermark or EPOCH)])
+    return intersect(windows, [row.extent] if row.extent else [])
 
 
 def _gaps(row: Coverage, grid: Timeframe | None, window: Window, asked: list[Window], now: datetime) -> Iterator[Hole]:
     gaps = subtract([window], [*row.present, *row.missing_upstream, *row.quarantined])
     asked_for = intersect(gaps, asked)
     # A file holds a whole day. Without a grid (funding) a source's full answer is all that counts: no file is awaited.
-    edge = start_of_day(now - ARCHIVE_DELAY)
+    edge = start_of_day(now - ARCHIVE_LAG)
     young = intersect(asked_for, [Window(min(edge, window.end), window.end)]) if grid else []
     for reason, windows in (
         (Reason.NO_SOURCE, intersect([window], row.missing_upstream)),

@@ -12,11 +12,14 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
-from perpflow.datasets import DatasetSpec
+import numpy as np
+import numpy.typing as npt
+
+from perpflow.datasets import DATASETS, DatasetSpec
 from perpflow.exchange.archive import FetchedObject
 from perpflow.store.ledger import Answered, SeriesKey
 from perpflow.store.loader import Origin
-from perpflow.windows import Timeframe, Window, from_ms, intersect, merge
+from perpflow.windows import LATEST_MS, MILLISECOND, Timeframe, Window, from_ms, intersect, merge
 
 
 @dataclass(slots=True)
@@ -35,30 +38,39 @@ class Evidence:
         return len(self.origins) - 1
 
     def answered(self, dataset: str, key: SeriesKey) -> Answered:
-        """By any source in full, and by every source that there is."""
+        """By any source in full, and by every source that there is; the latter by whole points of the series' grid."""
+        grid = DATASETS[dataset].instants_of(key[1])
         both = intersect(self.archive.get((dataset, key), []), self.rest.get((dataset, key), []))
+        if grid is not None:
+            both = [points for window in both if (points := grid.points_window(window))]
         return Answered(by_any=merge(self.whole.get((dataset, key), [])), by_all=both)
 
 
-def regular_window(fetched: FetchedObject, timeframe: Timeframe) -> Window | None:
-    """What an object whose labels ascend covers, where they prove that no row is missing or out of place.
+def regular_window(labels: npt.NDArray[np.bytes_] | None, period: Window, timeframe: Timeframe) -> Window | None:
+    """What an object covers whose labels (milliseconds) are one step of the grid apart, all of them inside its period.
 
     Most files are like that, and their rows need not be sorted and counted in the database to know it. Only for rows
-    that are stored at the time of their label: two that are put on a grid may meet there.
+    that are stored at the time of their label: two that are put on a grid may meet there. Months have no fixed step.
     """
-    if not fetched.rows or not fetched.first_label.isdigit():
+    if labels is None or timeframe.length is None or not all(label.isdigit() for label in (labels[0], labels[-1])):
         return None
-    first, last = from_ms(int(fetched.first_label)), from_ms(int(fetched.last_label))
-    held = Window(first, timeframe.after(last))
-    is_whole = timeframe.floor(first) == first and timeframe.count(held) == fetched.rows
-    return held if is_whole and held.intersect(fetched.object.period) == held else None
+    try:
+        instants = labels.astype(np.int64)
+        first, last = from_ms(int(instants[0])), from_ms(int(instants[-1]))
+    except (ValueError, OverflowError):
+        return None
+    held = Window(first, timeframe.after(last)) if first <= last else None
+    steady = (np.diff(instants) == timeframe.length // MILLISECOND).all()
+    inside = held is not None and timeframe.floor(first) == first and held.intersect(period) == held
+    return held if steady and inside else None
 
 
 def unbroken_windows(fetched: FetchedObject, spec: DatasetSpec, grid: Timeframe) -> list[Window]:
     """The parts of an object's period in which its rows are as far apart as the intervals beside them say.
 
-    Where an interval changes, either of two neighbours may name the one between them. What lies between rows that are
-    further apart is not proven: a row may be missing there.
+    Where an interval changes, either of two neighbours may name the one between them: the shorter one proves. What lies
+    between rows that are further apart is not proven: a row may be missing there. At the edges of the period there is
+    one neighbour only, and its word is taken.
     """
     rows = sorted(_settlements(fetched, spec))
     if not rows:
@@ -69,7 +81,7 @@ def unbroken_windows(fetched: FetchedObject, spec: DatasetSpec, grid: Timeframe)
     proven += [
         Window(before, after)
         for (before, named), (after, named_next) in pairwise(rows)
-        if after - before <= max(named, named_next)
+        if after - before <= min(named, named_next)
     ]
     if first - interval < period.start < first:
         proven.append(Window(period.start, first))
@@ -85,5 +97,5 @@ def _settlements(fetched: FetchedObject, spec: DatasetSpec) -> Iterator[tuple[An
     at = spec.archive.columns.index(spec.archive.interval_column)
     for line in fetched.csv.decode().split("\n"):
         fields = line.split(",")
-        if fields[0].isdigit() and fields[at].isdigit():
+        if fields[0].isdigit() and int(fields[0]) <= LATEST_MS and fields[at].isdigit():
             yield spec.settles_on.snap(from_ms(int(fields[0])), spec.tolerance), timedelta(hours=int(fields[at]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ from perpflow.errors import ObjectDamaged, StructurallyBad, UnknownSymbol
 from perpflow.evidence import Evidence, regular_window, unbroken_windows
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject, objects_for
 from perpflow.exchange.rest import Page, Rest
-from perpflow.parsing import copy_prefix, order, prefixed, render_rows
+from perpflow.parsing import backward_steps, copy_prefix, label_column, prefixed, render_rows
 from perpflow.store.ledger import SeriesKey
 from perpflow.store.loader import Origin, StagingArea
 from perpflow.windows import Timeframe, Window, intersect, merge, subtract
@@ -185,16 +185,16 @@ class Fetcher:
         series = next(iter(demand.wanted)) if len(spec.series) == 1 or spec.series_in_key else "all"
         prefix = copy_prefix(self._area.stage_id, number, "archive", demand.symbol, series)
         await self._area.copy(spec, spec.archive.columns, prefixed(fetched.csv, prefix, len(spec.archive.columns)))
-        backward, ascends = order(fetched.csv)
-        self._unsorted[spec.name] += backward
-        self._see_regular(demand, fetched, series, ascends)
+        self._see_order(demand, fetched, series)
 
-    def _see_regular(self, demand: Demand, fetched: FetchedObject, series: str, ascends: bool) -> None:
-        """Keep what a regular file covers; one that is not makes the staged rows of its dataset worth a look."""
+    def _see_order(self, demand: Demand, fetched: FetchedObject, series: str) -> None:
+        """Count rows out of order; keep what a regular file covers, and look through the rows after one that is not."""
+        labels = label_column(fetched.csv)
+        self._unsorted[demand.spec.name] += backward_steps(labels)
         regular, timeframe = self._regular[demand.spec.name], demand.spec.timeframe_of(series)
         if regular is None or timeframe is None:
             return
-        held = regular_window(fetched, timeframe) if ascends else None
+        held = regular_window(labels, fetched.object.period, timeframe)
         pieces = intersect([held], demand.asked) if held else []
         # A candle that reaches over an edge would be covered in part.
         if all(timeframe.floor(edge) == edge for piece in pieces for edge in (piece.start, piece.end)) and held:
@@ -252,8 +252,9 @@ class Fetcher:
         origin = Origin(source.path, span, tuple(wanted))
         answers = [self.evidence.rest]
         try:
-            async for page in self._pages(spec, source, key, span):
-                await self._copy_page(spec, source, page, origin, symbol, series)
+            async with aclosing(self._pages(spec, source, key, span)) as pages:
+                async for page in pages:
+                    await self._copy_page(spec, source, page, origin, symbol, series)
             answers.append(self.evidence.whole)
         except UnknownSymbol:
             # A delisted contract is the archive's alone; REST has said so, and proves nothing beyond that.
@@ -261,7 +262,9 @@ class Fetcher:
         for answered in answers:
             answered.setdefault((spec.name, key), []).extend(wanted)
 
-    async def _pages(self, spec: DatasetSpec, source: RestSource, key: SeriesKey, span: Window) -> AsyncIterator[Page]:
+    async def _pages(
+        self, spec: DatasetSpec, source: RestSource, key: SeriesKey, span: Window
+    ) -> AsyncGenerator[Page, None]:
         symbol, series = key
         # Now, not when the attempt began: what REST forgets after thirty days moves on while others are being fetched.
         now = await self._rest.now()
@@ -293,8 +296,9 @@ class Fetcher:
 
     async def _take_lead_in(self, spec: DatasetSpec, source: RestSource, key: SeriesKey, span: Window) -> None:
         with suppress(UnknownSymbol):
-            async for page in self._pages(spec, source, key, span):
-                await self._copy_page(spec, source, page, Origin(source.path), key[0], "lead_in")
+            async with aclosing(self._pages(spec, source, key, span)) as pages:
+                async for page in pages:
+                    await self._copy_page(spec, source, page, Origin(source.path), key[0], "lead_in")
 
 
 def _worth_reading(spec: DatasetSpec, granularity: Granularity, asked: list[Window]) -> bool:

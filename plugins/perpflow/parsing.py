@@ -66,9 +66,9 @@ def _line_starts(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
     return np.concatenate(([0], np.flatnonzero(text == NEWLINE) + 1))
 
 
-def copy_prefix(stage_id: int, origin: int, source: str, symbol: str, series: str | None) -> bytes:
-    """The first five staging columns as CSV (UTF-8), ending in a comma; `series` None is NULL."""
-    fields = (str(stage_id), str(origin), source, symbol, series or "")
+def copy_prefix(stage_id: int, origin: int, source: str, symbol: str, series: str) -> bytes:
+    """The first five staging columns as CSV (UTF-8), ending in a comma."""
+    fields = (str(stage_id), str(origin), source, symbol, series)
     return ",".join(map(_quoted, fields)).encode() + b","
 
 
@@ -130,19 +130,22 @@ def _label(line: bytes) -> str:
     return line.partition(b",")[0].decode()
 
 
-def order(rows: bytes) -> tuple[int, bool]:
-    """How many rows' labels are below the one before, and whether all labels strictly ascend.
+def label_column(rows: bytes) -> npt.NDArray[np.bytes_] | None:
+    """The first column as text of one width, which is how times of one unit are written; None where widths differ.
 
-    Labels are compared as text of one width, which is how times of one unit are written; where their widths differ the
-    answer is (0, False). One look at the bytes as a whole; a millisecond for a month of 5m candles.
+    One look at the bytes as a whole; a millisecond for a month of 5m candles.
     """
     width = rows.find(b",")
     text = np.frombuffer(rows, np.uint8)
     starts = _line_starts(text)
     if width <= 0 or starts[-1] + width >= len(text):
-        return 0, False
+        return None
     column = text[starts[:, None] + np.arange(width)]
     if (column == COMMA).any() or (text[starts + width] != COMMA).any():
-        return 0, False
-    times = np.ascontiguousarray(column).view(f"S{width}").ravel()
-    return int((times[1:] < times[:-1]).sum()), bool((times[1:] > times[:-1]).all())
+        return None
+    return np.ascontiguousarray(column).view(f"S{width}").ravel()
+
+
+def backward_steps(labels: npt.NDArray[np.bytes_] | None) -> int:
+    """How many rows' labels are below the one before: 0 in a file that is sorted, or whose labels have no order."""
+    return 0 if labels is None else int((labels[1:] < labels[:-1]).sum())

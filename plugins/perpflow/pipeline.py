@@ -16,7 +16,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import psycopg
 from psycopg.types.json import Jsonb
 
 from perpflow.batches import Batch, LoadRequest, Plan
@@ -31,7 +30,7 @@ from perpflow.quality import gate
 from perpflow.quality.verdict import Verdict
 from perpflow.settings import Deployment
 from perpflow.store import ledger, loader, migrations
-from perpflow.store.database import Connection, one, query, session, to_range, unavailable
+from perpflow.store.database import Connection, one, query, session, to_range
 from perpflow.store.ledger import Answered
 from perpflow.store.loader import Digest, StagingArea
 from perpflow.windows import Window
@@ -147,10 +146,7 @@ def stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
         Transient, Permanent: a source, the database or the data failed; nothing of this attempt can be published.
         BatchSuperseded: another attempt has claimed the batch meanwhile.
     """
-    try:
-        return asyncio.run(_stage(deployment, batch))
-    except psycopg.OperationalError as error:
-        raise unavailable(error) from error
+    return asyncio.run(_stage(deployment, batch))
 
 
 async def _stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
@@ -346,7 +342,7 @@ def _publish(connection: Connection, batch: Batch) -> dict[str, dict[str, int]]:
     done = connection.execute(query("versions_of_batch"), {"batch": batch.id}).fetchall()
     if done:
         return {row.pop("dataset"): row for row in done}
-    manifest = connection.execute(query("manifest_read"), {"batch": batch.id}).fetchone()
+    manifest = connection.execute(query("manifest_lock"), {"batch": batch.id}).fetchone()
     if manifest is None or manifest["verdict"] is None:
         raise StagedRowsLost(batch.id)
     digests = _digests(connection, batch, manifest)

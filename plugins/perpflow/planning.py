@@ -46,7 +46,7 @@ class Planner:
         self._archive = archive
         self._connection = connection
         self._collection = collection
-        self._first_objects: dict[tuple[str, str], asyncio.Task[Life | None]] = {}
+        self._first_objects: dict[tuple[str, str, str | None], asyncio.Task[Life | None]] = {}
         self._listed: set[str] = set()
         self._plan = Plan()
 
@@ -153,25 +153,29 @@ class Planner:
     async def _first_instant(self, spec: DatasetSpec, exchange_symbol: str, series: str) -> Life | None:
         """The earliest instant that any source has: REST where it answers for all of history, else the archive."""
         source, grid = spec.rest_for(series), spec.instants_of(series)
-        first, evidence = None, f"first row of {source.path}"
+        life = None
         if source.reach is not None:
-            first, evidence = await self._first_archived(spec, exchange_symbol) or (None, evidence)
-        if first is None:
-            with suppress(UnknownSymbol):
-                first = await self._rest.first_instant(source, exchange_symbol, series)
+            life = await self._first_archived(spec, exchange_symbol, series)
+        try:
+            if life is None and (first := await self._rest.first_instant(source, exchange_symbol, series)):
+                life = first, f"first row of {source.path}"
+        except UnknownSymbol:
+            # A delisted contract is the archive's alone.
+            life = await self._first_archived(spec, exchange_symbol, series)
         # Reported a little off its grid, and stored on it: so must be the edge that windows begin at.
-        return (grid.snap(first, spec.tolerance) if grid else first, evidence) if first else None
+        return (grid.snap(life[0], spec.tolerance), life[1]) if life and grid else life
 
-    async def _first_archived(self, spec: DatasetSpec, exchange_symbol: str) -> Life | None:
+    async def _first_archived(self, spec: DatasetSpec, exchange_symbol: str, series: str) -> Life | None:
         """The first label of the archive's first object; asked once for all the series that the object feeds."""
-        key = (spec.archive.kind, exchange_symbol)
+        interval = series if spec.archive.by_interval else None
+        key = (spec.archive.kind, exchange_symbol, interval)
         if key not in self._first_objects:
-            self._first_objects[key] = asyncio.ensure_future(self._read_first_object(spec, exchange_symbol))
+            self._first_objects[key] = asyncio.ensure_future(self._read_first_object(spec, exchange_symbol, interval))
         return await self._first_objects[key]
 
-    async def _read_first_object(self, spec: DatasetSpec, exchange_symbol: str) -> Life | None:
+    async def _read_first_object(self, spec: DatasetSpec, exchange_symbol: str, interval: str | None) -> Life | None:
         """The first label of the earliest object that can be read; one that is damaged or empty proves nothing."""
-        for candidate in await self._archive.first_objects(spec.archive, exchange_symbol, None):
+        for candidate in await self._archive.first_objects(spec.archive, exchange_symbol, interval):
             with suppress(ObjectDamaged, StructurallyBad, ValueError):
                 fetched = await self._archive.fetch(candidate)
                 if fetched is not None and fetched.rows:

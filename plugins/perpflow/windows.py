@@ -92,6 +92,11 @@ class Timeframe:
             return (last.year - first.year) * 12 + last.month - first.month
         return max((last - first) // self.length, 0)
 
+    def points_window(self, window: Window) -> Window | None:
+        """The periods of the grid points in `window`, None where there is none: a sliver between two holds no point."""
+        start, end = self.ceil(window.start), self.ceil(window.end)
+        return Window(start, end) if start < end else None
+
     def points(self, window: Window) -> Iterator[datetime]:
         """The grid points in `window`, ascending."""
         point = self.ceil(window.start)
@@ -120,6 +125,10 @@ TIMEFRAMES: dict[str, Timeframe] = {
 def from_ms(milliseconds: int) -> datetime:
     """The instant of a wire timestamp (integer milliseconds since the epoch, UTC)."""
     return EPOCH + milliseconds * MILLISECOND
+
+
+#: The last wire timestamp that a `datetime` can hold, in the year 9999; microseconds taken for milliseconds are beyond.
+LATEST_MS = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MILLISECOND
 
 
 def to_ms(instant: datetime) -> int:

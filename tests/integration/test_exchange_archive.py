@@ -163,6 +163,13 @@ async def test_a_page_that_is_no_listing_is_tried_again(exchange: Handle, header
         assert await archive.keys("data/futures/um/daily/metrics/SOLUSDT/", limit=1)
 
 
+async def test_microseconds_are_no_times_of_this_archive() -> None:
+    with serving(ONE_DAY, zip_of(b"1775001600000000,1\n")) as url:
+        async with Archive(url) as archive:
+            with pytest.raises(StructurallyBad, match="has 1775001600000000 for a time, which is no milliseconds"):
+                await archive.fetch(ONE_DAY)
+
+
 @pytest.mark.parametrize("member", [b"2026-04-01\xff,1\n", b"2026-04-01,1\n2026\xe2\x82,1\n"])
 async def test_labels_that_are_no_text_are_structurally_bad_and_not_fetched_again(member: bytes) -> None:
     naps = Naps()

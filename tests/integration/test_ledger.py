@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from perpflow.datasets import OPEN_INTEREST, DatasetSpec
 from perpflow.store import ledger
-from perpflow.store.database import Connection, session
+from perpflow.store.database import Connection, session, to_multirange
 from perpflow.store.ledger import RECHECK_AFTER, Answered, Coverage
 from perpflow.windows import Window, merge, subtract
 from tests.loading import utc
@@ -179,6 +179,26 @@ def test_a_point_that_came_after_all_no_longer_holds_up_the_next_recheck(connect
     publish(connection, Attempt(frozenset({1}), NOTHING, NOTHING), now=RECHECK_AT)
     assert (row(connection).missing_upstream, row(connection).present) == (windows({2}), windows({1}))
     assert row(connection).recheck_at == RECHECK_AT + RECHECK_AFTER
+
+
+def test_points_that_nobody_asks_for_do_not_hold_up_the_others_for_ever(connection: Connection) -> None:
+    forget(connection)
+    publish(connection, Attempt(frozenset(range(SLOTS)) - {1, 9}, NOTHING, NOTHING))
+    publish(connection, lacking(1, 9))
+    publish(connection, lacking(9), now=RECHECK_AT)
+    late = RECHECK_AT + RECHECK_AFTER
+    assert gaps(connection, late - FIVE) == windows({1})
+    assert gaps(connection, late) == windows({1, 9})
+    publish(connection, lacking(9), now=late)
+    assert (row(connection).recheck_at, gaps(connection, late)) == (late, windows({1}))
+
+
+def test_a_sliver_between_two_points_is_no_gap(connection: Connection) -> None:
+    forget(connection)
+    half = timedelta(minutes=2)
+    off_grid = [Window(LIFE.start, LIFE.start + half), Window(LIFE.start + FIVE, LIFE.end)]
+    connection.execute("UPDATE coverage SET present = %s", [to_multirange(off_grid)])
+    assert gaps(connection, ASKED_AT) == []
 
 
 def test_other_publishes_neither_postpone_a_recheck_nor_spend_it(connection: Connection) -> None:

@@ -160,10 +160,6 @@ def test_a_delisted_symbols_history_comes_from_the_archive_alone(
 ) -> None:
     remember(deployment, "FTM/USDT", "FTMUSDT")
     span = Window(utc("2026-05-01"), utc("2026-06-01"))
-    with session(deployment.database_url) as connection:
-        for series in deployment.collection.series(dataset):
-            ledger.ensure(connection, DATASETS[dataset], ("FTM/USDT",), (series,))
-            ledger.set_life(connection, DATASETS[dataset], ("FTM/USDT", series), utc("2026-05-01"), "a test")
     asked = request("history", span.start, span.end, datasets=(dataset,), symbols=("FTM/USDT",))
     pipeline.report(deployment, load(deployment, asked))
     stored = {row[2 if dataset == "ohlcv" else 1] for row in facts(deployment.database_url, dataset)}

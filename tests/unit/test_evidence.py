@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from perpflow.datasets import FUNDING_RATE
 from perpflow.evidence import regular_window, unbroken_windows
 from perpflow.exchange.archive import ArchiveObject, FetchedObject
-from perpflow.parsing import labels, order
-from perpflow.windows import TIMEFRAMES, Window, intersect, merge, to_ms
+from perpflow.parsing import backward_steps, label_column, labels
+from perpflow.windows import LATEST_MS, TIMEFRAMES, Window, intersect, merge, to_ms
 
 DAY = Window(datetime(2026, 9, 20, tzinfo=UTC), datetime(2026, 9, 21, tzinfo=UTC))
 HOURS = [to_ms(DAY.start) + hour * 3_600_000 for hour in range(24)]
@@ -23,24 +23,22 @@ def lines(labels_: list[int | str]) -> bytes:
     return b"\n".join(f"{label},1.5,2".encode() for label in labels_)
 
 
-def window_of(labels_: list[int | str]) -> Window | None:
-    content = lines(labels_)
-    first, last, rows = labels(content)
-    wanted = ArchiveObject("klines", "daily", "SOLUSDT", "1h", DAY)
-    _, ascends = order(content)
-    fetched = FetchedObject(wanted, content, "", None, None, first, last, rows)
-    return regular_window(fetched, TIMEFRAMES["1h"]) if ascends else None
+def window_of(labels_: list[int | str], timeframe: str = "1h") -> Window | None:
+    return regular_window(label_column(lines(labels_)), DAY, TIMEFRAMES[timeframe])
 
 
 @given(st.lists(st.integers(10**12, 10**13 - 1), min_size=1, max_size=50))
-def test_order_is_what_comparing_neighbours_gives(times: list[int]) -> None:
-    backward = sum(after < before for before, after in pairwise(times))
-    assert order(lines(list(times))) == (backward, times == sorted(set(times)))
+def test_labels_are_the_first_column_and_steps_backward_are_counted(times: list[int]) -> None:
+    column = label_column(lines(list(times)))
+    assert column is not None
+    assert column.astype(int).tolist() == times
+    assert backward_steps(column) == sum(after < before for before, after in pairwise(times))
 
 
 @pytest.mark.parametrize("content", [b"", b"1", b"12,1\n3,1", b"1,1\n23,1", b"1\n2", b",1\n,2"])
-def test_what_cannot_be_compared_as_text_does_not_ascend(content: bytes) -> None:
-    assert order(content) == (0, False)
+def test_what_cannot_be_compared_as_text_has_no_order(content: bytes) -> None:
+    assert label_column(content) is None
+    assert backward_steps(None) == 0
 
 
 def test_a_whole_day_covers_the_day() -> None:
@@ -59,10 +57,24 @@ def test_a_day_that_begins_or_ends_inside_covers_what_it_has() -> None:
         [HOURS[1], HOURS[0], *HOURS[2:]],
         [*HOURS, HOURS[-1] + 3_600_000],
         [HOURS[0] + 1000, *HOURS[1:]],
+        [HOURS[0], HOURS[0] + 1_800_000, *HOURS[2:]],
+        [hour + 1000 for hour in HOURS],
         [],
         ["2026-09-20 00:00:00"],
+        [hour * 1000 for hour in HOURS],
     ],
-    ids=["a hole", "a repeat", "unsorted", "a row of the next day", "off the grid", "no rows", "text labels"],
+    ids=[
+        "a hole",
+        "a repeat",
+        "unsorted",
+        "a row of the next day",
+        "the first off the grid",
+        "one between the grid's points",
+        "all off the grid",
+        "no rows",
+        "text labels",
+        "microseconds",
+    ],
 )
 def test_a_file_with_anything_odd_proves_nothing(odd: list[int | str]) -> None:
     assert window_of(odd) is None
@@ -105,11 +117,22 @@ def test_a_file_that_begins_late_or_ends_early_says_nothing_of_the_rest() -> Non
     assert settled(*EVERY_8[3:-3]) == [span(24, 689)]
 
 
-@pytest.mark.parametrize("named", [4, 8])
-def test_either_neighbour_may_name_an_interval_that_changes(named: int) -> None:
+@pytest.mark.parametrize(("named", "proven"), [(8, [MONTH]), (4, [span(0, 393), span(400, 720)])])
+def test_where_an_interval_becomes_shorter_the_shorter_one_proves(named: int, proven: list[Window]) -> None:
     before = [(hour, 8) for hour in range(0, 400, 8)]
     after = [(hour, 4) for hour in range(404, 720, 4)]
-    assert settled(*before, (400, named), *after) == [MONTH]
+    assert settled(*before, (400, named), *after) == proven
+
+
+def test_a_settlement_that_lacks_where_the_interval_becomes_shorter_is_not_called_proven() -> None:
+    before = [(hour, 8) for hour in range(0, 401, 8)]
+    after = [(hour, 4) for hour in range(408, 720, 4)]
+    assert settled(*before, *after) == [span(0, 401), span(408, 720)]
+
+
+def test_a_month_of_which_one_settlement_cannot_be_read_is_not_whole() -> None:
+    beyond = (LATEST_MS - to_ms(MONTH.start)) // 3_600_000 + 1
+    assert settled(*EVERY_8[:10], (beyond, 8), *EVERY_8[11:]) == [span(0, 73), span(88, 720)]
 
 
 def test_no_rows_and_rows_without_an_interval_prove_nothing() -> None:

@@ -75,9 +75,6 @@ class TestCopyPrefix:
     def test_it_holds_the_first_five_columns_and_a_comma(self) -> None:
         assert copy_prefix(17, 3, "archive", "SOL/USDT", "5m") == b"17,3,archive,SOL/USDT,5m,"
 
-    def test_no_series_is_null(self) -> None:
-        assert copy_prefix(17, 0, "rest", "ICP/USDT#SETTLED", None) == b"17,0,rest,ICP/USDT#SETTLED,,"
-
     @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
     def test_any_symbol_survives_a_csv_reader(self, symbol: str) -> None:
         line = copy_prefix(17, 1, "rest", symbol, "5m") + b"1\n"

@@ -3,7 +3,9 @@ SELECT c.symbol, c.series,
        tstzmultirange(w.span * tstzrange(c.available_from, c.available_to))
          - CASE WHEN %(again)s THEN '{{}}'::tstzmultirange
                 ELSE c.present + c.quarantined
-                     + CASE WHEN c.recheck_at <= %(now)s THEN c.missing_upstream * c.rechecked ELSE c.missing_upstream END END AS gaps
+                     + CASE WHEN c.recheck_at <= %(overdue)s THEN '{{}}'
+                            WHEN c.recheck_at <= %(now)s THEN c.missing_upstream * c.rechecked
+                            ELSE c.missing_upstream END END AS gaps
 FROM coverage c
 JOIN unnest(%(symbols)s::text[], %(series)s::text[], %(spans)s::tstzrange[]) AS w (symbol, series, span)
   ON w.symbol = c.symbol AND w.series = c.series

@@ -22,8 +22,11 @@ WITH staged AS (
     FROM staged s FULL JOIN answered a USING (symbol, series)
 ), merged AS (
     SELECT c.symbol, c.series, c.present + v.present AS present, c.quarantined + v.withheld AS held,
-           c.missing_upstream + v.absent AS lacking, c.recheck_at,
-           c.recheck_at <= %(now)s AS is_due, c.rechecked + v.absent AS rechecked
+           c.missing_upstream + v.absent AS lacking,
+           c.recheck_at <= %(now)s AS is_due,
+           -- What nobody has asked for in all that time does not hold up the rest for ever: the round begins anew.
+           CASE WHEN c.recheck_at <= %(overdue)s THEN %(now)s ELSE c.recheck_at END AS recheck_at,
+           CASE WHEN c.recheck_at <= %(overdue)s THEN v.absent ELSE c.rechecked + v.absent END AS rechecked
     FROM coverage c JOIN change v USING (symbol, series)
     WHERE c.dataset = %(dataset)s
 ), described AS (

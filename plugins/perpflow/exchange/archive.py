@@ -29,7 +29,7 @@ from perpflow.errors import ExchangeUnavailable, ObjectDamaged, RequestRejected,
 from perpflow.exchange.refusals import Answer, Asked, error_for
 from perpflow.exchange.retry_policy import Retry
 from perpflow.parsing import labels, rows_of
-from perpflow.windows import DAY, Window, days, merge, month_of, months
+from perpflow.windows import DAY, LATEST_MS, Window, days, merge, month_of, months
 
 BASE_URL = "https://data.binance.vision"
 # The same bucket; its web front does not list.
@@ -326,13 +326,21 @@ def _check_members(wanted: ArchiveObject, members: list[zipfile.ZipInfo]) -> Non
 
 def _labels(wanted: ArchiveObject, csv: bytes) -> tuple[str, str, int]:
     try:
-        return labels(csv)
+        first, last, rows = labels(csv)
     except UnicodeDecodeError as error:
         raise _structurally_bad(wanted, f"has a first column that is no text ({error})") from error
+    beyond = [label for label in (first, last) if label.isdigit() and int(label) > LATEST_MS]
+    if beyond:
+        raise _structurally_bad(wanted, f"has {beyond[0]} for a time, which is no milliseconds")
+    return first, last, rows
 
 
 def _last_modified(header: str | None) -> datetime | None:
-    return parsedate_to_datetime(header).astimezone(UTC) if header else None
+    try:
+        return parsedate_to_datetime(header).astimezone(UTC) if header else None
+    except ValueError:
+        # It is recorded and nothing else: the bytes are verified by their checksum.
+        return None
 
 
 def parse_listing(xml: bytes) -> tuple[list[str], str | None]:

@@ -373,7 +373,7 @@ def _times(source: RestSource, rows: list[Any]) -> list[datetime]:
     key = source.fields[0][0]
     try:
         return [from_ms(int(row[key])) for row in rows]
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise StructurallyBad(
             f"{source.path}: a row has no time {key!r}: {str(rows[0])[:120]}.",
             hint="Compare the endpoint's documentation with its fields in datasets.py.",

@@ -11,15 +11,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg.types.json import Jsonb
+from psycopg.types.multirange import TimestamptzMultirange
 
 from perpflow.datasets import DatasetSpec
 from perpflow.store.database import Connection, from_multirange, query, to_multirange, to_range
 from perpflow.store.loader import Loaded, points_view
-from perpflow.windows import Window
+from perpflow.windows import Window, merge
 
 SeriesKey = tuple[str, str]  # (symbol, series)
 
-#: What every source lacked is asked for again after a week: archive files are re-issued.
+#: What every source lacked is asked for again by the first load of its range after a week: archive files are re-issued.
 RECHECK_AFTER = timedelta(days=7)
 
 
@@ -39,10 +40,15 @@ class Coverage:
     recheck_at: datetime | None
 
     @property
+    def extent(self) -> Window | None:
+        """From the first covered or explained instant to the last; None for a series without any."""
+        windows = merge((*self.present, *self.missing_upstream, *self.quarantined))
+        return Window(windows[0].start, windows[-1].end) if windows else None
+
+    @property
     def watermark(self) -> datetime | None:
         """Where the newest covered or explained window ends; None for a series without any."""
-        ends = [w.end for w in (*self.present, *self.missing_upstream, *self.quarantined)]
-        return max(ends, default=None)
+        return self.extent.end if self.extent else None
 
 
 @dataclass(slots=True)
@@ -103,10 +109,18 @@ def gaps(
         "series": [series for _, series in keys],
         "spans": [to_range(spans[key]) for key in keys],
         "now": now,
+        "overdue": now - RECHECK_AFTER,
         "again": again,
     }
     rows = connection.execute(query("coverage_gaps"), parameters)
-    return {(row["symbol"], row["series"]): from_multirange(row["gaps"]) for row in rows}
+    return {(row["symbol"], row["series"]): _points(spec, row["series"], row["gaps"]) for row in rows}
+
+
+def _points(spec: DatasetSpec, series: str, gaps: TimestamptzMultirange) -> list[Window]:
+    """The gaps by whole points: a sliver beside a row that lies off the grid holds none, and nobody can fill it."""
+    grid = spec.instants_of(series)
+    windows = from_multirange(gaps)
+    return merge(filter(None, map(grid.points_window, windows))) if grid else windows
 
 
 def lock(connection: Connection, spec: DatasetSpec, symbols: tuple[str, ...]) -> None:
@@ -142,6 +156,7 @@ def describe(
         "by_all": [to_multirange(answered[key].by_all) for key in keys],
         "now": now,
         "recheck_at": now + RECHECK_AFTER,
+        "overdue": now - RECHECK_AFTER,
         "known": covered is not None,
         "known_symbols": [symbol for symbol, _ in known],
         "known_series": [series for _, series in known],

@@ -51,6 +51,9 @@ def _instant(value: Any) -> datetime:
     return instant.astimezone(UTC)
 
 
+#: Names another collection.yaml than the project's.
+COLLECTION_VARIABLE = "PERPFLOW_COLLECTION"
+
 Symbol = Annotated[str, AfterValidator(_symbol)]
 
 
@@ -137,7 +140,7 @@ class Collection(Section):
 
 def collection_path() -> Path:
     """`PERPFLOW_COLLECTION`, or the project's `include/collection.yaml`."""
-    configured = os.environ.get("PERPFLOW_COLLECTION")
+    configured = os.environ.get(COLLECTION_VARIABLE)
     return Path(configured) if configured else include_path() / "collection.yaml"
 
 

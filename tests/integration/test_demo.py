@@ -11,9 +11,9 @@ import pytest
 
 from perpflow.coverage_summary import SeriesSummary, summarise
 from perpflow.datasets import DATASETS
-from perpflow.embedded.demo import LATER, SYMBOLS, shortcomings
+from perpflow.embedded.demo import LATER, SYMBOLS, own_collection, shortcomings
 from perpflow.embedded.exchange_process import ExchangeProcess, Requests
-from perpflow.settings import Deployment
+from perpflow.settings import Collection, Deployment, load_collection
 from perpflow.store.database import session
 from perpflow.windows import start_of_day
 from simulator.process import Handle
@@ -48,6 +48,17 @@ def test_the_demo_passes_when_the_last_ingest_is_done_and_not_before(empty_datab
         assert [text for text in found if dataset in text], f"passed without ingest_{dataset}"
         assert ingest(deployment, dataset, f"ingest_{dataset}").batches
     assert shortcomings(summaries_of(deployment, start, until), WITHIN_LIMITS) == []
+
+
+def test_the_demo_collects_its_own_symbols_whatever_somebody_has_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured = tmp_path / "collection.yaml"
+    configured.write_text("symbols: [ALICE/USDT]\n")
+    monkeypatch.setenv("PERPFLOW_COLLECTION", str(configured))
+    with own_collection(tmp_path):
+        assert load_collection() == Collection(symbols=SYMBOLS)
+    assert load_collection().symbols == ("ALICE/USDT",)
 
 
 def test_the_demo_fails_where_nothing_was_loaded() -> None:

@@ -7,6 +7,7 @@ no request went beyond the exchange's limits; nothing is left running.
 """
 
 import fcntl
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from typing import Annotated, Any
 import httpx
 import psycopg
 import typer
+import yaml
 from rich.markup import escape
 from rich.table import Table
 
@@ -35,6 +37,7 @@ from perpflow.embedded.exchange_process import ExchangeProcess, Requests
 from perpflow.embedded.simulated import empty_databases, simulated_state_dir, without_external_servers
 from perpflow.embedded.state import Services
 from perpflow.errors import PerpflowError
+from perpflow.settings import COLLECTION_VARIABLE
 from perpflow.store.database import Connection, one, query, session
 from perpflow.windows import start_of_day
 
@@ -194,6 +197,21 @@ def quality_table(connection: Connection) -> Table:
 
 
 @contextmanager
+def own_collection(state: Path) -> Iterator[None]:
+    """Collect the demo's symbols, all else by default, whatever somebody has made of include/collection.yaml."""
+    path = state / "demo-collection.yaml"
+    path.write_text(yaml.safe_dump({"symbols": list(SYMBOLS)}))
+    before = os.environ.get(COLLECTION_VARIABLE)
+    os.environ[COLLECTION_VARIABLE] = str(path)
+    try:
+        yield
+    finally:
+        os.environ.pop(COLLECTION_VARIABLE)
+        if before is not None:
+            os.environ[COLLECTION_VARIABLE] = before
+
+
+@contextmanager
 def only_demo(state: Path) -> Iterator[None]:
     """One demo at a time in a checkout: they would empty each other's databases."""
     state.mkdir(parents=True, exist_ok=True)
@@ -224,7 +242,8 @@ def main(days: Annotated[int, typer.Option(min=1, help="How much history to load
     """Load, verify and show half a year of three symbols from a simulated exchange."""
     display = Display()
     try:
-        with without_external_servers(), only_demo(simulated_state_dir()):
+        state = simulated_state_dir()
+        with without_external_servers(), only_demo(state), own_collection(state):
             demo = Demo(days, display)
             with cleaned_up(demo):
                 passed = demo.run()

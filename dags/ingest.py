@@ -9,7 +9,7 @@ from airflow.sdk import CronTriggerTimetable, Param, dag
 
 from perpflow.batches import LoadRequest, Plan
 from perpflow.datasets import DATASETS, DatasetSpec
-from perpflow.orchestration.defaults import ARCHIVE_POOL, REST_POOL, START_DATE, default_args
+from perpflow.orchestration.defaults import ARCHIVE_POOL, LIVE_PRIORITY, REST_POOL, START_DATE, default_args
 from perpflow.orchestration.load_group import load_group
 from perpflow.quality.suites import load_suite
 from perpflow.settings import SYMBOL_PATTERN, Collection, Deployment, load_collection
@@ -51,7 +51,7 @@ def ingest(spec: DatasetSpec, collection: Collection) -> None:
         catchup=False,
         max_active_runs=1,
         dagrun_timeout=timedelta(hours=6),
-        default_args=default_args(),
+        default_args=default_args(LIVE_PRIORITY),
         params={"symbols_per_task": Param(collection.symbols_per_task, type="integer", minimum=1, maximum=1000)},
         tags={"perpflow", spec.name},
         doc_md=INGEST_DOC.format(title=spec.title, name=spec.name, days=collection.look_back_days),

@@ -7,7 +7,7 @@ times stay the wire's milliseconds or text, and the staging tables derive what t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ from perpflow.errors import StructurallyBad
 _CSV_SPECIAL = frozenset(',"\r\n')
 _DIGITS = b"0123456789"
 NEWLINE, COMMA = b"\n,"
+#: A month of 1m candles with its prefixes is 9 MB, and several are under way: a copy of them is made a piece at a time.
+PIECE_BYTES = 256 * 1024
 
 
 def rows_of(member: bytes) -> bytes:
@@ -31,17 +33,25 @@ def rows_of(member: bytes) -> bytes:
     return rows.replace(b"\r\n", b"\n").rstrip(b"\n")
 
 
-def prefixed(rows: bytes, prefix: bytes, columns: int) -> bytes:
-    """The same rows with `prefix` at the start of each line, and a newline at the end of the last one.
+def prefixed(rows: bytes, prefix: bytes, columns: int) -> Iterator[bytes]:
+    """The same rows with `prefix` at the start of each line and a newline at its end; in pieces of whole lines.
 
     Raises:
-        StructurallyBad: a line is blank, or the rows do not have `columns` columns (archive fields are never quoted,
-            so commas tell).
+        StructurallyBad: at once, a line is blank, or the rows do not have `columns` columns (archive fields are never
+            quoted, so commas tell).
     """
-    if not rows:
-        return b""
-    _check_columns(rows, columns)
-    return prefix + rows.replace(b"\n", b"\n" + prefix) + b"\n"
+    if rows:
+        _check_columns(rows, columns)
+    return _pieces(rows, prefix)
+
+
+def _pieces(rows: bytes, prefix: bytes) -> Iterator[bytes]:
+    start = 0
+    while start < len(rows):
+        end = rows.find(b"\n", start + PIECE_BYTES)
+        end = len(rows) if end < 0 else end
+        yield prefix + rows[start:end].replace(b"\n", b"\n" + prefix) + b"\n"
+        start = end + 1
 
 
 def _check_columns(rows: bytes, columns: int) -> None:

@@ -454,4 +454,5 @@ def _faults(entries: list[dict[str, Any]], planned: Plan) -> list[str]:
         faults += [
             f"left out: {w['object']} ({w['verdict']}: {w['detail']})" for w in entry["warnings"] if "object" in w
         ]
-    return faults
+    # One object may feed two datasets, and one batch both.
+    return list(dict.fromkeys(faults))

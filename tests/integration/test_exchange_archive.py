@@ -87,7 +87,7 @@ async def test_members_have_the_tables_columns(
     async with session(exchange) as archive:
         fetched = await archive.fetch(wanted)
     assert fetched is not None
-    assert prefixed(fetched.csv, b"x,", len(columns)).count(b"\n") == fetched.rows > 0
+    assert b"".join(prefixed(fetched.csv, b"x,", len(columns))).count(b"\n") == fetched.rows > 0
 
 
 async def test_what_the_archive_does_not_have_is_none_and_not_tried_again(exchange: Handle) -> None:

@@ -1,5 +1,6 @@
 """The parts of the embedded services that need no server: commands, settings, files, ports, messages."""
 
+import ctypes
 import json
 import os
 import signal
@@ -310,3 +311,39 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def hidden_process() -> int:
+    """A process of another user than root, in a session of its own, that keeps its folder even from that user."""
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+        signal.pause()
+    return pid
+
+
+PR_SET_DUMPABLE = 4
+NOBODY = 65534
+
+
+def finds_by_session() -> bool:
+    """Whether the hidden process is found by its session and by that alone. Not as root, who sees everything."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+    pid = hidden_process()
+    try:
+        while os.getsid(pid) != pid:
+            os.sched_yield()
+        return processes.processes_in(Path("/nowhere")) == [] and pid in processes.processes_in(Path("/nowhere"), [pid])
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_process_that_keeps_its_folder_from_us_is_found_by_the_session_it_was_started_in() -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if finds_by_session() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from perpflow.datasets import FUNDING_RATE, LONG_SHORT_RATIO, OHLCV
 from perpflow.errors import StructurallyBad
-from perpflow.parsing import copy_prefix, labels, prefixed, render_rows, rows_of
+from perpflow.parsing import PIECE_BYTES, copy_prefix, labels, prefixed, render_rows, rows_of
 
 KLINES = OHLCV.rest[0]
 FUNDING = FUNDING_RATE.rest[0]
@@ -56,10 +56,17 @@ class TestPrefixed:
     @given(table)
     def test_every_line_gets_the_prefix(self, rows: list[list[str]]) -> None:
         expected = "".join(f"a,b,{','.join(row)}\n" for row in rows).encode()
-        assert prefixed(as_csv(rows, final=False), b"a,b,", len(rows[0])) == expected
+        assert b"".join(prefixed(as_csv(rows, final=False), b"a,b,", len(rows[0]))) == expected
+
+    def test_pieces_are_whole_lines_and_none_is_much_larger_than_the_others(self) -> None:
+        rows = b"\n".join(b"%d,%d" % (n, n * n) for n in range(100_000))
+        pieces = list(prefixed(rows, b"a,", 2))
+        assert b"".join(pieces).count(b"\na,") == 100_000 - 1
+        assert {piece[:2] + piece[-1:] for piece in pieces} == {b"a,\n"}
+        assert len(pieces) == -(-len(rows) // PIECE_BYTES)
 
     def test_no_rows_stay_no_rows(self) -> None:
-        assert prefixed(b"", b"a,", 3) == b""
+        assert list(prefixed(b"", b"a,", 3)) == []
 
     def test_another_number_of_columns_is_refused_with_the_row(self) -> None:
         with pytest.raises(StructurallyBad, match=r"expected 3 columns, found 2 in the first row b'1,2'"):
@@ -120,7 +127,7 @@ class TestRenderRows:
     @given(st.lists(st.tuples(st.integers(), field, field), min_size=1))
     def test_what_is_rendered_can_be_prefixed(self, values: list[tuple[int, str, str]]) -> None:
         rows = [dict(zip(("fundingTime", "fundingRate", "markPrice"), row, strict=True)) for row in values]
-        content = prefixed(render_rows(rows, FUNDING), b"p,", 3)
+        content = b"".join(prefixed(render_rows(rows, FUNDING), b"p,", 3))
         assert parsed(content) == [["p", str(time), rate, mark] for time, rate, mark in values]
 
 

@@ -82,7 +82,7 @@ class AirflowStack:
 
     def pids(self) -> list[int]:
         """Every process of ours that lives: daemons, workers, tasks."""
-        return processes.processes_in(self.folder)
+        return processes.processes_in(self.folder, self._recalled().get("sessions", {}).values())
 
     @property
     def running(self) -> bool:
@@ -134,6 +134,10 @@ class AirflowStack:
         return self.state.log(f"airflow-{daemon}")
 
     def _started(self) -> dict[str, int]:
+        return self._recalled().get("pids", {})
+
+    def _recalled(self) -> dict[str, dict[str, int]]:
+        """The daemons' process numbers and sessions by name; nothing where none were started."""
         try:
             return dict(json.loads(self._pids_file.read_text()))
         except FileNotFoundError:
@@ -173,7 +177,8 @@ class AirflowStack:
             pids[name] = processes.spawn(
                 ["airflow", *arguments], environment=variables, log=log, account=account, folder=self.folder
             )
-        write_private(self._pids_file, pids)
+        sessions = {name: session for name, pid in pids.items() if (session := processes.session_of(pid))}
+        write_private(self._pids_file, {"pids": pids, "sessions": sessions})
 
     def _await_health(self) -> None:
         deadline = time.monotonic() + HEALTHY_TIMEOUT_S

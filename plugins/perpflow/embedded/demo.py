@@ -226,8 +226,10 @@ def only_demo(state: Path) -> Iterator[None]:
 
 @contextmanager
 def cleaned_up(demo: Demo) -> Iterator[None]:
-    """Whatever happens, end what was started; services that ran before stay up."""
-    ran_before = embedded.status(demo.state).running
+    """Whatever happens, end what was started; services that ran before stay up, unless a demo that died left them."""
+    mark = demo.state / "demo.running"
+    ran_before = embedded.status(demo.state).running and not mark.exists()
+    mark.touch()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield
@@ -236,6 +238,7 @@ def cleaned_up(demo: Demo) -> Iterator[None]:
             signal.signal(name, signal.SIG_IGN)
         demo.display.console.print("[dim]Stopping what was started ...[/]")
         demo.stop(services=not ran_before)
+        mark.unlink()
 
 
 def main(days: Annotated[int, typer.Option(min=1, help="How much history to load.")] = DAYS) -> None:

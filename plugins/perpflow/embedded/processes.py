@@ -5,12 +5,13 @@ folder, so neither a recycled process number in a stale pid file nor another ser
 """
 
 import fcntl
+import os
 import secrets
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -71,9 +72,35 @@ def works_in(pid: int, folder: Path) -> bool:
         return False
 
 
-def processes_in(folder: Path) -> list[int]:
-    """All processes whose working folder this is: a server, or what a killed one left behind."""
-    return [pid for pid in psutil.pids() if works_in(pid, folder)]
+def session_of(pid: int) -> int | None:
+    """The session that the process belongs to, for ever the one that it was started in; None where it has ended."""
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether it keeps its folder from us: Airflow's supervisors of tasks do, lest somebody read their memory."""
+    try:
+        psutil.Process(pid).cwd()
+    except psutil.AccessDenied:
+        return is_alive(pid)
+    except psutil.NoSuchProcess:
+        return False
+    return False
+
+
+def processes_in(folder: Path, sessions: Collection[int] = ()) -> list[int]:
+    """All processes whose working folder this is: a server, or what a killed one left behind.
+
+    Of those that keep their folder from us, the ones in `sessions`, which a server of ours was started in.
+    """
+    return [
+        pid
+        for pid in psutil.pids()
+        if works_in(pid, folder) or (sessions and session_of(pid) in sessions and _is_hidden(pid))
+    ]
 
 
 def end(pids: list[int], how: signal.Signals, *, timeout_s: float) -> list[int]:

@@ -123,8 +123,8 @@ class StagingArea:
                 connections.append(await stack.enter_async_context(connection))
             yield cls(stage_id, *connections)
 
-    async def copy(self, spec: DatasetSpec, wire_columns: tuple[str, ...], lines: bytes) -> None:
-        """COPY prefixed CSV lines whose columns after the prefix are `wire_columns`.
+    async def copy(self, spec: DatasetSpec, wire_columns: tuple[str, ...], lines: Iterable[bytes]) -> None:
+        """COPY prefixed CSV lines, in pieces, whose columns after the prefix are `wire_columns`.
 
         Raises:
             StructurallyBad: a line has other columns, or a value that its column cannot hold. None of the lines stay.
@@ -134,7 +134,8 @@ class StagingArea:
         connection = await self._free.get()
         try:
             async with connection.cursor() as cursor, cursor.copy(statement) as copy:
-                await copy.write(lines)
+                for piece in lines:
+                    await copy.write(piece)
         except psycopg.DataError as error:
             raise StructurallyBad(_copy_fault(error), dataset=spec.name) from error
         finally:

@@ -36,6 +36,7 @@ print(json.dumps({
         "schedule": getattr(dag.timetable, "expression", None),
         "pools": {task.task_id: task.pool for task in dag.tasks},
         "retries": {task.task_id: task.retries for task in dag.tasks},
+        "weights": [task.priority_weight for task in dag.tasks],
         "params": {key: value for key, value in dag.params.dump().items()},
     } for name, dag in bag.dags.items()},
     "imported": sorted(set(sys.modules) - before),
@@ -102,6 +103,12 @@ def test_only_tasks_that_ask_the_exchange_take_its_pools(parsed: dict[str, Any])
     assert history["batch.stage_rows"] == history["plan_windows"] == "perpflow_archive"
     assert history["batch.check_quality"] == history["batch.publish_rows"] == "default_pool"
     assert parsed["dags"]["ingest_ohlcv"]["pools"]["batch.stage_rows"] == "perpflow_rest"
+
+
+def test_live_work_goes_before_all_that_a_history_can_weigh(parsed: dict[str, Any]) -> None:
+    # A task's weight is its own and those of all before it.
+    history = sum(parsed["dags"]["load_history"]["weights"])
+    assert all(min(parsed["dags"][f"ingest_{dataset}"]["weights"]) > history for dataset in DATASETS)
 
 
 def test_working_tasks_are_retried_and_the_report_is_not(parsed: dict[str, Any]) -> None:

@@ -37,7 +37,7 @@ def _symbol(text: str) -> str:
 
 
 def _instant(value: Any) -> datetime:
-    """A UTC instant from YAML's date, datetime or text; naive times and the future are refused."""
+    """A UTC instant from text, or from a caller's date or datetime; naive times and the future are refused."""
     if isinstance(value, datetime):
         instant = value
         if instant.tzinfo is None:
@@ -144,18 +144,26 @@ def collection_path() -> Path:
     return Path(configured) if configured else include_path() / "collection.yaml"
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without its timestamps: dates stay text, so that one the calendar lacks is refused with its key."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def load_collection(path: Path | None = None) -> Collection:
     """Read and validate collection.yaml.
 
     Raises:
-        BadConfiguration: the file is missing, not YAML, or holds a value that is not allowed.
+        BadConfiguration: the file is missing, not readable, not YAML, or holds a value that is not allowed.
     """
     path = path or collection_path()
     try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except FileNotFoundError as error:
-        raise BadConfiguration(f"{path} does not exist.", hint="Set PERPFLOW_COLLECTION, or restore it.") from error
-    except yaml.YAMLError as error:
+        # A subclass of the safe loader, which makes plain values only.
+        content = yaml.load(_text(path), _Loader) or {}  # noqa: S506
+    except (yaml.YAMLError, ValueError) as error:
         raise BadConfiguration(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise BadConfiguration(f"{path} must hold keys such as `symbols:`, not {type(content).__name__}.")
@@ -163,6 +171,19 @@ def load_collection(path: Path | None = None) -> Collection:
         return Collection.model_validate(content)
     except ValidationError as error:
         raise BadConfiguration(f"{path.name}: {_faults(error)}") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise BadConfiguration(f"{path} does not exist.", hint="Set PERPFLOW_COLLECTION, or restore it.") from error
+    except OSError as error:
+        hint = "Let PERPFLOW_COLLECTION name a file that this user may read."
+        raise BadConfiguration(f"{path} cannot be read: {error.strerror}.", hint=hint) from error
+    except UnicodeDecodeError as error:
+        found = f"byte {error.object[error.start]:#04x} at position {error.start}"
+        raise BadConfiguration(f"{path} is not UTF-8 text: {found}.", hint="Save it as UTF-8.") from error
 
 
 def _faults(error: ValidationError) -> str:

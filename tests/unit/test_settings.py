@@ -70,7 +70,9 @@ REFUSED = [
     ("symbols: [SOLUSDT]", ["symbols.0", "'SOLUSDT' is not a symbol", "SOL/USDT"]),
     ("symbols: [BTC/USDT, sol/usdt]", ["symbols.1", "'sol/usdt' is not a symbol", "SOL/USDT"]),
     ("symbols: some", ["symbols", "'some'"]),
-    ("start: 2026-01-01T12:00:00", ["start", "2026-01-01 12:00:00 has no time zone", "2026-01-01T12:00:00Z"]),
+    ("start: 2026-02-30", ["start = '2026-02-30'", "day is out of range for month"]),
+    ("datasets: {ohlcv: {start: 2026-13-01}}", ["datasets.ohlcv.start = '2026-13-01'", "month must be in 1..12"]),
+    ("start: 2026-01-01T12:00:00", ["start", "'2026-01-01T12:00:00' has no time zone", "2026-01-01T12:00:00Z"]),
     ("start: 'January'", ["start", "'January'"]),
     ("datasets: {ohlcv: {start: 2026-01-01T12:00:00}}", ["datasets.ohlcv.start", "no time zone"]),
     ("look_back_days: 31", ["look_back_days = 31", "30"]),
@@ -80,6 +82,7 @@ REFUSED = [
     ("exchange: {rate: 1}", ["unknown key exchange.rate", "rate_share", "timeout_s"]),
     ("- SOL/USDT", ["must hold keys", "list"]),
     ("symbols: [", ["not valid YAML"]),
+    ("look_back_days: !!timestamp 2026-02-30", ["not valid YAML", "day is out of range for month"]),
 ]  # fmt: skip
 
 
@@ -112,6 +115,34 @@ def test_settings_cannot_be_changed_after_the_fact() -> None:
     collection = Collection()
     with pytest.raises(ValueError, match="frozen"):
         setattr(collection, "quote", "USDC")  # noqa: B010  mypy knows that it cannot be set
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
+        ("'2026-01-31'", datetime(2026, 1, 31, tzinfo=UTC)),
+        ("2026-01-31T12:00:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("2026-01-31 12:00:00+03:00", datetime(2026, 1, 31, 9, tzinfo=UTC)),
+    ],
+)
+def test_a_start_may_be_a_date_or_an_instant_with_its_zone(written: Path, text: str, instant: datetime) -> None:
+    written.write_text(f"start: {text}\n")
+    assert load_collection(written).start == instant
+
+
+def test_a_file_that_is_not_utf_8_is_said_to_be(written: Path) -> None:
+    written.write_bytes("# für Märkte\n".encode("latin-1"))
+    with pytest.raises(BadConfiguration, match=rf"^{written} is not UTF-8 text: byte 0xfc at position 3"):
+        load_collection(written)
+
+
+def test_a_file_that_cannot_be_read_is_an_error_that_names_it_and_says_why(tmp_path: Path) -> None:
+    endless = tmp_path / "endless.yaml"
+    endless.symlink_to(endless)
+    for path, why in ((tmp_path, "Is a directory"), (endless, "Too many levels of symbolic links")):
+        with pytest.raises(BadConfiguration, match=f"^{path} cannot be read: {why}.*PERPFLOW_COLLECTION"):
+            load_collection(path)
 
 
 def test_a_missing_file_is_said_to_be(written: Path) -> None:

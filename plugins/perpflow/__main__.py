@@ -60,6 +60,15 @@ def _names(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def _symbols(text: str | None) -> tuple[str, ...] | None:
+    """The symbols of an option; one that names none, as an empty variable of a script, must not mean all of them."""
+    names = _names(text)
+    if names == ():
+        hint = "Write SOL/USDT, or all; without the option those of collection.yaml are taken."
+        raise BadConfiguration(f"--symbols {text!r}: names no symbol.", hint=hint)
+    return names
+
+
 @app.command()
 def migrate() -> None:
     """Bring the market database's schema up to date."""
@@ -83,7 +92,7 @@ def backfill(
         from perpflow import pipeline
 
         form = {
-            "symbols": _names(symbols),
+            "symbols": _symbols(symbols),
             "datasets": tuple(DATASETS) if datasets == "all" else _names(datasets),
             "start": start,
             "end": end,

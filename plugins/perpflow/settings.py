@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
+from croniter import croniter  # type: ignore[import-untyped]
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from perpflow.datasets import DATASETS
@@ -73,9 +74,19 @@ class DatasetSettings(Section):
 
     _start = field_validator("start", mode="before")(lambda value: None if value is None else _instant(value))
 
+    @field_validator("schedule")
+    @classmethod
+    def _cron_expression(cls, value: str | None) -> str | None:
+        # Airflow reads it with croniter too. Strict: a day that no month has would never come.
+        if value is not None and not (len(value.split()) == 5 and croniter.is_valid(value, strict=True)):
+            raise ValueError("not a cron expression of 5 fields; write one such as '*/5 * * * *', every five minutes")
+        return value
+
     @field_validator("timeframes")
     @classmethod
     def _known_timeframes(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value == ():
+            raise ValueError(f"give at least one of {', '.join(TIMEFRAMES)}, or leave the key out")
         for timeframe in value or ():
             if timeframe not in TIMEFRAMES:
                 raise ValueError(f"unknown timeframe {timeframe!r}; allowed: {', '.join(TIMEFRAMES)}")
@@ -105,6 +116,15 @@ class Collection(Section):
     exchange: ExchangeSettings = ExchangeSettings()
 
     _start = field_validator("start", mode="before")(_instant)
+
+    @field_validator("symbols", mode="before")
+    @classmethod
+    def _list_or_all(cls, value: Any) -> Any:
+        if value != "all" and not isinstance(value, list | tuple):
+            raise ValueError("give a list such as [SOL/USDT], or all")
+        if not value:
+            raise ValueError("give at least one symbol, or all")
+        return value
 
     @field_validator("datasets", mode="before")
     @classmethod
@@ -187,7 +207,12 @@ def _text(path: Path) -> str:
 
 
 def _faults(error: ValidationError) -> str:
-    return "; ".join(_fault(detail) for detail in error.errors())
+    details = error.errors()
+    # A list that is wrong is not the literal of its union either, which says nothing more.
+    others = {detail["loc"][:1] for detail in details if detail["type"] != "literal_error"}
+    return "; ".join(
+        _fault(detail) for detail in details if detail["type"] != "literal_error" or detail["loc"][:1] not in others
+    )
 
 
 def _fault(detail: Any) -> str:

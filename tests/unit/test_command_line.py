@@ -40,3 +40,10 @@ def test_a_start_that_is_no_date_is_bad_usage(tmp_path: Path, monkeypatch: pytes
     code, said = ended("ingest")
     assert code == 2
     assert "collection.yaml: start = '2026-02-30': day is out of range for month" in said
+
+
+@pytest.mark.parametrize("text", ["", ",", " "])
+def test_an_option_without_a_symbol_does_not_mean_all_that_is_configured(text: str) -> None:
+    code, said = ended("backfill", "--symbols", text)
+    assert code == 2
+    assert said.startswith(f"--symbols {text!r}: names no symbol. Write SOL/USDT, or all")

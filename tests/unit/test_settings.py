@@ -69,7 +69,16 @@ REFUSED = [
     ("datasets: {open_interest: {timeframes: [5m]}}", ["open_interest has no timeframes", "only ohlcv has"]),
     ("symbols: [SOLUSDT]", ["symbols.0", "'SOLUSDT' is not a symbol", "SOL/USDT"]),
     ("symbols: [BTC/USDT, sol/usdt]", ["symbols.1", "'sol/usdt' is not a symbol", "SOL/USDT"]),
-    ("symbols: some", ["symbols", "'some'"]),
+    ("symbols: some", ["symbols = 'some'", "give a list such as [SOL/USDT], or all"]),
+    ("symbols: SOL/USDT", ["symbols = 'SOL/USDT'", "give a list such as [SOL/USDT], or all"]),
+    ("symbols:", ["symbols = None", "give a list such as [SOL/USDT], or all"]),
+    ("symbols: []", ["symbols = []", "give at least one symbol, or all"]),
+    ("datasets: {ohlcv: {timeframes: []}}", ["datasets.ohlcv.timeframes = []", "give at least one of 1m, 3m, 5m, "]),
+    ("datasets: {ohlcv: {schedule: every day}}", ["datasets.ohlcv.schedule = 'every day'", "'*/5 * * * *'"]),
+    ("datasets: {ohlcv: {schedule: ''}}", ["datasets.ohlcv.schedule = ''", "5 fields", "'*/5 * * * *'"]),
+    ("datasets: {ohlcv: {schedule: '*/5 * * * * *'}}", ["datasets.ohlcv.schedule = '*/5 * * * * *'", "5 fields"]),
+    ("datasets: {ohlcv: {schedule: '61 * * * *'}}", ["datasets.ohlcv.schedule = '61 * * * *'", "5 fields"]),
+    ("datasets: {ohlcv: {schedule: '0 0 30 2 *'}}", ["datasets.ohlcv.schedule = '0 0 30 2 *'", "5 fields"]),
     ("start: 2026-02-30", ["start = '2026-02-30'", "day is out of range for month"]),
     ("datasets: {ohlcv: {start: 2026-13-01}}", ["datasets.ohlcv.start = '2026-13-01'", "month must be in 1..12"]),
     ("start: 2026-01-01T12:00:00", ["start", "'2026-01-01T12:00:00' has no time zone", "2026-01-01T12:00:00Z"]),
@@ -109,6 +118,20 @@ def test_a_date_in_the_future_is_refused(written: Path) -> None:
 def test_several_faults_are_one_error_that_names_each(written: Path) -> None:
     said = refusal(written, "look_back_days: 0\nquot: USDC\nexchange: {timeout_s: -1}\n")
     assert [part for part in ("look_back_days", "quot", "exchange.timeout_s") if part not in said] == []
+
+
+def test_one_fault_is_said_once(written: Path) -> None:
+    assert refusal(written, "symbols: [SOLUSDT]\n") == (
+        "collection.yaml: symbols.0 = 'SOLUSDT': 'SOLUSDT' is not a symbol; write base and quote in capitals, "
+        "as in SOL/USDT"
+    )
+
+
+def test_a_schedule_is_whatever_the_scheduler_takes_of_five_fields(written: Path) -> None:
+    written.write_text("datasets: {ohlcv: {schedule: '2-59/5 0,12 * jan-jun mon#1'}, open_interest: {schedule: }}\n")
+    read = load_collection(written)
+    assert read.schedule("ohlcv") == "2-59/5 0,12 * jan-jun mon#1"
+    assert read.schedule("open_interest") == DATASETS["open_interest"].schedule
 
 
 def test_settings_cannot_be_changed_after_the_fact() -> None:

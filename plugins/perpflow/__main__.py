@@ -17,6 +17,7 @@ import typer
 from perpflow.batches import LoadRequest, Plan
 from perpflow.datasets import DATASETS
 from perpflow.embedded.commands import app as services
+from perpflow.embedded.errors import ServiceError
 from perpflow.errors import BadConfiguration, PerpflowError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _exit_codes() -> Iterator[None]:
     except BadConfiguration as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
-    except PerpflowError as error:
+    except (PerpflowError, ServiceError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
 

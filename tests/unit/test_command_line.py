@@ -47,3 +47,38 @@ def test_an_option_without_a_symbol_does_not_mean_all_that_is_configured(text: s
     code, said = ended("backfill", "--symbols", text)
     assert code == 2
     assert said.startswith(f"--symbols {text!r}: names no symbol. Write SOL/USDT, or all")
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("nonsense", "it is neither a postgresql:// URL nor a list of key=value"),
+        ("http://keeper:secret@foo/bar", "it begins with http://, not postgresql://"),
+        ("postgresql+psycopg2://keeper:secret@foo/bar", "it begins with postgresql+psycopg2://, not postgresql://"),
+        (
+            "postgresql://keeper:secret%zz@foo/bar",
+            "libpq can't read it; special characters in user and password",
+        ),
+        ("keeper:secret://foo", "it is neither a postgresql:// URL nor a list of key=value"),
+    ],
+)
+def test_a_database_address_that_is_none_is_bad_usage_and_its_password_stays_secret(
+    monkeypatch: pytest.MonkeyPatch, url: str, problem: str
+) -> None:
+    monkeypatch.setenv("PERPFLOW_DATABASE_URL", url)
+    code, said = ended("migrate")
+    assert code == 2
+    assert said.startswith(f"the market database's address is not valid: {problem}")
+    assert "PERPFLOW_DATABASE_URL" in said
+    assert "secret" not in said
+
+
+def test_a_memory_of_the_services_that_is_cut_short_is_one_message(tmp_path: Path) -> None:
+    memory = tmp_path / "state" / "services.json"
+    memory.parent.mkdir()
+    memory.write_text('{"database_port": 54')
+    for command in (("migrate",), ("services", "status")):
+        code, said = ended(*command)
+        assert code == 1
+        assert f"services: {memory} is damaged" in said
+        assert "remove it" in said

@@ -220,6 +220,17 @@ def test_memory_survives_and_passwords_differ(tmp_path: Path) -> None:
     assert len({memory.database_password, memory.redis_password, Memory().database_password}) == 3
 
 
+@pytest.mark.parametrize("text", ["", '{"database_port": 54', "[]", '"text"', '{"colour": 1}'])
+def test_a_memory_that_is_damaged_is_an_error_that_names_the_file_and_a_way_out(tmp_path: Path, text: str) -> None:
+    (tmp_path / "services.json").write_text(text)
+    with pytest.raises(ServiceError) as refused:
+        StateFolder(tmp_path).recall()
+    said = str(refused.value)
+    assert said.startswith(f"services: {tmp_path / 'services.json'} is damaged")
+    assert "remove it" in said
+    assert str(tmp_path / "postgres") in said
+
+
 def test_urls_appear_with_the_ports() -> None:
     memory = Memory(database_port=5433, database_password="pw", redis_port=6380, redis_password="pw2")
     assert memory.database_url("airflow") == "postgresql://perpflow:pw@127.0.0.1:5433/airflow"

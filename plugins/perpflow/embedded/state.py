@@ -145,15 +145,27 @@ class StateFolder:
         return (substitute if substitute.exists() else self.root) / service
 
     def recall(self) -> Memory | None:
-        """What services.json says, or None before the first start."""
+        """What services.json says, or None before the first start.
+
+        Raises:
+            ServiceError: the file belongs to another user, or is damaged.
+        """
+        file = self.root / "services.json"
         try:
-            return Memory(**json.loads((self.root / "services.json").read_text()))
+            return Memory(**json.loads(file.read_text()))
         except FileNotFoundError:
             return None
         except PermissionError as problem:
             raise ServiceError(
                 "services", f"{self.root} belongs to another user", advice="run as that user, or set PERPFLOW_HOME"
             ) from problem
+        except (ValueError, TypeError) as problem:
+            # Cut short, as by a full disk or a copy that broke off, or not what we write. Its passwords are gone with
+            # it, and without them the data can't be opened.
+            raise ServiceError(
+                "services", f"{file} is damaged",
+                advice=f"restore it, or remove it, and {self.data('postgres')} with its data too, to begin again",
+            ) from problem  # fmt: skip
 
     def remember(self, memory: Memory) -> None:
         """Write services.json: never half, never readable by others, not even for a moment."""

@@ -6,6 +6,7 @@ and values as parameters, never by string formatting.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -18,7 +19,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.types.multirange import TimestamptzMultirange
 from psycopg.types.range import TimestamptzRange
 
-from perpflow.errors import SchemaMissing, StoreUnavailable
+from perpflow.errors import BadConfiguration, SchemaMissing, StoreUnavailable
 from perpflow.include import include_path
 from perpflow.windows import Window
 
@@ -56,6 +57,7 @@ def session(url: str) -> Iterator[Connection]:
     """A connection in autocommit mode; use `connection.transaction()` for what must happen together.
 
     Raises:
+        BadConfiguration: the URL is none that libpq reads.
         StoreUnavailable: the server does not answer, went away during the session, or reports that it can't just now.
         SchemaMissing: it lacks what migrations make.
     """
@@ -72,8 +74,19 @@ def session(url: str) -> Iterator[Connection]:
 
 
 def connection_options(url: str = "") -> dict[str, Any]:
-    """What every connection of ours is opened with, synchronous or not; what `url` itself says of it stays in force."""
-    said = conninfo_to_dict(url)
+    """What every connection of ours is opened with, synchronous or not; what `url` itself says of it stays in force.
+
+    Raises:
+        BadConfiguration: the URL is none that libpq reads.
+    """
+    try:
+        said = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # Without libpq's own words: they quote the address, password and all.
+        raise BadConfiguration(
+            f"the market database's address is not valid: {_problem_of(url)}.",
+            hint="Set PERPFLOW_DATABASE_URL to one such as postgresql://user:password@host:5432/perpflow.",
+        ) from None
     return {
         "autocommit": True,
         "row_factory": dict_row,
@@ -82,6 +95,15 @@ def connection_options(url: str = "") -> dict[str, Any]:
         # The last one of a setting counts: ours are no matter of taste.
         "options": f"{said.get('options', '')} {SESSION_OPTIONS}".lstrip(),
     }
+
+
+def _problem_of(url: str) -> str:
+    scheme = re.match(r"[\w+.-]+://", url)
+    if scheme is None:
+        return "it is neither a postgresql:// URL nor a list of key=value"
+    if scheme[0] not in ("postgresql://", "postgres://"):
+        return f"it begins with {scheme[0]}, not postgresql://"
+    return "libpq can't read it; special characters in user and password must be percent-encoded"
 
 
 def unavailable(error: psycopg.OperationalError) -> StoreUnavailable:

@@ -147,7 +147,10 @@ def parse_instant(text: str) -> datetime:
         if len(text.strip()) > len("2026-04-18"):
             raise ValueError(f"{text!r} has no time zone; write {text.strip()}Z for UTC")
         instant = instant.replace(tzinfo=UTC)
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} lies beyond the calendar") from error
 
 
 def start_of_day(instant: datetime) -> datetime:

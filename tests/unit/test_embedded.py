@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from perpflow.embedded import postgres_settings, processes, redis_server, server_tree, timescale_package
+from perpflow.embedded import postgres_settings, probe, processes, redis_server, server_tree, timescale_package
 from perpflow.embedded.accounts import Account, substitute_folder
 from perpflow.embedded.errors import PackageUnavailable, ServiceError
 from perpflow.embedded.server_tree import ServerTree, choose_launch, launch_command
@@ -322,6 +322,15 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("url", ["http://u:sec@foo/bar", "u:sec"])
+def test_what_is_no_address_is_said_without_the_password_in_it(url: str) -> None:
+    seen = probe.database(url)
+    assert not seen.reachable
+    assert seen.problem is not None
+    assert "no address of PostgreSQL" in seen.problem
+    assert "sec" not in seen.problem
 
 
 def hidden_process() -> int:

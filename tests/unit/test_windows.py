@@ -245,3 +245,8 @@ def test_an_instant_snaps_to_the_nearest_point_within_the_tolerance(
     floor = timeframe.floor(instant)
     near = [point for point in (floor, timeframe.after(floor)) if abs(instant - point) <= tolerance]
     assert timeframe.snap(instant, tolerance) == (near[0] if near else instant)
+
+
+def test_an_instant_beyond_the_calendar_is_refused() -> None:
+    with pytest.raises(ValueError, match="beyond the calendar"):
+        parse_instant("0001-01-01T00:00:00+14:00")

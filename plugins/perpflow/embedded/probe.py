@@ -30,6 +30,9 @@ def database(url: str) -> Seen:
         with psycopg.connect(url, autocommit=True, connect_timeout=TIMEOUT_S) as connection:
             major, minor = divmod(connection.info.server_version, 10000)
             row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'").fetchone()
+    except psycopg.ProgrammingError:
+        # libpq would quote the address, and the password in it.
+        return Seen(reachable=False, problem="that is no address of PostgreSQL, as postgresql://user@host:5432/name is")
     except psycopg.Error as problem:
         return Seen(reachable=False, problem=str(problem).strip().splitlines()[0])
     return Seen(reachable=True, version=f"{major}.{minor}", timescaledb=row[0] if row else None)

@@ -75,7 +75,7 @@ def test_it_listens_on_loopback_alone(stack: AirflowStack) -> None:
 
 
 def test_a_killed_scheduler_is_noticed_and_its_workers_are_ended_with_the_rest(stack: AirflowStack) -> None:
-    scheduler = json.loads((stack.home / "processes.json").read_text())["scheduler"]
+    scheduler = json.loads((stack.home / "processes.json").read_text())["pids"]["scheduler"]
     os.kill(scheduler, signal.SIGKILL)
     assert processes.end([scheduler], signal.SIGKILL, timeout_s=10) == []
     assert not stack.running

@@ -51,7 +51,7 @@ def ingest(spec: DatasetSpec, collection: Collection) -> None:
         catchup=False,
         max_active_runs=1,
         dagrun_timeout=timedelta(hours=6),
-        default_args=default_args(LIVE_PRIORITY),
+        default_args=default_args(LIVE_PRIORITY, collection.airflow.task_retries),
         params={"symbols_per_task": Param(collection.symbols_per_task, type="integer", minimum=1, maximum=1000)},
         tags={"perpflow", spec.name},
         doc_md=INGEST_DOC.format(title=spec.title, name=spec.name, days=collection.look_back_days),
@@ -73,7 +73,7 @@ def history_plan(deployment: Deployment, run: str, params: dict[str, Any]) -> Pl
     schedule=None,
     start_date=START_DATE,
     max_active_runs=2,
-    default_args=default_args(),
+    default_args=default_args(retries=COLLECTION.airflow.task_retries),
     params={
         "symbols": Param(
             ["all"] if COLLECTION.symbols == "all" else list(COLLECTION.symbols),

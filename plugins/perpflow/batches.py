@@ -27,7 +27,8 @@ class LoadRequest:
     """What a person or a schedule asks for. `symbols` None means the configured ones; `end` None means now.
 
     `again` loads also what the ledger holds already; facts that are unchanged stay untouched. `made_at` sets the
-    batches of a run that is cleared and planned anew apart from those that it has published before.
+    batches of a run that is cleared and planned anew apart from those that it has published before. `live` work keeps
+    data current: it may spend what backfill leaves to it of the exchange's limits.
     """
 
     datasets: tuple[str, ...]
@@ -38,6 +39,7 @@ class LoadRequest:
     again: bool = False
     symbols_per_task: int = 1
     made_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    live: bool = False
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.datasets if name not in DATASETS]
@@ -93,6 +95,7 @@ class Batch:
     symbols: tuple[str, ...]
     window: Window
     again: bool = False
+    live: bool = False
 
     @property
     def specs(self) -> tuple[DatasetSpec, ...]:
@@ -115,6 +118,7 @@ class Batch:
             "start": self.window.start.isoformat(),
             "end": self.window.end.isoformat(),
             "again": self.again,
+            "live": self.live,
         }
 
     @classmethod
@@ -122,7 +126,7 @@ class Batch:
         """The batch that `to_json` described."""
         window = Window(datetime.fromisoformat(data["start"]), datetime.fromisoformat(data["end"]))
         datasets, symbols = tuple(data["datasets"]), tuple(data["symbols"])
-        return cls(data["id"], data["run"], datasets, symbols, window, data["again"])
+        return cls(data["id"], data["run"], datasets, symbols, window, data["again"], data["live"])
 
 
 @dataclass(slots=True)
@@ -184,4 +188,4 @@ def _batches(
             window = Window(min(windows[s].start for s in group), max(windows[s].end for s in group))
             span = f"{window.start:%Y%m%dT%H%M}-{window.end:%Y%m%dT%H%M}"
             name = f"{request.run}|{request.made_at:%Y%m%dT%H%M%S.%f}|{kind}|{'+'.join(group)}|{span}"
-            yield Batch(name, request.run, datasets, group, window, request.again)
+            yield Batch(name, request.run, datasets, group, window, request.again, request.live)

@@ -3,8 +3,9 @@
 PerpflowError
  ├─ Transient            retried with backoff, then left to the task's own retries
  │   ├─ ExchangeUnavailable   transport failure, 5xx, 408, malformed body
- │   ├─ RateLimited           429 (carries retry_after)
- │   ├─ IpBanned              418 (carries banned_until)
+ │   │   └─ CircuitOpen           the host has failed again and again; nothing was sent (carries retry_after_s)
+ │   ├─ RateLimited           429 (carries retry_after_s)
+ │   ├─ IpBanned              418 (carries banned_until and retry_after_s)
  │   ├─ ObjectDamaged         archive object whose bytes or checksum do not fit
  │   ├─ StoreUnavailable      TimescaleDB or Redis does not answer, or can't just now (deadlock, disk full ...)
  │   └─ BatchSuperseded       another attempt of the same batch is at work
@@ -51,7 +52,9 @@ class PerpflowError(Exception):
 
 
 class Transient(PerpflowError):
-    """It may work if tried again."""
+    """It may work if tried again; not before `retry_after_s` seconds have passed, where that is known."""
+
+    retry_after_s: float | None = None
 
 
 class Permanent(PerpflowError):
@@ -62,8 +65,20 @@ class ExchangeUnavailable(Transient):
     """The exchange did not answer, or not with data."""
 
 
+class CircuitOpen(ExchangeUnavailable):
+    """The host has failed again and again; nothing was sent, and one request tries it in `retry_after_s` seconds."""
+
+    retry_after_s: float
+
+    def __init__(self, message: str, *, retry_after_s: float, **context: object) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message, **context)  # type: ignore[arg-type]
+
+
 class RateLimited(Transient):
     """The exchange said 429: nobody on this address may ask again before `retry_after_s` seconds have passed."""
+
+    retry_after_s: float
 
     def __init__(self, message: str, *, retry_after_s: float, **context: object) -> None:
         self.retry_after_s = retry_after_s
@@ -71,10 +86,13 @@ class RateLimited(Transient):
 
 
 class IpBanned(Transient):
-    """The exchange said 418: this address is banned until `banned_until`."""
+    """The exchange said 418: this address is banned until `banned_until`, for another `retry_after_s` seconds."""
 
-    def __init__(self, message: str, *, banned_until: datetime, **context: object) -> None:
+    retry_after_s: float
+
+    def __init__(self, message: str, *, banned_until: datetime, retry_after_s: float, **context: object) -> None:
         self.banned_until = banned_until
+        self.retry_after_s = retry_after_s
         super().__init__(message, **context)  # type: ignore[arg-type]
 
 

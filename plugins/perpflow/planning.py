@@ -87,7 +87,7 @@ class Planner:
             if (span := settled(spec, row.series, min(row.watermark or look_back, look_back), now, now))
         }
         gaps = ledger.gaps(self._connection, spec, spans, now=now)
-        request = LoadRequest((dataset,), tuple(names), None, None, run, symbols_per_task=symbols_per_task)
+        request = LoadRequest((dataset,), tuple(names), None, None, run, symbols_per_task=symbols_per_task, live=True)
         self._plan.batches += cut(request, (dataset,), _hulls([gaps], now))
         return self._plan
 

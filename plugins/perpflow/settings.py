@@ -97,11 +97,38 @@ class ExchangeSettings(Section):
     """How politely and how eagerly the exchange is asked."""
 
     rate_share: float = Field(0.5, gt=0, le=1)
+    live_reserve: float = Field(0.2, ge=0, lt=1)
+    egress: str = Field("default", min_length=1, pattern=r"^[\w.-]+$")
     processes: int = Field(4, ge=1, le=64)
     rest_concurrency: int = Field(4, ge=1, le=64)
     archive_concurrency: int = Field(8, ge=1, le=64)
+    attempts: int = Field(5, ge=1, le=20)
     timeout_s: float = Field(30, gt=0, le=600)
+    connect_timeout_s: float = Field(10, gt=0, le=600)
     proxy: str | None = None
+
+    @field_validator("proxy")
+    @classmethod
+    def _proxy_address(cls, value: str | None) -> str | None:
+        # What aiohttp and httpx both take. A password in it must not be quoted back.
+        if value is not None and not re.match(r"https?://[^\s/]+", value):
+            raise ValueError("not the address of an HTTP proxy; write http://user:password@host:3128")
+        return value
+
+
+class PoolSettings(Section):
+    """Slots of Airflow's pools: how many tasks of a kind run at once."""
+
+    perpflow_rest: int = Field(4, ge=1, le=128)
+    perpflow_archive: int = Field(4, ge=1, le=128)
+    perpflow_stream: int = Field(2, ge=1, le=16)
+
+
+class AirflowSettings(Section):
+    """How Airflow runs the work."""
+
+    pools: PoolSettings = PoolSettings()
+    task_retries: int = Field(4, ge=0, le=100)
 
 
 class Collection(Section):
@@ -114,6 +141,7 @@ class Collection(Section):
     symbols_per_task: int = Field(1, ge=1, le=1000)
     datasets: dict[str, DatasetSettings] = Field(default_factory=dict)
     exchange: ExchangeSettings = ExchangeSettings()
+    airflow: AirflowSettings = AirflowSettings()
 
     _start = field_validator("start", mode="before")(_instant)
 
@@ -221,12 +249,20 @@ def _fault(detail: Any) -> str:
     where = ".".join(steps) or "the file"
     if detail["type"] == "extra_forbidden":
         return f"unknown key {where} (value {detail['input']!r}); allowed here: {', '.join(_allowed(steps[:-1]))}"
-    return f"{where} = {detail['input']!r}: {detail['msg'].removeprefix('Value error, ')}"
+    # A proxy's address holds its password.
+    value = "..." if steps[-1:] == ["proxy"] else repr(detail["input"])
+    return f"{where} = {value}: {detail['msg'].removeprefix('Value error, ')}"
 
 
 def _allowed(path: list[str]) -> list[str]:
-    sections: dict[str, type[BaseModel]] = {"exchange": ExchangeSettings, "datasets": DatasetSettings}
-    return sorted(sections.get(path[0] if path else "", Collection).model_fields)
+    sections: dict[str, type[BaseModel]] = {
+        "": Collection,
+        "datasets": DatasetSettings,
+        "exchange": ExchangeSettings,
+        "airflow": AirflowSettings,
+        "airflow.pools": PoolSettings,
+    }
+    return sorted(sections[path[0] if path[:1] == ["datasets"] else ".".join(path)].model_fields)
 
 
 class Deployment(BaseModel):

@@ -17,7 +17,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from perpflow import embedded
 from perpflow.datasets import DATASETS
 from perpflow.embedded.airflow_client import AirflowClient, TaskState
-from perpflow.embedded.airflow_settings import POOLS, ExchangeAddress
+from perpflow.embedded.airflow_settings import ExchangeAddress, pools
 from perpflow.embedded.airflow_stack import AirflowStack
 from simulator.process import Handle, running
 from simulator.truth import Truth
@@ -67,7 +67,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
         with running(now="2026-10-15T12:34:56Z") as exchange:
             stack.start(services, ExchangeAddress(exchange.url, exchange.url, simulated=True))
             with AirflowClient(stack.url, stack.password) as client:
-                client.ensure_pools(POOLS)
+                client.ensure_pools(pools())
                 _await_dags(client)
                 assert services.database.url
                 yield Airflow(client, services.database.url, exchange)

@@ -17,7 +17,7 @@ from perpflow import embedded
 from perpflow.embedded import airflow_stack, processes
 from perpflow.embedded.airflow_client import AirflowClient
 from perpflow.embedded.airflow_runs import await_dags
-from perpflow.embedded.airflow_settings import POOLS, ExchangeAddress
+from perpflow.embedded.airflow_settings import ExchangeAddress, pools
 from perpflow.embedded.airflow_stack import AirflowStack
 from perpflow.embedded.demo import Demo
 from perpflow.embedded.demo_display import Display
@@ -55,12 +55,12 @@ def test_the_dag_processor_reads_our_dags_from_the_checkout(stack: AirflowStack)
         assert client.import_errors() == []
 
 
-def test_pools_are_made_once(stack: AirflowStack) -> None:
+def test_pools_have_the_slots_that_the_collection_gives_them(stack: AirflowStack) -> None:
     with AirflowClient(stack.url, stack.password) as client:
-        client.ensure_pools(POOLS)
-        client.ensure_pools({name: 1 for name in POOLS})
-        pools = {pool["name"]: pool["slots"] for pool in client._pages("pools", "pools")}
-    assert POOLS.items() <= pools.items()
+        client.ensure_pools({name: 1 for name in pools()})
+        client.ensure_pools(pools())
+        found = {pool["name"]: pool["slots"] for pool in client._pages("pools", "pools")}
+    assert pools().items() <= found.items()
 
 
 def test_nobody_gets_in_without_the_password(stack: AirflowStack) -> None:

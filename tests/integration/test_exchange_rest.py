@@ -20,9 +20,10 @@ from perpflow.errors import (
     RequestRejected,
     UnknownSymbol,
 )
+from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.rest import Page, Rest
 from perpflow.exchange.retry_policy import Retry
-from perpflow.exchange.weight_budget import WeightBudget
+from perpflow.exchange.weight_budget import Share, WeightBudget
 from perpflow.parsing import labels, render_rows
 from perpflow.windows import TIMEFRAMES, Timeframe, Window
 from simulator.process import Handle, running
@@ -59,7 +60,7 @@ class Naps:
 
 def session(exchange: Handle, naps: Naps | None = None, **options: Any) -> Rest:
     retry = Retry(sleep=naps or Naps(), jitter=lambda: 0.0)
-    return Rest(exchange.url, budget=WeightBudget(share=1.0), retry=retry, **options)
+    return Rest(exchange.url, limiter=Limiter("exchange", share=Share(1.0)), retry=retry, **options)
 
 
 def last(exchange: Handle, length: timedelta) -> Window:
@@ -219,7 +220,7 @@ async def test_a_hanging_exchange_is_given_up_on(exchange: Handle) -> None:
 
 
 async def test_nobody_listening_is_said() -> None:
-    rest = Rest("http://127.0.0.1:9", budget=WeightBudget(), retry=Retry(sleep=Naps()))
+    rest = Rest("http://127.0.0.1:9", limiter=Limiter("exchange"), retry=Retry(sleep=Naps()))
     async with rest:
         with pytest.raises(ExchangeUnavailable):
             await rest.now()
@@ -242,7 +243,7 @@ async def test_concurrent_refusals_are_told_apart(exchange: Handle) -> None:
 
 
 async def test_the_exchanges_limits_are_adopted(exchange: Handle) -> None:
-    budget = WeightBudget(share=0.25)
-    async with Rest(exchange.url, budget=budget) as rest:
+    share, local = Share(0.25, live=True), WeightBudget()
+    async with Rest(exchange.url, limiter=Limiter("exchange", share=share, local=local)) as rest:
         await rest.listed()
-    assert budget.allowance("weight") == 600
+    assert local.allowance("weight", share) == 600

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from perpflow.embedded.airflow_settings import POOLS
+from perpflow.embedded.airflow_settings import pools
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docker-compose.yaml").read_text()
@@ -98,7 +98,7 @@ def test_named_volumes_and_configs_are_declared(name: str) -> None:
 
 def test_the_pools_are_those_of_the_embedded_airflow() -> None:
     created = re.findall(r"airflow pools set (\w+) (\d+)", COMPOSE["configs"]["airflow-setup"]["content"])
-    assert {name: int(slots) for name, slots in created} == POOLS
+    assert {name: int(slots) for name, slots in created} == pools()
 
 
 def test_redis_keeps_what_it_is_given() -> None:

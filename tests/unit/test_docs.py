@@ -15,7 +15,7 @@ from benchmarks.measurement import Measurement
 from perpflow import coverage_table, dataset_table, errors
 from perpflow.__main__ import app
 from perpflow.datasets import DATASETS
-from perpflow.embedded.airflow_settings import POOLS
+from perpflow.embedded.airflow_settings import pools
 from perpflow.settings import ExchangeSettings, load_collection
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,7 +137,7 @@ def test_the_pools_let_no_more_tasks_load_than_share_the_limits() -> None:
     assert named is not None
     rest, archive, stream = map(int, named.groups())
     assert rest + archive == load_collection().exchange.processes
-    assert stream == POOLS["perpflow_stream"]
+    assert stream == pools()["perpflow_stream"]
 
 
 @pytest.mark.parametrize("statement", SQL)

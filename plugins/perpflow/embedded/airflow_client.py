@@ -58,9 +58,9 @@ class AirflowClient:
                 return
 
     def ensure_pools(self, pools: dict[str, int]) -> None:
-        """Make the pools that don't exist; those that do keep the slots that somebody gave them."""
+        """Make the pools, and give those that exist the slots that are asked for."""
         entities = [{"name": name, "slots": slots} for name, slots in pools.items()]
-        create = {"action": "create", "action_on_existence": "skip", "entities": entities}
+        create = {"action": "create", "action_on_existence": "overwrite", "entities": entities}
         made = self._call("PATCH", "pools", json={"actions": [create]})
         if errors := (made.get("create") or {}).get("errors"):
             raise RuntimeError(f"pools could not be made: {errors}")

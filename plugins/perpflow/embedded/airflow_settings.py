@@ -15,10 +15,9 @@ from pathlib import Path
 from perpflow.embedded.accounts import Account
 from perpflow.embedded.errors import ServiceError
 from perpflow.embedded.state import CHECKOUT, Services
+from perpflow.settings import load_collection
 
 LOGIN = "admin"
-#: Pools and their slots; DAGs name them. A pool bounds tasks, the exchange's limits are the weight budget's work.
-POOLS = {"perpflow_rest": 4, "perpflow_archive": 4, "perpflow_stream": 2}
 
 TUNING = {
     # Four tasks keep two cores busy, as each waits for exchange and database half of its time; every worker of the
@@ -36,6 +35,15 @@ TUNING = {
     # Great Expectations would report its use to its maker.
     "GX_ANALYTICS_ENABLED": "false",
 }
+
+
+def pools() -> dict[str, int]:
+    """Pools and their slots; DAGs name them. A pool bounds tasks, the exchange's limits are the weight budget's work.
+
+    Raises:
+        BadConfiguration: collection.yaml is not valid.
+    """
+    return load_collection().airflow.pools.model_dump()
 
 
 @dataclass

@@ -29,7 +29,7 @@ from perpflow.coverage_table import new_table, render
 from perpflow.datasets import DATASETS
 from perpflow.embedded.airflow_client import AirflowClient
 from perpflow.embedded.airflow_runs import DagRun, RunFailed, await_dags, run_all
-from perpflow.embedded.airflow_settings import POOLS
+from perpflow.embedded.airflow_settings import pools
 from perpflow.embedded.airflow_stack import AirflowStack
 from perpflow.embedded.demo_display import Display
 from perpflow.embedded.errors import ServiceError
@@ -85,7 +85,7 @@ class Demo:
 
     def _load(self, client: AirflowClient, services: Services) -> tuple[datetime, datetime]:
         """All runs; returns up to which instant the data must be there, and from which."""
-        client.ensure_pools(POOLS)
+        client.ensure_pools(pools())
         await_dags(client, {"migrate_database", "load_history", *INGEST})
         with self.display.phase("migrate_database"):
             run_all(client, {"migrate_database": {}}, timeout_s=SHORT_RUN_TIMEOUT_S, watch=lambda _: None)

@@ -21,12 +21,13 @@ from perpflow import embedded
 from perpflow.embedded import processes
 from perpflow.embedded.airflow_client import AirflowClient
 from perpflow.embedded.airflow_runs import RunFailed, await_dags, run_all
-from perpflow.embedded.airflow_settings import LOGIN, POOLS, ExchangeAddress
+from perpflow.embedded.airflow_settings import LOGIN, ExchangeAddress, pools
 from perpflow.embedded.airflow_stack import AirflowStack
 from perpflow.embedded.errors import ServiceError
 from perpflow.embedded.exchange_process import ExchangeProcess
 from perpflow.embedded.simulated import simulated_state_dir, without_external_servers
 from perpflow.embedded.state import Services, default_state_dir
+from perpflow.errors import PerpflowError
 
 UI_PORT = 8080
 MIGRATE_TIMEOUT_S = 600
@@ -53,7 +54,7 @@ def _reported() -> Iterator[None]:
     """Turn a failure into its message and exit code 1."""
     try:
         yield
-    except (ServiceError, RunFailed) as problem:
+    except (ServiceError, RunFailed, PerpflowError) as problem:
         typer.echo(str(problem), err=True)
         raise typer.Exit(1) from problem
 
@@ -105,7 +106,7 @@ def _start(state: Path, exchange: Exchange) -> AirflowStack:
 def _start_airflow(stack: AirflowStack, services: Services, address: ExchangeAddress) -> None:
     stack.start(services, address, port=next(port for port in count(UI_PORT) if processes.is_port_free(port)))
     with AirflowClient(stack.url, stack.password) as client:
-        client.ensure_pools(POOLS)
+        client.ensure_pools(pools())
         await_dags(client, {"migrate_database"})
         typer.echo("Migrating the market database ...")
         run_all(client, {"migrate_database": {}}, timeout_s=MIGRATE_TIMEOUT_S, watch=lambda _: None)

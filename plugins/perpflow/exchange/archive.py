@@ -13,19 +13,21 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import cache, partial
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 from xml.etree import ElementTree  # noqa: S405  expat bounds entity expansion since 2.4.1
 
 import httpx
 
 from perpflow.datasets import ArchiveSource, Granularity
 from perpflow.errors import ExchangeUnavailable, ObjectDamaged, RequestRejected, StructurallyBad
+from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.refusals import Answer, Asked, error_for
 from perpflow.exchange.retry_policy import Retry
 from perpflow.parsing import labels, rows_of
@@ -116,6 +118,8 @@ class Archive:
         read_timeout_s: between two pieces of a body.
         proxy: URL of an HTTP proxy; None leaves it to the environment.
         listing_url: serves the S3 listing; by default Amazon's for the exchange's own archive, `base_url` for another.
+        limiter_for: makes what lets every request to a host through, or not yet, or not at all; objects and listing
+            have a host each.
         retry: how what failed transiently is tried again.
     """
 
@@ -128,9 +132,11 @@ class Archive:
         read_timeout_s: float = 60.0,
         proxy: str | None = None,
         listing_url: str | None = None,
+        limiter_for: Callable[[str], Limiter] = Limiter,
         retry: Retry | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
+        self._limiter_for = cache(limiter_for)
         own = LISTING_URL if self._base_url == BASE_URL else f"{self._base_url}/"
         self._listing_url = listing_url or own
         self._retry = retry or Retry()
@@ -244,6 +250,10 @@ class Archive:
         return sorted(earliest, key=lambda found: found.period.start)
 
     async def _get(self, url: str, asked: Asked, params: dict[str, str] | None = None) -> httpx.Response | None:
+        async with self._limiter_for(urlsplit(url).netloc).request("archive"):
+            return await self._get_now(url, asked, params)
+
+    async def _get_now(self, url: str, asked: Asked, params: dict[str, str] | None) -> httpx.Response | None:
         try:
             response = await self._client.get(url, params=params)
         except httpx.TransportError as error:

@@ -82,7 +82,11 @@ def error_for(answer: Answer, now: datetime, asked: Asked = NOBODY) -> PerpflowE
     """The error that the answer stands for, or None where it is an answer. `now` is the exchange's clock."""
     about = {"symbol": asked.symbol, "window": asked.window}
     if answer.status == 418:
-        return IpBanned(f"{answer}.", banned_until=_banned_until(answer, now), **about, hint="Wait until the ban ends.")
+        until = _banned_until(answer, now)
+        # Retry-After is preferred to the ban's end, because it needs no clock.
+        stated = answer.retry_after_s
+        wait = max((until - now).total_seconds(), SHORTEST_BAN_S) if stated is None else stated
+        return IpBanned(f"{answer}.", banned_until=until, retry_after_s=wait, **about, hint="Wait until the ban ends.")
     if answer.status == 429 or answer.code == TOO_MANY_REQUESTS:
         wait = DEFAULT_RETRY_AFTER_S if answer.retry_after_s is None else answer.retry_after_s
         return RateLimited(f"{answer}.", retry_after_s=wait, **about, hint="Lower the share of the weight budget.")
@@ -118,17 +122,3 @@ def _banned_until(answer: Answer, now: datetime) -> datetime:
     if found:
         return from_ms(int(found.group(1)))
     return now + timedelta(seconds=SHORTEST_BAN_S if answer.retry_after_s is None else answer.retry_after_s)
-
-
-def penalty_s(answer: Answer, error: PerpflowError, now: datetime) -> float | None:
-    """For how many seconds nobody on this address may ask again; None where the error does not say that.
-
-    Retry-After is preferred to the ban's end, because it needs no clock.
-    """
-    if isinstance(error, RateLimited):
-        return error.retry_after_s
-    if isinstance(error, IpBanned):
-        if answer.retry_after_s is not None:
-            return answer.retry_after_s
-        return max((error.banned_until - now).total_seconds(), SHORTEST_BAN_S)
-    return None

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import aclosing
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -26,10 +27,11 @@ import httpx
 
 from perpflow.datasets import FIVE_MINUTES, Budget, RestSource
 from perpflow.errors import ExchangeUnavailable, PerpflowError, StructurallyBad
+from perpflow.exchange.limiter import Limiter, Sent
 from perpflow.exchange.listing import ListedSymbol, listed_symbols
-from perpflow.exchange.refusals import NOBODY, Answer, Asked, error_for, penalty_s
+from perpflow.exchange.refusals import NOBODY, Answer, Asked, error_for
 from perpflow.exchange.retry_policy import Retry
-from perpflow.exchange.weight_budget import LIMITS, WeightBudget
+from perpflow.exchange.weight_budget import LIMITS
 from perpflow.windows import MILLISECOND, TIMEFRAMES, Timeframe, Window, from_ms, to_ms
 from perpflow.windows import pages as cut_into_pages
 
@@ -39,6 +41,9 @@ OPENING = datetime(2019, 9, 1, tzinfo=UTC)
 CLOCK_LASTS_S = 300.0
 
 T = TypeVar("T")
+
+# The request under way in this task: ccxt hands an answer's headers over without saying whose they are.
+_UNDER_WAY: ContextVar[Sent] = ContextVar("under_way")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +86,11 @@ def _is_candles(source: RestSource) -> bool:
 
 
 class Rest:
-    """A session with the REST API: `async with Rest(budget=budget) as rest`.
+    """A session with the REST API: `async with Rest(limiter=limiter) as rest`.
 
     Args:
         base_url: serves `/fapi/...` and `/futures/data/...`.
-        budget: asked before every request.
+        limiter: lets every request through, or not yet, or not at all.
         concurrency: requests under way at most, per budget.
         timeout_s: for a whole request.
         proxy: URL of an HTTP proxy; None leaves it to the environment.
@@ -96,14 +101,14 @@ class Rest:
         self,
         base_url: str = BASE_URL,
         *,
-        budget: WeightBudget,
+        limiter: Limiter,
         concurrency: int = 8,
         timeout_s: float = 20.0,
         proxy: str | None = None,
         retry: Retry | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
-        self._budget = budget
+        self._limiter = limiter
         self._concurrency = concurrency
         self._timeout_s = timeout_s
         self._proxy = proxy
@@ -159,7 +164,7 @@ class Rest:
         body, parsed = rest[:2]
         lower = {name.lower(): value for name, value in headers.items()}
         answer = Answer(status, lower, body, parsed, what=url)
-        self._budget.observe(answer.used_weight)
+        _UNDER_WAY.get().used_weight = answer.used_weight
         if parsed is None or error_for(answer, self._estimate()) is not None:
             raise Refused(answer)
 
@@ -189,7 +194,7 @@ class Rest:
         Raises: as `pages`; StructurallyBad where a contract lacks a field.
         """
         answer = await self._ask("fapiPublicGetExchangeInfo", {}, "weight", 1, dict, NOBODY)
-        self._budget.adopt(answer.get("rateLimits", []))
+        await self._limiter.adopt(answer.get("rateLimits", []))
         return listed_symbols(answer)
 
     async def pages(
@@ -304,17 +309,11 @@ class Rest:
         self, method: str, parameters: dict[str, Any], budget: Budget, weight: int, expected: type[T], asked: Asked
     ) -> T:
         async def once() -> T:
-            async with self._slots[budget]:
-                # Last thing before the request, so that what is counted now is sent now.
-                await self._budget.acquire(budget, weight)
+            async with self._slots[budget], self._limiter.request(_endpoint(method), budget, weight) as sent:
+                _UNDER_WAY.set(sent)
                 answer = await self._call(method, parameters, asked)
-            if not isinstance(answer, expected):
-                raise ExchangeUnavailable(
-                    f"{method} answered with {str(answer)[:120]!r} instead of a JSON {expected.__name__}.",
-                    symbol=asked.symbol,
-                    window=asked.window,
-                    hint="Try again later.",
-                )
+                if not isinstance(answer, expected):
+                    raise _unavailable(f"{method} answered with {str(answer)[:120]!r}, no {expected.__name__}", asked)
             return answer
 
         return await self._retry(once)
@@ -335,14 +334,14 @@ class Rest:
             raise
 
     def _translated(self, answer: Answer, asked: Asked) -> PerpflowError:
-        now = self._estimate()
-        error = error_for(answer, now, asked)
-        if error is None:
-            return _unavailable(f"{answer}, which is not JSON", asked)
-        penalty = penalty_s(answer, error, now)
-        if penalty is not None:
-            self._budget.penalise(penalty)
-        return error
+        error = error_for(answer, self._estimate(), asked)
+        return _unavailable(f"{answer}, which is not JSON", asked) if error is None else error
+
+
+def _endpoint(method: str) -> str:
+    """`klines` for ccxt's `fapiPublicGetKlines`: the exchange's name of an endpoint, which is what is counted."""
+    name = method.partition("Get")[2]
+    return name[0].lower() + name[1:]
 
 
 def _unavailable(what: object, asked: Asked) -> ExchangeUnavailable:

@@ -15,7 +15,8 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
-from perpflow.errors import IpBanned, RateLimited, Transient
+from perpflow.counters import COUNTS
+from perpflow.errors import IpBanned, Transient
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -36,10 +37,10 @@ def is_retryable(error: BaseException) -> bool:
 def delay_s(attempt: int, error: BaseException, jitter: float) -> float:
     """Seconds to wait after failed attempt number `attempt` (from 1); `jitter` is random in [0, 1).
 
-    The exchange's own Retry-After counts, plus up to a second so that not everybody returns at once. Otherwise the
-    delay doubles from one second to thirty, of which the jitter takes away up to half.
+    What the exchange or a circuit breaker says counts, plus up to a second so that not everybody returns at once.
+    Otherwise the delay doubles from one second to thirty, of which the jitter takes away up to half.
     """
-    if isinstance(error, RateLimited):
+    if isinstance(error, Transient) and error.retry_after_s is not None:
         return error.retry_after_s + jitter
     longest = min(FIRST_DELAY_S * 2.0 ** (attempt - 1), LONGEST_DELAY_S)
     return longest * (1.0 - jitter / 2.0)
@@ -81,4 +82,5 @@ def _error_of(state: RetryCallState) -> BaseException:
 
 
 def _announce(state: RetryCallState) -> None:
+    COUNTS.count("retries")
     log.warning("Attempt %d failed, next in %.1f s: %s", state.attempt_number, state.upcoming_sleep, _error_of(state))

@@ -1,31 +1,26 @@
-"""How much may be asked of the exchange, and when: three sliding windows.
+"""How much may be asked of the exchange, and when: three sliding windows, a ban clock, a circuit breaker. One process.
 
 Limits per address, from the exchange's documentation and `exchangeInfo.rateLimits`: request weight 2400 per minute;
 `/futures/data/*` 1000 requests per five minutes, which count in no other budget; `fundingRate` and `fundingInfo`
 together 500 requests per five minutes.
 
-Not aiolimiter: its leaky bucket holds a whole window's amount while it refills at the window's rate, so up to twice
-the limit can pass within one window. Here every window of that length, wherever it begins, stays within the limit.
-What is counted is the moment of asking; requests that travel for different times arrive a little closer together,
-which a share below the whole leaves room for.
+Every window of that length, wherever it begins, stays within the limit. What is counted is the moment of asking;
+requests that travel for different times arrive a little closer together, which a share below the whole leaves room for.
 
-This budget belongs to one process (and one thread); `processes` divides the address's share among those that run.
+This is what holds while Redis is away: the processes of an address know nothing of each other then, and each keeps to
+its part of the share. `shared_budget` is the same for all of them together.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
-from weakref import WeakKeyDictionary
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from perpflow.datasets import Budget
 from perpflow.errors import BadConfiguration
-
-log = logging.getLogger(__name__)
 
 #: The exchange's limits per address: amount, window in seconds.
 LIMITS: dict[Budget, tuple[int, float]] = {
@@ -38,14 +33,78 @@ LIMITS: dict[Budget, tuple[int, float]] = {
 ADDRESS_CEILING = 0.9
 # The longest ban that the exchange hands out.
 LONGEST_PENALTY_S = 3 * 86_400.0
+#: So many failures in a row, of whatever requests to the host, open its circuit; then one request alone may try.
+OPEN_AFTER = 5
+FIRST_OPEN_S = 5.0
+LONGEST_OPEN_S = 60.0
+# A request that was let through to a broken host has this long to prove it sound; then another may.
+PROBE_S = 30.0
 _INTERVALS_S = {"SECOND": 1.0, "MINUTE": 60.0, "HOUR": 3600.0, "DAY": 86_400.0}
+
+Obstacle = Literal["budget", "limited", "banned", "open"]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The part of the exchange's limits that a session may use.
+
+    `share` is the part for all of Perpflow: people trade from the same address. `live_reserve` is the part of it that
+    backfill leaves to what keeps data current.
+    """
+
+    share: float = 0.5
+    live_reserve: float = 0.2
+    live: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1 or not 0 <= self.live_reserve < 1:
+            raise BadConfiguration(
+                f"a share of {self.share} of the limits with a reserve of {self.live_reserve} cannot be.",
+                hint="Set rate_share above 0 and up to 1, and live_reserve from 0 to below 1.",
+            )
+
+    @property
+    def fraction(self) -> float:
+        """Of the exchange's limit."""
+        return self.share if self.live else self.share * (1 - self.live_reserve)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request may not be sent now, and for how many seconds at least."""
+
+    obstacle: Obstacle
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Penalty:
+    """The exchange holds the address back for so many seconds: 429 (`limited`) or 418 (`banned`)."""
+
+    seconds: float
+    obstacle: Literal["limited", "banned"]
+
+
+def announced_limits(rate_limits: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Budget, int]]:
+    """What `exchangeInfo.rateLimits` says of the budgets here; it does not announce the two of five minutes."""
+    for limit in rate_limits:
+        if limit.get("rateLimitType") == "REQUEST_WEIGHT":
+            per_s = int(limit["limit"]) / (_INTERVALS_S[limit["interval"]] * int(limit["intervalNum"]))
+            yield "weight", int(per_s * LIMITS["weight"][1])
+
+
+def too_heavy(kind: Budget, weight: int, most: int) -> BadConfiguration:
+    """The error for a request that costs more than may ever be spent."""
+    return BadConfiguration(
+        f"a request of weight {weight} exceeds the {most} that may be spent of the {kind} budget.",
+        hint="Raise exchange.rate_share, lower exchange.live_reserve, or let fewer processes share the address.",
+    )
 
 
 class SlidingWindow:
-    """What was spent in the last `length_s` seconds: no window of that length holds more than `most`."""
+    """What was spent in the last `length_s` seconds."""
 
-    def __init__(self, most: int, length_s: float) -> None:
-        self.most = most
+    def __init__(self, length_s: float) -> None:
         self.length_s = length_s
         self._spent: deque[tuple[float, int]] = deque()
         self._sum = 0
@@ -56,9 +115,9 @@ class SlidingWindow:
             self._sum -= self._spent.popleft()[1]
         return self._sum
 
-    def wait_s(self, weight: int, now: float, most: int | None = None) -> float:
-        """Seconds until `weight` more fits below `most` (the window's own limit, unless a lower one is given)."""
-        excess = self.used(now) + weight - (self.most if most is None else most)
+    def wait_s(self, weight: int, now: float, most: int) -> float:
+        """Seconds until `weight` more fits below `most`."""
+        excess = self.used(now) + weight - most
         if excess <= 0:
             return 0.0
         for at, spent in self._spent:
@@ -74,75 +133,99 @@ class SlidingWindow:
         self._sum += weight
 
 
+class Breaker:
+    """A circuit breaker: opens after failures in a row, lets one probe through when its time is over, closes by it."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._open_for = 0.0
+        self._open_until = 0.0
+        self._probe_until = 0.0
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until a request may be tried; 0 where one may now."""
+        if self._open_until > now:
+            return self._open_until - now
+        return min(max(self._probe_until - now, 0.0), 1.0) if self._open_until else 0.0
+
+    def admitted(self, now: float) -> None:
+        """A request is being sent; to a broken host it is the probe."""
+        if self._open_until:
+            self._probe_until = now + PROBE_S
+
+    def succeeded(self) -> None:
+        """The host has answered."""
+        self.__init__()  # type: ignore[misc]
+
+    def failed(self, now: float) -> float | None:
+        """The host did not answer; returns for how long that opens the circuit, None where it does not."""
+        self._failures += 1
+        # Requests that were on their way when the circuit opened fail too; they prove nothing new.
+        if self._open_until > now or self._failures < OPEN_AFTER:
+            return None
+        self._open_for = min(self._open_for * 2 if self._open_for else FIRST_OPEN_S, LONGEST_OPEN_S)
+        self._open_until, self._probe_until = now + self._open_for, 0.0
+        return self._open_for
+
+
 class WeightBudget:
-    """Holds requests back so that the exchange never has to.
+    """One process's part of what an address may ask of a host. What one session has spent, the next one knows.
 
     Args:
-        share: the part of the exchange's limits that is ours; people trade from the same address.
         processes: how many processes share the address.
         clock: monotonic seconds.
-        sleep: waits for seconds.
     """
 
-    def __init__(
-        self,
-        share: float = 0.5,
-        processes: int = 1,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        if not 0 < share <= 1 or processes < 1:
-            raise BadConfiguration(
-                f"a budget of share {share} for {processes} processes cannot be.",
-                hint="Set a share above 0 and up to 1, and at least one process.",
-            )
-        self._share = share
+    def __init__(self, processes: int = 1, *, clock: Callable[[], float] = time.monotonic) -> None:
+        if processes < 1:
+            raise BadConfiguration(f"a budget for {processes} processes cannot be.", hint="Set at least one process.")
         self._processes = processes
         self._clock = clock
-        self._sleep = sleep
         self._whole = {kind: most for kind, (most, _) in LIMITS.items()}
-        self._windows = {kind: SlidingWindow(self._ours(most), length) for kind, (most, length) in LIMITS.items()}
+        self._windows = {kind: SlidingWindow(length) for kind, (_, length) in LIMITS.items()}
         self._others: tuple[float, int] = (-LIMITS["weight"][1], 0)
-        self._blocked_until = clock()
-        # A lock belongs to an event loop, while the budget outlives loops: a process runs one after another.
-        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Budget, asyncio.Lock]] = WeakKeyDictionary()
+        self._blocked: tuple[float, Penalty] | None = None
+        self._breaker = Breaker()
 
-    def _ours(self, most: int) -> int:
-        return int(most * self._share / self._processes)
-
-    def allowance(self, kind: Budget) -> int:
+    def allowance(self, kind: Budget, share: Share) -> int:
         """What this process may spend in one window of `kind`."""
-        return self._windows[kind].most
+        return int(self._whole[kind] * share.fraction / self._processes)
 
-    async def acquire(self, kind: Budget, weight: int) -> None:
-        """Return when `weight` may be spent; first come, first served.
+    def ask(self, kind: Budget | None, weight: int, share: Share) -> Refusal | None:
+        """None where the request may be sent, and is counted, now.
 
         Raises:
-            BadConfiguration: a single request costs more than this process may ever spend.
+            BadConfiguration: it costs more than this process may ever spend.
         """
-        window = self._windows[kind]
-        if weight > window.most:
-            raise BadConfiguration(
-                f"a request of weight {weight} exceeds this process's {window.most} of the {kind} budget.",
-                hint="Raise the share, or let fewer processes share the address.",
-            )
-        async with self._turn(kind):
-            while (wait := self._wait_s(kind, weight)) > 0:
-                await self._sleep(wait)
-            window.spend(weight, self._clock())
-
-    def _turn(self, kind: Budget) -> asyncio.Lock:
-        turns = self._turns.setdefault(asyncio.get_running_loop(), {})
-        return turns.setdefault(kind, asyncio.Lock())
-
-    def _wait_s(self, kind: Budget, weight: int) -> float:
         now = self._clock()
-        window = self._windows[kind]
-        wait = max(self._blocked_until - now, window.wait_s(weight, now))
-        if kind == "weight":
-            wait = max(wait, self._wait_for_others_s(weight, now))
-        return wait
+        if refusal := self.blocked():
+            return refusal
+        if (wait := self._breaker.wait_s(now)) > 0:
+            return Refusal("open", wait)
+        if kind is not None:
+            if (wait := self._wait_s(kind, weight, share, now)) > 0:
+                return Refusal("budget", wait)
+            self.spend(kind, weight)
+        self._breaker.admitted(now)
+        return None
+
+    def blocked(self) -> Refusal | None:
+        """What the exchange has told this process to wait for."""
+        if self._blocked is None or self._blocked[0] <= self._clock():
+            return None
+        until, penalty = self._blocked
+        return Refusal(penalty.obstacle, until - self._clock())
+
+    def spend(self, kind: Budget, weight: int) -> None:
+        """Count what is being sent now, whoever has allowed it."""
+        self._windows[kind].spend(weight, self._clock())
+
+    def _wait_s(self, kind: Budget, weight: int, share: Share, now: float) -> float:
+        most = self.allowance(kind, share)
+        if weight > most:
+            raise too_heavy(kind, weight, most)
+        wait = self._windows[kind].wait_s(weight, now, most)
+        return max(wait, self._wait_for_others_s(weight, now)) if kind == "weight" else wait
 
     def _wait_for_others_s(self, weight: int, now: float) -> float:
         window = self._windows["weight"]
@@ -153,29 +236,25 @@ class WeightBudget:
         left = int(self._whole["weight"] * ADDRESS_CEILING) - others
         return min(window.wait_s(weight, now, left), expires_in)
 
-    def observe(self, used_weight_1m: int | None) -> None:
-        """Take in `X-MBX-USED-WEIGHT-1M`, the address's use by everybody; absent or -1 on some endpoints.
+    def answered(self, used_weight: int | None = None, penalty: Penalty | None = None) -> None:
+        """The host has answered, with its counter of the address's use by everybody (absent or -1 on some endpoints).
 
-        What it counts beyond our own is other people's: while it lasts, ours and theirs together stay below nine
-        tenths of the exchange's limit.
+        What the counter holds beyond our own is other people's: while it lasts, ours and theirs together stay below
+        nine tenths of the exchange's limit.
         """
-        if used_weight_1m is None or used_weight_1m < 0:
-            return
         now = self._clock()
-        self._others = (now, max(used_weight_1m - self._windows["weight"].used(now), 0))
+        self._breaker.succeeded()
+        if used_weight is not None and used_weight >= 0:
+            self._others = (now, max(used_weight - self._windows["weight"].used(now), 0))
+        if penalty is not None:
+            until = now + min(max(penalty.seconds, 0.0), LONGEST_PENALTY_S)
+            if self._blocked is None or until > self._blocked[0]:
+                self._blocked = (until, penalty)
 
-    def penalise(self, seconds: float) -> None:
-        """Let nobody ask for so many seconds: the exchange said 429 or 418."""
-        until = self._clock() + min(max(seconds, 0.0), LONGEST_PENALTY_S)
-        if until > self._blocked_until:
-            log.warning("The exchange holds requests back for %.0f s.", seconds)
-            self._blocked_until = until
+    def failed(self) -> float | None:
+        """The host did not answer; returns for how many seconds that opens its circuit, None where it does not."""
+        return self._breaker.failed(self._clock())
 
-    def adopt(self, rate_limits: Iterable[Mapping[str, Any]]) -> None:
-        """Take the request-weight limit from `exchangeInfo.rateLimits`; the other two are not announced there."""
-        for limit in rate_limits:
-            if limit.get("rateLimitType") == "REQUEST_WEIGHT":
-                window = self._windows["weight"]
-                per_s = int(limit["limit"]) / (_INTERVALS_S[limit["interval"]] * int(limit["intervalNum"]))
-                self._whole["weight"] = int(per_s * window.length_s)
-                window.most = self._ours(self._whole["weight"])
+    def adopt(self, kind: Budget, whole: int) -> None:
+        """Take the exchange's own word for a limit."""
+        self._whole[kind] = whole

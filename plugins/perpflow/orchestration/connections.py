@@ -42,8 +42,8 @@ def _redis_url() -> str | None:
         return str(RedisHook.get_connection(REDIS_CONNECTION).get_uri())
     except AirflowNotFoundException:
         log.warning(
-            "There is no connection %s. Nothing needs it yet: the exchange's limits are kept per process in this "
-            "version, each process with its share, whether or not Redis is there.",
+            "There is no connection %s: the exchange's limits are kept per process, each with its part of the share, "
+            "and a ban is known to the process alone that met it.",
             REDIS_CONNECTION,
         )
         return None

@@ -16,7 +16,8 @@ from perpflow.errors import (
     RequestRejected,
     UnknownSymbol,
 )
-from perpflow.exchange.refusals import Answer, Asked, error_for, penalty_s
+from perpflow.exchange.limiter import penalty_of
+from perpflow.exchange.refusals import Answer, Asked, error_for
 from perpflow.windows import Window, from_ms
 
 NOW = datetime(2026, 10, 15, 12, tzinfo=UTC)
@@ -121,7 +122,8 @@ def test_a_ban_carries_its_end(refusal: Answer, until: datetime) -> None:
 def test_limits_and_bans_stop_everyone_for_a_while(refusal: Answer, seconds: float | None) -> None:
     error = error_for(refusal, NOW)
     assert error is not None
-    assert penalty_s(refusal, error, NOW) == seconds
+    penalty = penalty_of(error)
+    assert (penalty.seconds if penalty else None) == seconds
 
 
 @pytest.mark.parametrize(("text", "used"), [("17", 17), ("-1", -1), ("", None), ("n/a", None)])

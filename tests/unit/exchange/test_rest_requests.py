@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from perpflow.datasets import FUNDING_RATE, OHLCV, OPEN_INTEREST
 from perpflow.errors import StructurallyBad
+from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.rest import OPENING, Page, Rest, answerable, klines_weight, request_weight
-from perpflow.exchange.weight_budget import WeightBudget
 from perpflow.windows import TIMEFRAMES, Timeframe, Window, to_ms
 
 NOW = datetime(2026, 10, 15, 12, 34, 56, tzinfo=UTC)
@@ -63,7 +63,7 @@ class Recording(Rest):
     """Answers from a list of settlement times instead of asking; remembers what was asked."""
 
     def __init__(self, times: list[int], *, deaf: bool = False) -> None:
-        super().__init__(budget=WeightBudget(), concurrency=3)
+        super().__init__(limiter=Limiter("exchange"), concurrency=3)
         self.times = times
         self.deaf = deaf
         self.asked: list[tuple[Window, int]] = []

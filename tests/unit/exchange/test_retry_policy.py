@@ -21,7 +21,7 @@ from perpflow.exchange.retry_policy import Retry, delay_s, is_retryable
 
 DOWN = ExchangeUnavailable("down.")
 LIMITED = RateLimited("slow down.", retry_after_s=17)
-BANNED = IpBanned("banned.", banned_until=datetime(2026, 10, 15, tzinfo=UTC))
+BANNED = IpBanned("banned.", banned_until=datetime(2026, 10, 15, tzinfo=UTC), retry_after_s=120)
 
 
 @pytest.mark.parametrize("error", [DOWN, LIMITED, ObjectDamaged("cut.")])

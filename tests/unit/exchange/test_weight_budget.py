@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from perpflow.datasets import Budget
 from perpflow.errors import BadConfiguration
-from perpflow.exchange.weight_budget import LIMITS, WeightBudget
+from perpflow.exchange.limiter import Limiter
+from perpflow.exchange.weight_budget import LIMITS, Penalty, Share, WeightBudget
 
 
 class MovedClock:
@@ -28,11 +29,27 @@ class MovedClock:
         self.now = max(self.now, until)
 
 
-def budget_of(clock: MovedClock, share: float = 1.0, processes: int = 1) -> WeightBudget:
-    return WeightBudget(share, processes, clock=clock, sleep=clock.sleep)
+class SessionBudget:
+    """A session's limiter and the process's budget behind it, on one moved clock."""
+
+    def __init__(self, clock: MovedClock, share: float = 1.0, processes: int = 1) -> None:
+        self.share = Share(share, live=True)
+        self.local = WeightBudget(processes, clock=clock)
+        self.limiter = Limiter("exchange", share=self.share, local=self.local, sleep=clock.sleep)
+
+    async def acquire(self, kind: Budget, weight: int) -> None:
+        async with self.limiter.request("request", kind, weight):
+            pass
+
+    def allowance(self, kind: Budget) -> int:
+        return self.local.allowance(kind, self.share)
 
 
-async def spend(budget: WeightBudget, clock: MovedClock, kind: Budget, weight: int, times: int) -> list[float]:
+def budget_of(clock: MovedClock, share: float = 1.0, processes: int = 1) -> SessionBudget:
+    return SessionBudget(clock, share, processes)
+
+
+async def spend(budget: SessionBudget, clock: MovedClock, kind: Budget, weight: int, times: int) -> list[float]:
     """When each of so many requests was let go."""
     instants = []
     for _ in range(times):
@@ -87,21 +104,26 @@ async def test_who_comes_first_goes_first_even_if_a_later_one_would_fit() -> Non
 
 async def test_a_request_that_can_never_fit_is_refused() -> None:
     budget = budget_of(MovedClock(), share=0.01, processes=4)
-    with pytest.raises(BadConfiguration, match="a request of weight 10 exceeds this process's 6 of the weight budget"):
+    with pytest.raises(BadConfiguration, match="a request of weight 10 exceeds the 6 that may be spent"):
         await budget.acquire("weight", 10)
 
 
-@pytest.mark.parametrize(("share", "processes"), [(0.0, 1), (1.5, 1), (0.5, 0)])
-def test_a_share_that_cannot_be_is_refused(share: float, processes: int) -> None:
+@pytest.mark.parametrize(("share", "reserve"), [(0.0, 0.2), (1.5, 0.2), (0.5, 1.0), (0.5, -0.1)])
+def test_a_share_that_cannot_be_is_refused(share: float, reserve: float) -> None:
+    with pytest.raises(BadConfiguration, match="cannot be"):
+        Share(share, reserve)
+
+
+def test_a_budget_for_no_process_is_refused() -> None:
     with pytest.raises(BadConfiguration):
-        WeightBudget(share, processes)
+        WeightBudget(0)
 
 
 async def test_a_penalty_stops_every_budget_until_it_ends() -> None:
     clock = MovedClock()
     budget = budget_of(clock)
-    budget.penalise(90)
-    budget.penalise(30)
+    budget.local.answered(penalty=Penalty(90, "limited"))
+    budget.local.answered(penalty=Penalty(30, "limited"))
     await budget.acquire("funding", 1)
     assert clock.now == 1090.0
 
@@ -112,7 +134,7 @@ async def test_a_penalty_that_comes_while_somebody_waits_holds_for_them_too() ->
     await budget.acquire("weight", 2400)
     waiting = asyncio.create_task(budget.acquire("weight", 1))
     await asyncio.sleep(0)
-    budget.penalise(200)
+    budget.local.answered(penalty=Penalty(200, "limited"))
     await waiting
     assert clock.now == 1200.0
 
@@ -121,7 +143,7 @@ async def test_what_others_use_on_the_address_is_left_to_them() -> None:
     clock = MovedClock()
     budget = budget_of(clock, share=0.5)
     await budget.acquire("weight", 100)
-    budget.observe(2100)
+    budget.local.answered(2100)
     await budget.acquire("weight", 60)
     assert clock.now == 1000.0
     await budget.acquire("weight", 1)
@@ -131,7 +153,7 @@ async def test_what_others_use_on_the_address_is_left_to_them() -> None:
 async def test_use_by_others_is_forgotten_after_a_minute_without_news() -> None:
     clock = MovedClock()
     budget = budget_of(clock)
-    budget.observe(100_000)
+    budget.local.answered(100_000)
     await budget.acquire("weight", 1)
     assert clock.now == 1060.0
 
@@ -141,25 +163,31 @@ async def test_a_counter_that_is_absent_or_below_ours_changes_nothing(used: int 
     clock = MovedClock()
     budget = budget_of(clock)
     await budget.acquire("weight", 40)
-    budget.observe(used)
+    budget.local.answered(used)
     await budget.acquire("weight", 2360)
     assert clock.now == 1000.0
 
 
-def test_the_weight_limit_is_taken_from_the_exchange() -> None:
+async def test_the_weight_limit_is_taken_from_the_exchange() -> None:
     budget = budget_of(MovedClock(), share=0.5)
     orders = {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 300}
-    budget.adopt([orders, {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000}])
+    weight = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000}
+    await budget.limiter.adopt([orders, weight])
     assert budget.allowance("weight") == 3000
     assert budget.allowance("statistics") == 500
 
 
 def test_one_budget_serves_event_loops_one_after_another() -> None:
     clock = MovedClock()
-    budget = budget_of(clock)
+    local = WeightBudget(clock=clock)
 
     async def crowd() -> None:
-        await asyncio.gather(*(budget.acquire("funding", 100) for _ in range(8)))
+        session = Limiter("exchange", share=Share(1.0, live=True), local=local, sleep=clock.sleep)
+        await asyncio.gather(*(ask(session) for _ in range(8)))
+
+    async def ask(session: Limiter) -> None:
+        async with session.request("request", "funding", 100):
+            pass
 
     asyncio.run(crowd())
     asyncio.run(crowd())

@@ -1,0 +1,120 @@
+"""One budget, one ban clock and one circuit breaker for all processes on one egress address, in Redis.
+
+Each question and each answer is one script (`include/redis`), atomic and on the server's clock. Redis keeps them
+through a restart (append-only file). No limiter library at hand does this: those with weights and several windows
+(limits, pyrate-limiter) know neither two priorities in one window nor a correction from outside, and would need a
+second round trip for bans and circuit; circuit breakers on Redis (pybreaker, purgatory) let every waiting process probe
+at once.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from redis.asyncio import Redis
+
+from perpflow.datasets import Budget
+from perpflow.exchange.weight_budget import (
+    ADDRESS_CEILING,
+    FIRST_OPEN_S,
+    LIMITS,
+    LONGEST_OPEN_S,
+    LONGEST_PENALTY_S,
+    OPEN_AFTER,
+    PROBE_S,
+    Penalty,
+    Refusal,
+    Share,
+    too_heavy,
+)
+from perpflow.include import include_path
+
+# Requests are counted when they are let go and arrive when they have travelled: a window is counted this much longer,
+# so that one which was slow and one which was fast do not meet in the exchange's window.
+TRAVEL_S = 1.0
+
+
+@cache
+def _script(name: str) -> str:
+    return (include_path() / "redis" / f"{name}.lua").read_text()
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def state_key(egress: str, host: str) -> str:
+    """The hash that holds ban clock, circuit and announced limits of a host, as asked from an address."""
+    return f"perpflow:address:{egress}:{host}"
+
+
+def window_key(egress: str, host: str, kind: Budget) -> str:
+    """The sorted set of what was spent of a budget: members `<number>:<weight>`, scores in ms."""
+    return f"{state_key(egress, host)}:{kind}"
+
+
+class SharedBudget:
+    """What an egress address may ask of a host, for all processes that name both alike.
+
+    Args:
+        redis: the connection; whoever opened it closes it.
+        egress: name of the address that requests leave from.
+        host: whom they go to.
+    """
+
+    def __init__(self, redis: Redis, egress: str, host: str) -> None:
+        self._state = state_key(egress, host)
+        self._windows = {kind: window_key(egress, host, kind) for kind in LIMITS}
+        self._redis = redis
+        self._ask = redis.register_script(_script("ask"))
+        self._answered = redis.register_script(_script("answered"))
+
+    async def ask(self, kind: Budget | None, weight: int, share: Share) -> Refusal | None:
+        """None where the request may be sent, and is counted, now.
+
+        Raises:
+            BadConfiguration: it costs more than may ever be spent.
+            redis.RedisError: Redis does not answer.
+        """
+        whole, length_s = LIMITS[kind or "weight"]
+        keys = [self._state, self._windows[kind or "weight"]]
+        window = [kind or "", weight, whole, share.fraction, _ms(length_s + TRAVEL_S), ADDRESS_CEILING]
+        verdict, amount = await self._ask(keys, [*window, _ms(PROBE_S)])
+        obstacle = verdict.decode()
+        if obstacle == "never" and kind is not None:
+            raise too_heavy(kind, weight, amount)
+        return None if obstacle == "go" else Refusal(obstacle, amount / 1000)
+
+    async def answered(self, used_weight: int | None = None, penalty: Penalty | None = None) -> None:
+        """The host has answered. See `WeightBudget.answered`.
+
+        Raises:
+            redis.RedisError: Redis does not answer.
+        """
+        held_s = min(max(penalty.seconds, 0.0), LONGEST_PENALTY_S) if penalty else 0.0
+        obstacle = penalty.obstacle if penalty else ""
+        await self._tell("alive", -1 if used_weight is None else used_weight, _ms(held_s), obstacle)
+
+    async def failed(self) -> float | None:
+        """The host did not answer; returns for how many seconds that opens its circuit, None where it does not.
+
+        Raises:
+            redis.RedisError: Redis does not answer.
+        """
+        change = await self._tell("failed", -1, 0, "")
+        return change[1] / 1000 if change else None
+
+    async def _tell(self, outcome: str, used_weight: int, held_ms: int, obstacle: str) -> Any:
+        circuit = (OPEN_AFTER, _ms(FIRST_OPEN_S), _ms(LONGEST_OPEN_S))
+        keys = [self._state, self._windows["weight"]]
+        told: list[str | int] = [outcome, used_weight, held_ms, obstacle, *circuit, _ms(LIMITS["weight"][1])]
+        return await self._answered(keys, told)
+
+    async def adopt(self, kind: Budget, whole: int) -> None:
+        """Take the exchange's own word for a limit.
+
+        Raises:
+            redis.RedisError: Redis does not answer.
+        """
+        await self._redis.hset(self._state, f"limit:{kind}", str(whole))

@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from perpflow.batches import LoadRequest, Plan
+from perpflow.batches import Batch, LoadRequest, Plan
 from perpflow.datasets import DATASETS
 from perpflow.embedded.commands import app as services
 from perpflow.embedded.errors import ServiceError
-from perpflow.errors import BadConfiguration, PerpflowError
+from perpflow.errors import BadConfiguration, IpBanned, PerpflowError
 
 if TYPE_CHECKING:
     from perpflow.settings import Deployment
+
+T = TypeVar("T")
+
+# Bans begin at two minutes and grow; a person would rather be told of the longer ones.
+LONGEST_BAN_S = 900.0
+MOST_BANS = 3
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Binance USD-M futures data, complete and verified."
@@ -102,7 +109,7 @@ def backfill(
         }
         request = LoadRequest.from_form(_run_name("backfill"), form)
         deployment = _deployment()
-        _load(deployment, pipeline.plan(deployment, request))
+        _load(deployment, _after_bans(lambda: pipeline.plan(deployment, request)))
 
 
 @app.command()
@@ -115,9 +122,33 @@ def ingest(datasets: DatasetsOption = "all") -> None:
         LoadRequest(names, None, None, None, "")  # refuses unknown datasets before anything is asked
         deployment = _deployment()
         for name in names:
-            run = _run_name(f"ingest_{name}")
-            per_task = deployment.collection.symbols_per_task
-            _load(deployment, pipeline.plan_increment(deployment, name, run, per_task))
+            plan = partial(pipeline.plan_increment, deployment, name, _run_name(f"ingest_{name}"))
+            _load(deployment, _after_bans(partial(plan, deployment.collection.symbols_per_task)))
+
+
+def _after_bans(call: Callable[[], T]) -> T:
+    """The call's result; where the exchange has banned this address meanwhile, that of another one after its end.
+
+    Raises:
+        IpBanned: it lasts longer than a command should wait, or comes back again and again.
+    """
+    from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
+
+    def remaining_s(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        return error.retry_after_s + 1 if isinstance(error, IpBanned) else 0.0
+
+    def announce(state: RetryCallState) -> None:
+        typer.echo(f"The exchange has banned this address; going on in {state.upcoming_sleep:.0f} s.", err=True)
+
+    retrying = Retrying(
+        retry=retry_if_exception(lambda error: isinstance(error, IpBanned) and error.retry_after_s <= LONGEST_BAN_S),
+        wait=remaining_s,
+        stop=stop_after_attempt(MOST_BANS + 1),
+        before_sleep=announce,
+        reraise=True,
+    )
+    return retrying(call)
 
 
 def _run_name(command: str) -> str:
@@ -130,13 +161,16 @@ def _load(deployment: Deployment, plan: Plan) -> None:
 
     from perpflow import pipeline
 
+    def load(batch: Batch) -> dict[str, dict[str, int]]:
+        pipeline.stage(deployment, batch)
+        pipeline.check(deployment, batch)
+        return pipeline.publish(deployment, batch)
+
     for note in plan.notes:
         typer.echo(note)
     for batch in track(plan.batches, "Loading", disable=not sys.stderr.isatty()):
         try:
-            pipeline.stage(deployment, batch)
-            pipeline.check(deployment, batch)
-            published = pipeline.publish(deployment, batch)
+            published = _after_bans(partial(load, batch))
         except PerpflowError as error:
             typer.echo(f"{batch.label}: {error}", err=True)
             continue

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [publish] [memory] [gate]`: measure, and print one table. Exit 2 on an unknown name."""
+"""`python -m benchmarks [publish] [memory] [gate] [archive] [rest]`: measure, print a table. Exit 2 on a wrong name."""
 
 from __future__ import annotations
 
@@ -9,31 +9,35 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import gating, memory, publishing
+from benchmarks import archive_path, gating, memory, publishing, rest_path
 from benchmarks.measurement import Measurement, print_table, timed
 from perpflow import embedded
+from perpflow.settings import Deployment
 from perpflow.store.database import session
 from perpflow.store.migrations import migrate
 
-BENCHMARKS: dict[str, Callable[[str], list[Measurement]]] = {
+BENCHMARKS: dict[str, Callable[[Deployment], list[Measurement]]] = {
     "publish": publishing.measure,
     "memory": memory.measure,
     "gate": gating.measure,
+    "archive": archive_path.measure,
+    "rest": rest_path.measure,
 }
 
 
 @contextmanager
-def market_database() -> Iterator[str]:
-    """A migrated market database of its own, discarded afterwards; the URL."""
+def stores() -> Iterator[Deployment]:
+    """A migrated market database and a Redis of their own, discarded afterwards; no exchange yet."""
     state = Path(tempfile.mkdtemp(prefix="perpflow-bench-"))
     try:
-        database = embedded.start(state).database
+        services = embedded.start(state)
+        database = services.database
         assert database.url is not None
         if database.timescaledb is None:
             print("Plain PostgreSQL without TimescaleDB: these are not the figures of hypertables.", file=sys.stderr)
         with session(database.url) as connection:
             migrate(connection)
-        yield database.url
+        yield Deployment(database_url=database.url, redis_url=services.redis.url)
     finally:
         embedded.discard(state)
 
@@ -45,10 +49,10 @@ def main(names: list[str]) -> int:
         print(f"unknown: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
     measured: list[Measurement] = []
-    with timed() as watch, market_database() as database_url:
+    with timed() as watch, stores() as deployment:
         for name in names or BENCHMARKS:
             print(f"measuring: {name}", file=sys.stderr, flush=True)
-            measured += BENCHMARKS[name](database_url)
+            measured += BENCHMARKS[name](deployment)
     print_table(measured, watch.seconds)
     return 0
 

@@ -19,19 +19,19 @@ from perpflow.store.database import session
 SIZES = (28, 112)
 
 
-def measure(database_url: str) -> list[Measurement]:
+def measure(deployment: Deployment) -> list[Measurement]:
     """One check of each size; informative, because there is no baseline that finds the same."""
     preload()
-    return [_measure(database_url, count) for count in SIZES]
+    return [_measure(deployment, count) for count in SIZES]
 
 
-def _measure(database_url: str, count: int) -> Measurement:
+def _measure(deployment: Deployment, count: int) -> Measurement:
     symbols = candles.symbols(count)
     batch = Batch(f"benchmark {uuid4()}", "benchmark", (OHLCV.name,), symbols, candles.WINDOW)
-    with session(database_url) as connection:
-        stage_id = stage(connection, Deployment(database_url=database_url), prepare(symbols), batch)
+    with session(deployment.database_url) as connection:
+        stage_id = stage(connection, deployment, prepare(symbols), batch)
         with timed() as watch:
-            verdict = gate.check(connection, database_url, OHLCV.name, stage_id, batch.window)
+            verdict = gate.check(connection, deployment.database_url, OHLCV.name, stage_id, batch.window)
         assert verdict.passed, verdict.findings
         loader.delete_staged(connection, OHLCV, stage_id)
         loader.vacuum_staging(connection, (OHLCV,))

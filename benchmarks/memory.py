@@ -21,8 +21,9 @@ END = datetime(2026, 10, 1, tzinfo=UTC)
 SPANS = {"30 days": timedelta(days=30), "3 years": timedelta(days=3 * 365)}
 
 
-def measure(database_url: str) -> list[Measurement]:
+def measure(stores: Deployment) -> list[Measurement]:
     """Rows and peak of each span, and how much the longer one needs more."""
+    database_url = stores.database_url
     with running(seed=7) as exchange:
         _meet(database_url, exchange)
         seen = {name: _stage(database_url, exchange, Window(END - span, END)) for name, span in SPANS.items()}

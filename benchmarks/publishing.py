@@ -62,11 +62,10 @@ def prepare(symbols: tuple[str, ...] = SYMBOLS) -> Prepared:
     return Prepared(archived, [row for symbol in symbols for row in candles.fact_rows(symbol, archived[symbol])])
 
 
-def measure(database_url: str) -> list[Measurement]:
+def measure(deployment: Deployment) -> list[Measurement]:
     """The best of a few rounds of each way, so that a busy moment of the machine does not decide."""
     prepared = prepare()
-    deployment = Deployment(database_url=database_url)
-    with session(database_url) as connection:
+    with session(deployment.database_url) as connection:
         rounds = [_round(connection, deployment, prepared) for _ in range(ROUNDS)]
     best = {name: max((each[name] for each in rounds), key=lambda rate: rate.per_second) for name in rounds[0]}
     return _report(len(prepared.rows), best)

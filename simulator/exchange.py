@@ -36,6 +36,8 @@ class Exchange:
     quirks: Sequence[Quirk] = ()
     limits: RateLimits = field(default_factory=RateLimits)
     requests: Counter[str] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
+    weights: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.faults = Faults(self.feed)
@@ -49,7 +51,10 @@ class Exchange:
             reply = list_objects(self.store, dict(request.query), self.clock.now())
         else:
             reply = self._rest(request)
-        return self.faults.change(request, reply)
+        reply = self.faults.change(request, reply)
+        if reply.rows:
+            self.rows[request.path] += reply.rows
+        return reply
 
     def _object(self, request: Request) -> Reply:
         key = request.path.removeprefix("/")
@@ -67,6 +72,8 @@ class Exchange:
             return json_reply({"code": -5000, "msg": f"Path {request.path}, Method GET is invalid"}, 404)
         window, weight = known
         rejection = self.limits.charge(window, weight)
+        if rejection is None or rejection.limit != "ban":
+            self.weights[request.path] += weight
         if rejection:
             reply = self._refusal(rejection)
         else:
@@ -96,17 +103,21 @@ class Exchange:
 
     def _refusal(self, rejection: Rejection) -> Reply:
         if rejection.status == 418:
-            return banned(self.clock.now() + rejection.retry_after * 1000, rejection.retry_after)
+            return banned(self.clock.now() + round(rejection.wait * 1000), rejection.retry_after)
         limit: int = getattr(self.limits, rejection.limit).limit
         return too_many_requests(limit, rejection.limit, rejection.retry_after)
 
     def report(self) -> dict[str, object]:
-        """Requests per path prefix, and the limits' peaks and violations."""
-        return {"paths": dict(self.requests), "total": self.requests.total(), **self.limits.report()}
+        """Requests, rows served and weight counted per path (archive: path prefix), and what the limits report."""
+        return {
+            "paths": dict(self.requests), "total": self.requests.total(), "rows": dict(self.rows),
+            "weights": dict(self.weights), **self.limits.report(),
+        }  # fmt: skip
 
     def clear_report(self) -> None:
         """Reset counters, peaks and bans."""
-        self.requests.clear()
+        for counter in (self.requests, self.rows, self.weights):
+            counter.clear()
         self.limits.clear()
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 # Requests answered with 429 before the address is banned, and how long the first ban lasts (the exchange: 2 minutes).
 TOLERATED_REJECTIONS = 5
 BAN_S = 120.0
+# How many refused requests of a ban are remembered one by one.
+_REMEMBERED = 1000
 
 
 class SlidingWindow:
@@ -22,7 +24,7 @@ class SlidingWindow:
 
     def __init__(self, name: str, limit: int, seconds: float) -> None:
         self.name, self.limit, self.seconds = name, limit, seconds
-        self.peak = 0
+        self.peak = self.total = self.exceeded = 0
         self._events: deque[tuple[float, int]] = deque()
         self._sum = 0
 
@@ -37,6 +39,8 @@ class SlidingWindow:
         self._sum = self.used(now) + weight
         self._events.append((now, weight))
         self.peak = max(self.peak, self._sum)
+        self.total += weight
+        self.exceeded += self._sum > self.limit
         return self._sum <= self.limit
 
     def wait(self, now: float) -> float:
@@ -51,17 +55,52 @@ class SlidingWindow:
     def clear(self) -> None:
         """Forget everything, the peak included."""
         self._events.clear()
-        self._sum = self.peak = 0
+        self._sum = self.peak = self.total = self.exceeded = 0
+
+    def report(self) -> dict[str, int]:
+        """The most that any window held, what one may hold, and all that was counted."""
+        return {"peak": self.peak, "limit": self.limit, "total": self.total}
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A refused request: HTTP 429 or 418, the seconds to wait, and which limit spoke."""
+    """A refused request: HTTP 429 or 418, the seconds to wait (exact, and rounded up), and which limit spoke."""
 
     status: int
-    retry_after: int
+    wait: float
     limit: str
-    banned_until: float = 0.0
+
+    @property
+    def retry_after(self) -> int:
+        """Whole seconds, at least one."""
+        return max(1, math.ceil(self.wait))
+
+
+@dataclass(slots=True)
+class Ban:
+    """One ban, in monotonic seconds, with the requests that came while it lasted: how long after its begin each did."""
+
+    began: float
+    seconds: float
+    refused: int = 0
+    asked_after_s: list[float] = field(default_factory=list)
+
+    def remaining(self, now: float) -> float:
+        """Seconds until it ends; not above 0 when it is over."""
+        return self.began + self.seconds - now
+
+    def refuse(self, now: float) -> None:
+        """Remember a request that came while the ban lasted."""
+        self.refused += 1
+        if len(self.asked_after_s) < _REMEMBERED:
+            self.asked_after_s.append(round(now - self.began, 3))
+
+    def report(self, now: float) -> dict[str, object]:
+        """What `GET /_simulator/requests` says about it."""
+        return {
+            "seconds": self.seconds, "remaining_s": round(max(self.remaining(now), 0.0), 3),
+            "refused": self.refused, "asked_after_s": self.asked_after_s,
+        }  # fmt: skip
 
 
 @dataclass
@@ -73,16 +112,16 @@ class RateLimits:
     statistics: SlidingWindow = field(default_factory=lambda: SlidingWindow("statistics", 1000, 300))
     funding: SlidingWindow = field(default_factory=lambda: SlidingWindow("funding", 500, 300))
     rejected: int = 0
-    bans: int = 0
-    _banned_until: float = 0.0
+    bans: list[Ban] = field(default_factory=list)
     _blocked_until: float = 0.0
     _rejected_in_a_row: int = 0
 
     def charge(self, window: str, weight: int) -> Rejection | None:
         """Count one request against a window; a rejection if it, or a running ban, refuses it."""
         now = self.monotonic()
-        if now < self._banned_until:
-            return self._refuse(418, self._banned_until - now, "ban")
+        if self.bans and self.bans[-1].remaining(now) > 0:
+            self.bans[-1].refuse(now)
+            return self._refuse(418, self.bans[-1].remaining(now), "ban")
         counted: SlidingWindow = getattr(self, window)
         if counted.add(now, weight):
             return None
@@ -94,14 +133,17 @@ class RateLimits:
         self._rejected_in_a_row += 1
         self._blocked_until = now + window.wait(now)
         if self._rejected_in_a_row > TOLERATED_REJECTIONS:
-            self.bans += 1
-            self._banned_until = now + BAN_S
+            self.ban(BAN_S)
             return self._refuse(418, BAN_S, window.name)
         return self._refuse(429, window.wait(now), window.name)
 
     def _refuse(self, status: int, wait: float, limit: str) -> Rejection:
         self.rejected += 1
-        return Rejection(status, max(1, math.ceil(wait)), limit, self._banned_until)
+        return Rejection(status, wait, limit)
+
+    def ban(self, seconds: float) -> None:
+        """Refuse every request from now on, for so long; a ban that runs already is replaced."""
+        self.bans.append(Ban(self.monotonic(), seconds))
 
     def weight_used(self) -> int:
         """What `X-MBX-USED-WEIGHT-1M` reports."""
@@ -112,13 +154,24 @@ class RateLimits:
         return self.weight, self.statistics, self.funding
 
     def report(self) -> dict[str, object]:
-        """Peaks per sliding window, refusals and bans since the last reset."""
-        peaks = {window.name: {"peak": window.peak, "limit": window.limit} for window in self.windows()}
-        return {"windows": peaks, "violations": self.rejected, "bans": self.bans}
+        """Sliding windows, refusals and bans since the last reset.
+
+        `violations` counts every refusal, `violations_by_limit` those above a limit, `asked_while_banned` the others.
+        """
+        now = self.monotonic()
+        return {
+            "windows": {window.name: window.report() for window in self.windows()},
+            "violations": self.rejected,
+            "violations_by_limit": {window.name: window.exceeded for window in self.windows()},
+            "bans": len(self.bans),
+            "asked_while_banned": sum(ban.refused for ban in self.bans),
+            "ban_log": [ban.report(now) for ban in self.bans],
+        }
 
     def clear(self) -> None:
         """Lift bans and forget all counts."""
         for window in self.windows():
             window.clear()
-        self.rejected = self.bans = self._rejected_in_a_row = 0
-        self._banned_until = self._blocked_until = 0.0
+        self.bans.clear()
+        self.rejected = self._rejected_in_a_row = 0
+        self._blocked_until = 0.0

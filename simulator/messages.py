@@ -24,13 +24,17 @@ class Request:
 
 @dataclass(slots=True)
 class Reply:
-    """An answer; `broken` makes the server promise the whole body, send this part of it and drop the connection."""
+    """An answer; with `promised_length` the server promises so many bytes, sends the body and drops the connection.
+
+    `rows` says how many data rows the body holds.
+    """
 
     status: int
     body: bytes
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
     promised_length: int | None = None
+    rows: int = 0
 
 
 class RestError(Exception):
@@ -46,8 +50,9 @@ class RestError(Exception):
 
 
 def json_reply(content: object, status: int = 200) -> Reply:
-    """A JSON body without spaces, as the exchange writes it."""
-    return Reply(status, json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode())
+    """A JSON body without spaces, as the exchange writes it; the entries of a list are its rows."""
+    body = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+    return Reply(status, body, rows=len(content) if isinstance(content, list) else 0)
 
 
 def invalid_symbol() -> RestError:

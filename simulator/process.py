@@ -49,7 +49,13 @@ class Handle:
         return list(self.control("GET", "faults"))
 
     def requests(self) -> dict[str, Any]:
-        """`paths` (requests per prefix), `total`, `windows` (peak and limit), `violations`, `bans`."""
+        """What was asked for since the start or the last `clear_requests`.
+
+        `paths`, `rows` and `weights` (requests, data rows served, weight counted, by path), `total` (requests),
+        `windows` (per limit `peak`, `limit` and `total`), `violations` (refused requests), `violations_by_limit`,
+        `bans` (how many), `asked_while_banned` (requests that a running ban refused) and `ban_log`: per ban its
+        `seconds`, `remaining_s`, `refused`, and `asked_after_s`, the seconds after its begin of each refused request.
+        """
         return dict(self.control("GET", "requests"))
 
     def clear_requests(self) -> None:
@@ -59,6 +65,10 @@ class Handle:
     def set_now(self, now: datetime | str) -> None:
         """Move the exchange's clock (naive means UTC)."""
         self.control("POST", "clock", {"now": now if isinstance(now, str) else now.isoformat()})
+
+    def ban(self, seconds: float) -> None:
+        """Ban this address: every REST request gets 418 for so many real seconds."""
+        self.control("POST", "ban", {"seconds": seconds})
 
     def set_limits(self, **limits: int) -> None:
         """Other limits: `weight` (per minute), `statistics` and `funding` (per five minutes)."""

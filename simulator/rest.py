@@ -70,7 +70,7 @@ def klines(feed: Feed, query: Query, now: int) -> Reply:
     else:
         # From before the listing on, rows begin with the listing; off-grid starts begin with the next candle.
         rows = first_rows(fetch, max(start, listed), stop, limit, longest(interval))
-    return Reply(200, ("[" + ",".join(_KLINE_JSON % row for row in rows) + "]").encode())
+    return Reply(200, ("[" + ",".join(_KLINE_JSON % row for row in rows) + "]").encode(), rows=len(rows))
 
 
 def funding_rate(feed: Feed, query: Query, now: int) -> Reply:

@@ -31,6 +31,7 @@ def application(exchange: Exchange) -> web.Application:
     control.add_get(f"{CONTROL}clock", _show_clock)
     control.add_post(f"{CONTROL}clock", _move_clock)
     control.add_post(f"{CONTROL}limits", _set_limits)
+    control.add_post(f"{CONTROL}ban", _ban)
     control.add_get("/{path:.*}", _serve)
     return app
 
@@ -119,6 +120,15 @@ async def _set_limits(incoming: web.Request) -> web.Response:
             raise web.HTTPBadRequest(text=f"no limit {name!r}")
         getattr(limits, name).limit = int(str(value))
     return web.json_response({window.name: window.limit for window in limits.windows()})
+
+
+async def _ban(incoming: web.Request) -> web.Response:
+    """Ban the address for so many real seconds, whatever it has asked for."""
+    seconds = (await _body(incoming)).get("seconds")
+    if not isinstance(seconds, int | float) or seconds <= 0:
+        raise web.HTTPBadRequest(text=f"seconds must be a number above 0, not {seconds!r}")
+    incoming.app[EXCHANGE].limits.ban(seconds)
+    return web.json_response({})
 
 
 @asynccontextmanager

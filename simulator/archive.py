@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from simulator.corruption import CorruptedFeed
+from simulator.delays import Delays
 from simulator.feed import KlineRow, MetricRow
 from simulator.grid import (
     DAY,
@@ -54,7 +55,7 @@ _CACHE_BYTES = 48 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class ArchiveFile:
-    """What one zip holds: `[start, end)` of a dataset of a contract, published at `published` (milliseconds UTC)."""
+    """What one zip holds: `[start, end)` of a dataset of a contract, published at `usually_published` (ms UTC)."""
 
     granularity: str
     dataset: str
@@ -70,8 +71,8 @@ class ArchiveFile:
         return to_ms(self.label), to_ms(self.label) + DAY
 
     @property
-    def published(self) -> int:
-        """When the file appears."""
+    def usually_published(self) -> int:
+        """When the file appears if nothing delays it."""
         end = self.bounds[1]
         return end + 8 * HOUR + 40 * MINUTE if self.granularity == "daily" else end + 2 * DAY + 9 * HOUR
 
@@ -104,8 +105,13 @@ class SyntheticArchive:
 
     def __init__(self, feed: CorruptedFeed, seed: int, quirks: Sequence[Quirk]) -> None:
         self.feed, self.seed, self.quirks = feed, seed, quirks
+        self.delays = Delays()
         self._contracts = {contract.symbol: contract for contract in feed.contracts}
         self._zips: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+
+    def published(self, file: ArchiveFile) -> int:
+        """When a file appears, and the Last-Modified that it has."""
+        return file.usually_published + self.delays.delay_ms(file.key)
 
     def find(self, key: str, now: int) -> ArchiveFile | None:
         """The file of a zip's key if it is published at `now`."""
@@ -133,7 +139,7 @@ class SyntheticArchive:
         except ValueError:
             return False
         first = _first_archived(file.dataset, file.contract, file.granularity)
-        if first is None or end <= first or start >= file.contract.ends or file.published > now:
+        if first is None or end <= first or start >= file.contract.ends or self.published(file) > now:
             return False
         return not find(self.quirks, "missing_file", file.dataset, file.contract.symbol, start, end)
 
@@ -187,7 +193,7 @@ class SyntheticArchive:
             ]
         interval = ARCHIVE_INTERVALS.get(parts[3]) if len(parts) == 4 else None
         files = self.files(granularity, dataset, contract, interval, now)
-        return [(f"{file.name}.zip{suffix}", file.published) for file in files for suffix in ("", ".CHECKSUM")]
+        return [(f"{file.name}.zip{suffix}", self.published(file)) for file in files for suffix in ("", ".CHECKSUM")]
 
     def get(self, key: str, now: int) -> StoredObject | None:
         """An object (zip or CHECKSUM) that is published at `now`."""
@@ -197,7 +203,7 @@ class SyntheticArchive:
         content = self._zip(file)
         if key.endswith(".CHECKSUM"):
             content = checksum_text(content, f"{file.name}.zip")
-        return StoredObject(content, self.etag(key, now), file.published)
+        return StoredObject(content, self.etag(key, now), self.published(file))
 
     def etag(self, key: str, now: int) -> str:
         """The version mark of an object, without making it: it changes when a corruption changes the content."""

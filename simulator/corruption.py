@@ -2,7 +2,8 @@
 
 A corruption names dataset (`klines`, `metrics`, `fundingRate`), symbol, UTC date, optionally interval, what to do,
 and to how many rows (`count`, default 3). The rows are those from a quarter of the day on (06:00; of daily candles the
-day's only row), so they are known beforehand whatever page or file is asked for.
+day's only row), so they are known beforehand whatever page or file is asked for. With `probability` they are that share
+of the whole day's rows instead, drawn by the seed and each row's time.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeVar
 
+import numpy as np
+
 from simulator.feed import Feed, FundingRow, KlineRow, MetricRow
 from simulator.grid import DAY, FIVE_MINUTES, longest, to_ms
+from simulator.randomness import uniform
 from simulator.symbols import Contract
 
 Row = TypeVar("Row")
@@ -33,10 +37,15 @@ class Corruption:
     what: str
     interval: str | None = None
     count: int = 3
+    probability: float = 1.0
+    seed: int = 0
 
     def covers(self, time: int, step: int) -> bool:
         """Whether the row at `time` of a series with rows `step` apart is spoiled."""
-        if self.what in ("all_same_value", "label_shift", "missing"):
+        if self.probability < 1:
+            chance = uniform(self.seed, self.id, "corrupt", np.array([time], dtype=np.int64))
+            return self.day <= time < self.day + DAY and float(chance[0]) < self.probability
+        if self.what in (*WHOLE_DAY, "missing"):
             return self.day <= time < self.day + DAY
         first = self.day + max(DAY // step // 4, 0) * step
         return first <= time < first + self.count * step and time < self.day + DAY
@@ -97,15 +106,17 @@ EDITS: dict[str, tuple[str, ...]] = {
 }
 
 
-def parse_corruption(number: int, spec: dict[str, object]) -> Corruption:
+def parse_corruption(number: int, spec: dict[str, object], probability: float, seed: int) -> Corruption:
     """A corruption out of a fault's JSON; ValueError names what is wrong."""
     dataset, what = str(spec.get("dataset")), str(spec.get("what"))
     if what not in EDITS.get(dataset, ()):
         raise ValueError(f"corrupt_rows: no {what!r} for dataset {dataset!r}; there is {EDITS}")
+    if what in WHOLE_DAY and probability < 1:
+        raise ValueError(f"corrupt_rows: {what!r} is done to a whole day, it takes no probability")
     interval = spec.get("interval")
     return Corruption(
         number, dataset, str(spec["symbol"]), to_ms(str(spec["date"])), what,
-        str(interval) if interval else None, int(str(spec.get("count", 3))),
+        str(interval) if interval else None, int(str(spec.get("count", 3))), probability, seed,
     )  # fmt: skip
 
 

@@ -40,7 +40,8 @@ class Exchange:
     weights: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.faults = Faults(self.feed)
+        delays = self.store.delays if isinstance(self.store, SyntheticArchive) else None
+        self.faults = Faults(self.feed, self.seed, delays)
 
     def handle(self, request: Request) -> Reply:
         """Answer a request: count it, refuse it if over a limit, serve it, apply faults."""

@@ -2,22 +2,38 @@
 
 A fault is JSON (`{"kind": "status", "code": 503, "match": "/fapi/v1/klines", "times": 2}`) or short text
 (`status,code=503,match=/fapi/v1/klines,times=2`). `match` is a part of path and query in which `*` stands for
-anything; `times` absent or null means until removed. `corrupt_rows` lives in `simulator.corruption`.
+anything; `times` absent or null means until removed. With `probability` it strikes that share of what matches, in an
+order that seed and number of the fault decide. The kinds, and what they take besides:
+
+- `status`: `code`, and `body` and `headers` instead of what the exchange sends with that code; `waf403`, `waf202`
+- `latency`: `ms`; `reset`: no byte of an answer; `reset_body`, `truncated_body`: half of it, then a reset or an end
+- `malformed_json`; `envelope`: the "000002" error; `weight_header`: `value` of X-MBX-USED-WEIGHT-1M, absent: no header
+- `truncated_zip`, `bad_checksum`, `not_found`: objects of the archive
+- `late_archive`: `hours` that zips (`match` is part of their keys) are published later than usual
+- `corrupt_rows`: see `simulator.corruption`
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from itertools import count
+from random import Random
 
 from simulator.corruption import CorruptedFeed, Corruption, parse_corruption
+from simulator.delays import Delay, Delays
 from simulator.listing import no_such_key
-from simulator.messages import Reply, Request, json_reply
+from simulator.messages import Reply, Request, funding_limit_reply, json_reply, matches
 
-_WAF_PAGE = b"<html><head><title>403 Forbidden</title></head><body><h1>403 Forbidden</h1></body></html>"
+_RESTRICTED = (
+    "Service unavailable from a restricted location according to 'b. Eligibility' in "
+    "https://www.binance.com/en/terms. Please contact customer service if you believe you received this message in "
+    "error."
+)
+_CHALLENGE = {"x-amzn-waf-action": "challenge"}
+_WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 
 
 @dataclass(slots=True)
@@ -29,15 +45,17 @@ class Fault:
     match: str
     times: int | None
     spec: dict[str, object] = field(default_factory=dict)
+    probability: float = 1.0
+    random: Random = field(default_factory=Random)
     struck: int = 0
 
     def strikes(self, request: Request) -> bool:
-        """Whether it is still active, changes this kind of object, and its pattern is in the request."""
+        """Whether it is still active, changes this kind of object, its pattern is in the request, and chance agrees."""
         if self.times is not None and self.struck >= self.times:
             return False
         if not request.path.endswith(_ONLY_FOR.get(self.kind, "")):
             return False
-        return re.search(".*".join(map(re.escape, self.match.split("*"))), request.target) is not None
+        return matches(self.match, request.target) and self.random.random() < self.probability
 
     def as_json(self) -> dict[str, object]:
         """What `GET /_simulator/faults` lists."""
@@ -45,23 +63,60 @@ class Fault:
 
 
 def _status(fault: Fault, reply: Reply) -> Reply:
-    """`code`, `body` (text goes out as HTML, anything else as JSON) and `headers` as given."""
-    code, body = int(str(fault.spec["code"])), fault.spec.get("body", "")
-    answer = Reply(code, body.encode(), "text/html") if isinstance(body, str) else json_reply(body, code)
+    """`code`, `body` (text goes out as HTML, anything else as JSON) and `headers` as given, or as the exchange does."""
+    code = int(str(fault.spec["code"]))
+    answer = _usual(code)
+    if "body" in fault.spec:
+        body = fault.spec["body"]
+        answer = Reply(code, body.encode(), "text/html") if isinstance(body, str) else json_reply(body, code)
     headers = fault.spec.get("headers", {})
     assert isinstance(headers, dict)
     answer.headers.update({str(name): str(value) for name, value in headers.items()})
     return answer
 
 
+def _usual(code: int) -> Reply:
+    """What the exchange, or the firewall and the servers before it, send with a status."""
+    if code == 451:
+        return json_reply({"code": 0, "msg": _RESTRICTED}, code)
+    if code == 403 or code >= 500:
+        title = f"{code} {HTTPStatus(code).phrase}" if code in set(HTTPStatus) else str(code)
+        page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+        return Reply(code, page.encode(), "text/html")
+    return Reply(code, b"", "text/html", dict(_CHALLENGE) if code == 202 else {})
+
+
 def _waf_block(fault: Fault, reply: Reply) -> Reply:
     """403 with an HTML page, as the web application firewall answers."""
-    return Reply(403, _WAF_PAGE, "text/html")
+    return _usual(403)
 
 
 def _waf_challenge(fault: Fault, reply: Reply) -> Reply:
     """A 2xx that is no data."""
-    return Reply(202, b"", "text/html", {"x-amzn-waf-action": "challenge"})
+    return _usual(202)
+
+
+def _envelope(fault: Fault, reply: Reply) -> Reply:
+    """An error whose code is a text and that has no msg."""
+    return funding_limit_reply()
+
+
+def _weight_header(fault: Fault, reply: Reply) -> Reply:
+    """The answer with another count of used weight, or with none."""
+    headers = {name: value for name, value in reply.headers.items() if name != _WEIGHT_HEADER}
+    if fault.spec.get("value") is not None:
+        headers[_WEIGHT_HEADER] = str(fault.spec["value"])
+    return replace(reply, headers=headers)
+
+
+def _reset(fault: Fault, reply: Reply) -> Reply:
+    """The connection is reset before any byte of an answer."""
+    return Reply(reply.status, b"", reset=True)
+
+
+def _reset_body(fault: Fault, reply: Reply) -> Reply:
+    """The connection is reset in the middle of the body."""
+    return replace(_truncated_body(fault, reply), reset=True)
 
 
 def _malformed_json(fault: Fault, reply: Reply) -> Reply:
@@ -95,13 +150,17 @@ _CHANGES: dict[str, Callable[[Fault, Reply], Reply]] = {
     "waf403": _waf_block,
     "waf202": _waf_challenge,
     "malformed_json": _malformed_json,
+    "envelope": _envelope,
+    "weight_header": _weight_header,
+    "reset": _reset,
+    "reset_body": _reset_body,
     "truncated_body": _truncated_body,
     "truncated_zip": _truncated_zip,
     "bad_checksum": _bad_checksum,
     "not_found": _not_found,
 }
 _ONLY_FOR = {"truncated_zip": ".zip", "bad_checksum": ".CHECKSUM"}
-KINDS: tuple[str, ...] = (*_CHANGES, "latency", "corrupt_rows")
+KINDS: tuple[str, ...] = (*_CHANGES, "latency", "late_archive", "corrupt_rows")
 
 
 def parse_fault(text: str) -> dict[str, object]:
@@ -120,11 +179,27 @@ def parse_fault(text: str) -> dict[str, object]:
     return spec
 
 
-class Faults:
-    """The active faults of a server, in the order in which they were added."""
+def _probability(spec: dict[str, object]) -> float:
+    probability = float(str(spec.get("probability", 1)))
+    if not 0 < probability <= 1:
+        raise ValueError(f"probability must lie above 0 and not above 1, not {probability}")
+    return probability
 
-    def __init__(self, feed: CorruptedFeed) -> None:
-        self._feed = feed
+
+def _hours(spec: dict[str, object]) -> float:
+    if not (hours := float(str(spec.get("hours", 0)))) > 0:
+        raise ValueError("fault late_archive needs hours above 0")
+    return hours
+
+
+class Faults:
+    """The active faults of a server, in the order in which they were added.
+
+    `feed` takes the corruptions and `delays` the delays; None where files have no times of publication.
+    """
+
+    def __init__(self, feed: CorruptedFeed, seed: int, delays: Delays | None) -> None:
+        self._feed, self._seed, self._delays = feed, seed, delays
         self._numbers = count(1)
         self._active: dict[int, Fault] = {}
 
@@ -136,14 +211,23 @@ class Faults:
         if kind == "status" and not str(spec.get("code", "")).isdigit():
             raise ValueError("fault status needs a code")
         number, times = next(self._numbers), spec.get("times")
+        probability = _probability(spec)
         if kind == "corrupt_rows":
-            self._feed.corruptions.append(self._corruption(number, spec))
-        fault = Fault(number, kind, str(spec.get("match", "")), None if times is None else int(str(times)), spec)
-        self._active[number] = fault
+            self._feed.corruptions.append(self._corruption(number, spec, probability))
+        if kind == "late_archive":
+            self._delay(Delay(number, str(spec.get("match", "")), _hours(spec), probability, self._seed))
+        random = Random(f"{self._seed}:{number}")
+        limit = None if times is None else int(str(times))
+        self._active[number] = Fault(number, kind, str(spec.get("match", "")), limit, spec, probability, random)
         return number
 
-    def _corruption(self, number: int, spec: dict[str, object]) -> Corruption:
-        corruption = parse_corruption(number, spec)
+    def _delay(self, delay: Delay) -> None:
+        if self._delays is None:
+            raise ValueError("late_archive: recorded files have no time at which they are published")
+        self._delays.add(delay)
+
+    def _corruption(self, number: int, spec: dict[str, object], probability: float) -> Corruption:
+        corruption = parse_corruption(number, spec, probability, self._seed)
         if corruption.symbol not in {contract.symbol for contract in self._feed.contracts}:
             raise ValueError(f"corrupt_rows: no symbol {corruption.symbol!r}")
         return corruption
@@ -153,6 +237,8 @@ class Faults:
         gone = set(self._active) if number is None else {number}
         self._active = {key: fault for key, fault in self._active.items() if key not in gone}
         self._feed.corruptions = [spoil for spoil in self._feed.corruptions if spoil.id not in gone]
+        if self._delays is not None:
+            self._delays.remove(gone)
 
     def list(self) -> list[dict[str, object]]:
         """All faults, spent ones included, with how often each struck."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -22,11 +23,16 @@ class Request:
         return f"{self.path}?{pairs}" if pairs else self.path
 
 
+def matches(pattern: str, text: str) -> bool:
+    """Whether the pattern is a part of the text; `*` in it stands for anything."""
+    return re.search(".*".join(map(re.escape, pattern.split("*"))), text) is not None
+
+
 @dataclass(slots=True)
 class Reply:
     """An answer; with `promised_length` the server promises so many bytes, sends the body and drops the connection.
 
-    `rows` says how many data rows the body holds.
+    `reset` makes that a reset, and without a promised length one before any byte. `rows` counts the body's data rows.
     """
 
     status: int
@@ -34,6 +40,7 @@ class Reply:
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
     promised_length: int | None = None
+    reset: bool = False
     rows: int = 0
 
 

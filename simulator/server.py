@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -44,6 +46,8 @@ async def _serve(incoming: web.Request) -> web.StreamResponse:
     delay = exchange.faults.latency_s(request)
     if delay:
         await asyncio.sleep(delay)
+    if reply.reset and reply.promised_length is None:
+        _reset(incoming)
     if reply.promised_length is not None:
         return await _break_off(incoming, reply)
     return web.Response(status=reply.status, body=reply.body, headers=reply.headers, content_type=reply.content_type)
@@ -55,9 +59,19 @@ async def _break_off(incoming: web.Request, reply: Reply) -> web.StreamResponse:
     response.content_type, response.content_length = reply.content_type, reply.promised_length
     await response.prepare(incoming)
     await response.write(reply.body)
-    if incoming.transport:
+    if reply.reset:
+        _reset(incoming)
+    elif incoming.transport:
         incoming.transport.close()
     return response
+
+
+def _reset(incoming: web.Request) -> None:
+    """End the connection with a TCP reset: closing it with nothing to linger for makes the kernel send one."""
+    if incoming.transport:
+        connection = incoming.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        incoming.transport.abort()
 
 
 async def _body(incoming: web.Request) -> dict[str, object]:

@@ -76,6 +76,108 @@ def test_malformed_json_arrives_whole_but_does_not_parse(faulty: Handle, web: ht
         web.get(KLINES).json()
 
 
+@pytest.mark.parametrize(
+    ("code", "kind", "text"),
+    [(403, "text/html", "403 Forbidden"), (502, "text/html", "Bad Gateway"), (418, "text/html", "")],
+)
+def test_a_status_comes_with_the_page_that_usually_comes_with_it(
+    faulty: Handle, web: httpx.Client, code: int, kind: str, text: str
+) -> None:
+    faulty.add_fault("status", code=code)
+    answer = web.get(KLINES)
+    assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (code, kind)
+    assert text in answer.text
+
+
+def test_a_restricted_place_and_a_challenge_are_told_by_their_status(faulty: Handle, web: httpx.Client) -> None:
+    number = faulty.add_fault("status", code=451)
+    assert web.get(KLINES).json()["code"] == 0
+    assert web.get(KLINES).json()["msg"].startswith("Service unavailable from a restricted location")
+    faulty.remove_fault(number)
+    faulty.add_fault("status", code=202)
+    assert web.get(KLINES).headers["x-amzn-waf-action"] == "challenge"
+
+
+def test_chance_strikes_in_an_order_that_seed_and_number_decide() -> None:
+    def statuses(handle: Handle) -> list[int]:
+        number = handle.add_fault("status", code=503, probability=0.3, match="ping")
+        with httpx.Client(base_url=handle.url) as web:
+            answers = [web.get("/fapi/v1/ping").status_code for _ in range(60)]
+        assert [fault["struck"] for fault in handle.faults()] == [answers.count(503)]
+        handle.remove_fault(number)
+        return answers
+
+    with running(seed=SEED) as one, running(seed=SEED) as same, running(seed=SEED + 1) as other:
+        first, again = statuses(one), statuses(one)
+        assert first == statuses(same)
+        assert 5 < first.count(503) < 35
+        assert len({tuple(first), tuple(again), tuple(statuses(other))}) == 3
+
+
+def test_chance_and_times_bound_a_fault_together(faulty: Handle, web: httpx.Client) -> None:
+    faulty.add_fault("waf403", probability=0.5, times=3)
+    assert [web.get("/fapi/v1/ping").status_code for _ in range(60)].count(403) == 3
+
+
+@pytest.mark.parametrize("path", [KLINES, f"/{METRICS}"])
+def test_a_reset_comes_before_any_byte(faulty: Handle, web: httpx.Client, path: str) -> None:
+    faulty.add_fault("reset", times=1)
+    with pytest.raises(httpx.ReadError):
+        web.get(path)
+    assert web.get(path).status_code == 200
+
+
+def test_a_reset_comes_in_the_middle_of_a_body(faulty: Handle, web: httpx.Client) -> None:
+    month = f"/{kline_key('BTCUSDT', '1m', '2026-09')}"
+    whole = len(web.get(month).content)
+    faulty.add_fault("reset_body", times=1)
+    with web.stream("GET", month) as answer:
+        assert (answer.status_code, int(answer.headers["content-length"])) == (200, whole)
+        with pytest.raises(httpx.ReadError):
+            answer.read()
+    assert len(web.get(month).content) == whole
+
+
+def test_the_weight_header_can_be_missing_or_senseless(faulty: Handle, web: httpx.Client) -> None:
+    faulty.add_fault("weight_header", times=1)
+    faulty.add_fault("weight_header", value=-1, times=1)
+    answers = [web.get(KLINES) for _ in range(3)]
+    assert [answer.headers.get("X-MBX-USED-WEIGHT-1M") for answer in answers] == [None, "-1", "3"]
+    assert [answer.json() for answer in answers[:2]] == [answers[2].json()] * 2
+
+
+def test_the_envelope_of_another_backend_can_come_anywhere(faulty: Handle, web: httpx.Client) -> None:
+    faulty.add_fault("envelope", match="klines")
+    answer = web.get(KLINES)
+    assert (answer.status_code, answer.json()["code"], answer.json()["status"]) == (400, "000002", "ERROR")
+
+
+def test_files_can_be_late(faulty: Handle, web: httpx.Client) -> None:
+    key, folder = metrics_key("BTCUSDT", "2026-10-14"), "data/futures/um/daily/metrics/BTCUSDT/"
+    faulty.add_fault("late_archive", match="/daily/metrics/", hours=5)
+    try:
+        # Usually at 08:40; the module's clock stands at 12:34:56.
+        assert web.get(f"/{key}").status_code == 404
+        assert web.get(f"/{key}.CHECKSUM").status_code == 404
+        assert page(web, f"{folder}BTCUSDT-metrics-2026-10-14").keys == []
+        assert web.get(f"/{kline_key('BTCUSDT', '5m', '2026-10-14')}").status_code == 200
+        faulty.set_now("2026-10-15T13:40:00")
+        assert web.get(f"/{key}").headers["last-modified"] == "Thu, 15 Oct 2026 13:40:00 GMT"
+        assert page(web, f"{folder}BTCUSDT-metrics-2026-10-14").keys == [key, f"{key}.CHECKSUM"]
+    finally:
+        faulty.set_now("2026-10-15T12:34:56")
+    faulty.clear_faults()
+    assert web.get(f"/{key}").headers["last-modified"] == "Thu, 15 Oct 2026 08:40:00 GMT"
+
+
+def test_a_share_of_the_files_can_be_late_the_same_ones_each_time(faulty: Handle, web: httpx.Client) -> None:
+    faulty.add_fault("late_archive", match="metrics", hours=24 * 30, probability=0.4)
+    prefix = "data/futures/um/daily/metrics/BTCUSDT/BTCUSDT-metrics-2026-10-"
+    found = page(web, prefix).keys
+    assert 2 <= len(found) // 2 < 14
+    assert page(web, prefix).keys == found
+
+
 @pytest.mark.parametrize("path", [KLINES, f"/{METRICS}"])
 def test_a_truncated_body_breaks_the_connection(faulty: Handle, web: httpx.Client, path: str) -> None:
     faulty.add_fault("truncated_body", times=1)
@@ -212,6 +314,18 @@ def test_corrupt_metrics_show_in_archive_and_rest(faulty: Handle, web: httpx.Cli
     assert [i for i in range(288) if rest[i] != bad_rest[i]] == [72, 73, 74]
 
 
+def test_a_share_of_a_days_rows_can_be_spoiled(faulty: Handle, web: httpx.Client) -> None:
+    good = rest_klines(web)
+    spoil(faulty, "nan_price", probability=0.2)
+    bad = rest_klines(web)
+    changed = [index for index in range(288) if good[index] != bad[index]]
+    assert 25 < len(changed) < 95
+    assert {bad[index][4] for index in changed} == {"NaN"}
+    assert rest_klines(web) == bad
+    archived = lines(web, kline_key("BTCUSDT", "5m", DAY))[1:]
+    assert archived == [[str(field) for field in row] for row in bad]
+
+
 def test_shifted_labels_move_the_archive_only(faulty: Handle, web: httpx.Client) -> None:
     good = lines(web, metrics_key("BTCUSDT", DAY))[1:]
     spoil(faulty, "label_shift", "metrics")
@@ -232,12 +346,23 @@ def test_corrupt_funding_shows_in_archive_and_rest(faulty: Handle, web: httpx.Cl
     [
         {"kind": "nothing"},
         {"kind": "status"},
+        {"kind": "status", "code": 503, "probability": 0},
+        {"kind": "waf403", "probability": "often"},
+        {"kind": "late_archive", "match": "metrics"},
+        {
+            "kind": "corrupt_rows",
+            "dataset": "metrics",
+            "symbol": "BTCUSDT",
+            "date": DAY,
+            "what": "label_shift",
+            "probability": 0.5,
+        },
         {"kind": "corrupt_rows", "dataset": "klines", "symbol": "BTCUSDT", "date": DAY, "what": "nothing"},
         {"kind": "corrupt_rows", "dataset": "klines", "symbol": "NOPE", "date": DAY, "what": "missing"},
         {"kind": "corrupt_rows", "dataset": "klines", "what": "missing"},
     ],
 )
-def test_senseless_faults_are_refused(faulty: Handle, details: dict[str, str]) -> None:
+def test_senseless_faults_are_refused(faulty: Handle, details: dict[str, object]) -> None:
     with pytest.raises(HTTPError) as refusal:
         faulty.control("POST", "faults", details)
     assert refusal.value.code == 400

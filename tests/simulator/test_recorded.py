@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import quote
 
 import httpx
@@ -102,3 +103,10 @@ def test_statistics_and_funding_answer_from_the_rows(web: httpx.Client) -> None:
         (1577836800003, "-0.00011916"),
         (1577865600000, "0.0001"),
     ]
+
+
+def test_recorded_files_cannot_be_late(recorded: Handle) -> None:
+    with pytest.raises(HTTPError) as refusal:
+        recorded.add_fault("late_archive", hours=1)
+    assert (refusal.value.code, refusal.value.read()[:13]) == (400, b"late_archive:")
+    refusal.value.close()

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from redis import asyncio as redis_asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from perpflow.errors import BadConfiguration
@@ -24,8 +26,12 @@ async def open_redis(url: str) -> AsyncIterator[redis_asyncio.Redis]:
     Raises:
         BadConfiguration: the URL is none that Redis clients read.
     """
+    # Once more, at once: a connection from before a restart of the server fails, the next one need not.
+    once_more = Retry(NoBackoff(), 1)
     try:
-        client = redis_asyncio.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+        client = redis_asyncio.Redis.from_url(
+            url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=once_more
+        )
     except (ValueError, RedisError) as error:
         # Without the library's words: they may quote the address, password and all.
         raise BadConfiguration(

@@ -193,3 +193,18 @@ def test_no_request_of_any_run_went_beyond_the_exchange_s_limits(airflow: Airflo
     asked = airflow.exchange.requests()
     assert {name for name, window in asked["windows"].items() if window["peak"]} == {"weight", "statistics", "funding"}
     assert (asked["violations"], asked["bans"]) == (0, 0), asked
+
+
+def test_a_task_that_meets_a_ban_comes_back_when_it_ends_and_nobody_asks_before(
+    airflow: Airflow, history: tuple[str, str]
+) -> None:
+    assert history
+    airflow.exchange.clear_requests()
+    airflow.exchange.ban(20)
+    form = {"symbols": ["ETH/USDT"], "datasets": ["funding_rate"], "start": "2026-10-09", "end": "2026-10-12"}
+    run, state = airflow.run("load_history", form)
+    assert state == "success"
+    (plan,) = (task for task in airflow.tasks("load_history", run) if task.task == "plan_windows")
+    assert plan.tries == 2
+    (ban,) = airflow.exchange.requests()["ban_log"]
+    assert ban["refused"] == 1

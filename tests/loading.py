@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from perpflow import pipeline
+from perpflow import pipeline, sessions
 from perpflow.batches import Batch, LoadRequest, Plan
 from perpflow.datasets import DATASETS, PROVENANCE
 from perpflow.settings import Collection, Deployment, ExchangeSettings
@@ -34,7 +34,7 @@ def utc(text: str) -> datetime:
 def deployment_of(database_url: str, exchange: Handle, **collection: Any) -> Deployment:
     """A deployment on that database and exchange; `collection` as in collection.yaml."""
     # One process, one budget: what an earlier test has spent on its exchange is no debt of this one.
-    pipeline._budget.cache_clear()
+    sessions.process_budget.cache_clear()
     exchange.set_limits(**LIMITS)
     return Deployment(
         database_url=database_url,

@@ -9,33 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from datetime import datetime
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-from urllib.parse import urlsplit
 
 from psycopg.types.json import Jsonb
-from redis.asyncio import Redis
 
 from perpflow.batches import Batch, LoadRequest, Plan
 from perpflow.datasets import DATASETS, DatasetSpec
 from perpflow.errors import BatchFaulty, BatchSuperseded, StoreUnavailable
-from perpflow.exchange.archive import Archive
-from perpflow.exchange.limiter import Limiter
-from perpflow.exchange.rest import Rest
-from perpflow.exchange.retry_policy import Retry
-from perpflow.exchange.shared_budget import SharedBudget
-from perpflow.exchange.weight_budget import Share, WeightBudget
 from perpflow.fetching import Covered, Fetcher
 from perpflow.planning import Planner, wanted_of
 from perpflow.quality import gate
 from perpflow.quality.verdict import Verdict
+from perpflow.sessions import exchange_sessions
 from perpflow.settings import Deployment
 from perpflow.store import ledger, loader, migrations
-from perpflow.store.cache import open_redis
 from perpflow.store.database import Connection, one, query, session, to_range
 from perpflow.store.ledger import Answered
 from perpflow.store.loader import Digest, StagingArea
@@ -49,70 +39,6 @@ MOST_RESTAGINGS = 2
 
 class StagedRowsLost(Exception):
     """Staging does not hold what the manifest says: the database has crashed, or another attempt has begun."""
-
-
-# --- sessions
-
-
-@cache
-def _budget(host: str, processes: int) -> WeightBudget:
-    # One for the process: what one session has spent, the next one must know.
-    return WeightBudget(processes)
-
-
-@cache
-def _warn_of_no_redis(processes: int) -> None:
-    log.warning(
-        "No Redis is known: each process keeps to 1/%d of the share of the exchange's limits, and knows of no ban but "
-        "its own. Set PERPFLOW_REDIS_URL, or the connection perpflow_redis.",
-        processes,
-    )
-
-
-@asynccontextmanager
-async def _limiters(deployment: Deployment, live: bool) -> AsyncIterator[Callable[[str], Limiter]]:
-    """Makes the limiter of a host, which all processes on this address share through Redis."""
-    settings = deployment.collection.exchange
-    share = Share(settings.rate_share, settings.live_reserve, live)
-
-    def limiter_for(host: str, redis: Redis | None = None) -> Limiter:
-        shared = None if redis is None else SharedBudget(redis, settings.egress, host)
-        return Limiter(host, share=share, local=_budget(host, settings.processes), shared=shared)
-
-    if deployment.redis_url is None:
-        _warn_of_no_redis(settings.processes)
-        yield limiter_for
-        return
-    async with open_redis(deployment.redis_url) as redis:
-        yield partial(limiter_for, redis=redis)
-
-
-@asynccontextmanager
-async def _exchange(deployment: Deployment, live: bool) -> AsyncIterator[tuple[Rest, Archive]]:
-    """Open sessions with REST and archive, as configured."""
-    settings = deployment.collection.exchange
-    retry = Retry(settings.attempts)
-    async with (
-        _limiters(deployment, live) as limiter_for,
-        Rest(
-            deployment.rest_url,
-            limiter=limiter_for(urlsplit(deployment.rest_url).netloc),
-            concurrency=settings.rest_concurrency,
-            timeout_s=settings.timeout_s,
-            proxy=settings.proxy,
-            retry=retry,
-        ) as rest,
-        Archive(
-            deployment.archive_url,
-            concurrency=settings.archive_concurrency,
-            connect_timeout_s=settings.connect_timeout_s,
-            read_timeout_s=settings.timeout_s,
-            proxy=settings.proxy,
-            limiter_for=limiter_for,
-            retry=retry,
-        ) as archive,
-    ):
-        yield rest, archive
 
 
 @cache
@@ -149,7 +75,7 @@ def plan(deployment: Deployment, request: LoadRequest) -> Plan:
     """
 
     async def run() -> Plan:
-        async with _exchange(deployment, live=False) as (rest, archive):
+        async with exchange_sessions(deployment, live=False) as (rest, archive):
             with session(deployment.database_url) as connection:
                 loader.sweep(connection, DATASETS.values())
                 return await Planner(rest, archive, connection, deployment.collection).history(request)
@@ -165,7 +91,7 @@ def plan_increment(deployment: Deployment, dataset: str, run: str, symbols_per_t
     """
 
     async def plan_it() -> Plan:
-        async with _exchange(deployment, live=True) as (rest, archive):
+        async with exchange_sessions(deployment, live=True) as (rest, archive):
             with session(deployment.database_url) as connection:
                 loader.sweep(connection, DATASETS.values())
                 planner = Planner(rest, archive, connection, deployment.collection)
@@ -194,7 +120,7 @@ async def _stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
             return {}
         stage_id = claim(connection, batch)
         async with (
-            _exchange(deployment, batch.live) as (rest, archive),
+            exchange_sessions(deployment, live=batch.live) as (rest, archive),
             StagingArea.open(deployment.database_url, stage_id) as area,
         ):
             now = await rest.now()

@@ -17,13 +17,14 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from perpflow.batches import Batch, LoadRequest, Plan
+from perpflow.counters import COUNTS
 from perpflow.datasets import DATASETS, DatasetSpec
 from perpflow.errors import BatchFaulty, BatchSuperseded, StoreUnavailable
 from perpflow.fetching import Covered, Fetcher
 from perpflow.planning import Planner, wanted_of
 from perpflow.quality import gate
 from perpflow.quality.verdict import Verdict
-from perpflow.sessions import exchange_sessions
+from perpflow.sessions import counts_exported, exchange_sessions
 from perpflow.settings import Deployment
 from perpflow.store import ledger, loader, migrations
 from perpflow.store.database import Connection, one, query, session, to_range
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 #: A crash of the database empties staging; staging again twice in one publish means that something else is wrong.
 MOST_RESTAGINGS = 2
+#: What becomes of staged rows, by the load log's columns; together they are all of them.
+FATES = ("inserted", "updated", "unchanged", "quarantined")
 
 
 class StagedRowsLost(Exception):
@@ -219,7 +222,7 @@ def check(deployment: Deployment, batch: Batch) -> dict[str, Verdict]:
         BadSuite: a suite is missing or broken, or could not be evaluated; nothing is published then.
         Transient: the database does not answer, or staging again failed.
     """
-    with session(deployment.database_url) as connection:
+    with counts_exported(deployment), session(deployment.database_url) as connection:
         if _is_published(connection, batch):
             log.info("%s is published already; nothing to check", batch.label)
             return {}
@@ -287,25 +290,37 @@ def publish(deployment: Deployment, batch: Batch) -> dict[str, dict[str, int]]:
     Raises:
         Transient: the database does not answer, or staging again failed.
     """
-    with session(deployment.database_url) as connection:
+    with counts_exported(deployment), session(deployment.database_url) as connection:
         for _ in range(MOST_RESTAGINGS):
             try:
                 with connection.transaction():
-                    counts = _publish(connection, batch)
+                    entries, by_us = _publish(connection, batch)
                 break
             except StagedRowsLost:
                 check(deployment, batch)
         else:
             raise StoreUnavailable(f"the staged rows of batch {batch.id} vanish again and again.", window=batch.window)
+        if by_us:
+            _count(entries)
         loader.vacuum_staging(connection, batch.specs)
-    return counts
+    return {entry["dataset"]: {name: entry[name] for name in ("staged", *FATES)} for entry in entries}
 
 
-def _publish(connection: Connection, batch: Batch) -> dict[str, dict[str, int]]:
+def _count(entries: list[dict[str, Any]]) -> None:
+    """Count what has just been published: rows by what became of them, and what was normalised, by kind."""
+    for entry in entries:
+        for fate in FATES:
+            COUNTS.count(f"rows.{entry['dataset']}.{fate}", entry[fate])
+        for kind, times in entry["normalised"].items():
+            COUNTS.count(f"normalised.{entry['dataset']}.{kind}", times)
+
+
+def _publish(connection: Connection, batch: Batch) -> tuple[list[dict[str, Any]], bool]:
+    """The batch's entries in the load log, and whether they are this call's: another may have published it before."""
     connection.execute(query("publish_begin"), {"batch": batch.id})
     done = connection.execute(query("versions_of_batch"), {"batch": batch.id}).fetchall()
     if done:
-        return {row.pop("dataset"): row for row in done}
+        return done, False
     manifest = connection.execute(query("manifest_lock"), {"batch": batch.id}).fetchone()
     if manifest is None or manifest["verdict"] is None:
         raise StagedRowsLost(batch.id)
@@ -316,7 +331,7 @@ def _publish(connection: Connection, batch: Batch) -> dict[str, dict[str, int]]:
         _publish_dataset(connection, batch, spec, manifest, digests[spec.name])
     ledger.record_objects(connection, manifest["evidence"]["objects"])
     connection.execute(query("manifest_delete"), {"batch": batch.id})
-    return {row.pop("dataset"): row for row in connection.execute(query("versions_of_batch"), {"batch": batch.id})}
+    return connection.execute(query("versions_of_batch"), {"batch": batch.id}).fetchall(), True
 
 
 def _publish_dataset(

@@ -1,13 +1,15 @@
 """Open sessions with the exchange, as a deployment is configured.
 
 What a process has spent it remembers between its sessions; what all have spent stands in Redis, where there is one.
+What it counts goes there too, every few seconds and at the end of every use case.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache, partial
 from urllib.parse import urlsplit
 
@@ -20,7 +22,7 @@ from perpflow.exchange.retry_policy import Retry
 from perpflow.exchange.shared_budget import SharedBudget
 from perpflow.exchange.weight_budget import Share, WeightBudget
 from perpflow.settings import Deployment
-from perpflow.store.cache import open_redis
+from perpflow.store.cache import export_counts, exporting_counts, open_redis
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ async def _limiters(deployment: Deployment, live: bool) -> AsyncIterator[Callabl
         _warn_of_no_redis(settings.processes)
         yield limiter_for
         return
-    async with open_redis(deployment.redis_url) as redis:
+    async with open_redis(deployment.redis_url) as redis, exporting_counts(redis):
         yield partial(limiter_for, redis=redis)
 
 
@@ -84,3 +86,18 @@ async def exchange_sessions(deployment: Deployment, *, live: bool) -> AsyncItera
         ) as archive,
     ):
         yield rest, archive
+
+
+@contextmanager
+def counts_exported(deployment: Deployment) -> Iterator[None]:
+    """Around a use case without a session with the exchange: what was counted goes to Redis at its end."""
+    try:
+        yield
+    finally:
+        if deployment.redis_url is not None:
+            asyncio.run(_export(deployment.redis_url))
+
+
+async def _export(redis_url: str) -> None:
+    async with open_redis(redis_url) as redis:
+        await export_counts(redis)

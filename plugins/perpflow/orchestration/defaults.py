@@ -9,6 +9,7 @@ from typing import Any
 from airflow.sdk import Context, RetryDecision, RetryPolicy
 
 from perpflow.errors import Permanent, Transient
+from perpflow.orchestration.metrics import export_counts
 
 #: Before the exchange's first futures candle; only the time-table's anchor, nothing is scheduled for the past.
 START_DATE = datetime(2019, 9, 1, tzinfo=UTC)
@@ -60,4 +61,8 @@ def default_args(priority: int = 1, retries: int = 4) -> dict[str, Any]:
         "max_retry_delay": timedelta(minutes=10),
         "retry_policy": RETRY_POLICY,
         "execution_timeout": timedelta(minutes=30),
+        # Called in the task's own process, where its counters are, whichever way its body has ended.
+        "on_success_callback": export_counts,
+        "on_retry_callback": export_counts,
+        "on_failure_callback": export_counts,
     }

@@ -1,22 +1,37 @@
 """Redis: limits that processes share, counters, and later what is live.
 
 A client that gives up soon: whoever asks has something to fall back on, and must not stand still while Redis is away.
+
+Counters of all processes together are in the hash `perpflow:counters`, and those of the last two hours by minute in
+`perpflow:counters:<minutes since the epoch>`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from redis import asyncio as redis_asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from perpflow.counters import COUNTS, Counts
 from perpflow.errors import BadConfiguration
+
+log = logging.getLogger(__name__)
 
 #: Redis answers within a millisecond; what takes this long is away.
 TIMEOUT_S = 2.0
+#: The hash of all that was ever counted.
+TOTALS_KEY = "perpflow:counters"
+MINUTES_KEPT = 120
+# What a task that is killed may lose.
+EXPORT_EVERY_S = 3.0
 
 
 @asynccontextmanager
@@ -40,3 +55,72 @@ async def open_redis(url: str) -> AsyncIterator[redis_asyncio.Redis]:
         ) from error
     async with client:
         yield client
+
+
+def minute_key(minute: int) -> str:
+    """The hash of what was counted in a minute since the epoch."""
+    return f"{TOTALS_KEY}:{minute}"
+
+
+def this_minute() -> int:
+    """The number of the current minute since the epoch."""
+    return int(time.time()) // 60
+
+
+async def export_counts(redis: redis_asyncio.Redis, counts: Counts = COUNTS) -> None:
+    """Add what is new to the totals and to the current minute; what Redis does not take is kept for the next time.
+
+    An answer that gets lost on its way makes the next export count the same once more: rather too much than too little.
+    """
+    news = counts.take("redis")
+    if not news:
+        return
+    minute = minute_key(this_minute())
+    try:
+        async with redis.pipeline() as pipeline:
+            for name, amount in news.items():
+                pipeline.hincrby(TOTALS_KEY, name, amount)
+                pipeline.hincrby(minute, name, amount)
+            pipeline.expire(minute, MINUTES_KEPT * 60)
+            await pipeline.execute()
+    except (RedisError, OSError) as error:
+        counts.give_back("redis", news)
+        log.warning("Redis does not take the counters now (%s); they are kept for the next time.", error)
+
+
+@asynccontextmanager
+async def exporting_counts(
+    redis: redis_asyncio.Redis, counts: Counts = COUNTS, every_s: float = EXPORT_EVERY_S
+) -> AsyncIterator[None]:
+    """Export every few seconds meanwhile, and once more at the end, so that a process that is killed loses seconds."""
+    ended = asyncio.Event()
+    exporter = asyncio.create_task(_export_until(ended, redis, counts, every_s))
+    try:
+        yield
+    finally:
+        ended.set()
+        await exporter
+
+
+async def _export_until(ended: asyncio.Event, redis: redis_asyncio.Redis, counts: Counts, every_s: float) -> None:
+    while not ended.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), every_s)
+        await export_counts(redis, counts)
+
+
+async def read_counts(redis: redis_asyncio.Redis, minutes: int) -> Counter[str]:
+    """What all processes counted in the last minutes, the current one included.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    now = this_minute()
+    async with redis.pipeline(transaction=False) as pipeline:
+        for minute in range(now - minutes + 1, now + 1):
+            pipeline.hgetall(minute_key(minute))
+        found = await pipeline.execute()
+    counted = Counter[str]()
+    for fields in found:
+        counted.update({name.decode(): int(amount) for name, amount in fields.items()})
+    return counted

@@ -21,6 +21,7 @@ from perpflow.embedded.airflow_settings import ExchangeAddress, pools
 from perpflow.embedded.airflow_stack import AirflowStack
 from simulator.process import Handle, running
 from simulator.truth import Truth
+from tests.dags.otlp_collector import Collector, collecting
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -59,7 +60,16 @@ class Airflow:
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+def metrics() -> Iterator[Collector]:
+    """Where this Airflow reports its metrics to."""
+    with collecting() as collector, pytest.MonkeyPatch.context() as patch:
+        for name, value in collector.settings.items():
+            patch.setenv(name, value)
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory, metrics: Collector) -> Iterator[Airflow]:
     state = tmp_path_factory.mktemp("airflow")
     stack = AirflowStack(state)
     services = embedded.start(state)
@@ -130,6 +140,31 @@ def test_exactly_the_corrupted_rows_are_quarantined_and_their_neighbours_publish
     stored = airflow.rows("SELECT time, open, high, low, close FROM ohlcv WHERE timeframe = '5m' ORDER BY time")
     truth = [row[:5] for row in Truth().ohlcv("SOLUSDT", "5m", START, END) if row[0] not in bad]
     assert stored == truth
+
+
+def test_what_the_tasks_counted_is_in_airflow_s_metrics(
+    airflow: Airflow, metrics: Collector, history: tuple[str, str]
+) -> None:
+    assert history
+    logged = airflow.rows(
+        "SELECT dataset, sum(inserted)::bigint, sum(quarantined)::bigint FROM data_versions GROUP BY dataset"
+    )
+    expected = {
+        f"airflow.perpflow.rows.{dataset}.{fate}": amount
+        for dataset, *amounts in logged
+        for fate, amount in zip(("inserted", "quarantined"), amounts, strict=True)
+        if amount
+    }
+    # A task's process reports when it exits, which is after its run may have gone on.
+    reported = Retrying(
+        retry=retry_if_result(lambda sums: not expected.items() <= sums.items()),
+        wait=wait_fixed(0.2),
+        stop=stop_after_delay(20),
+        retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+    )(lambda: metrics.sums)
+    assert {name: reported[name] for name in expected} == expected
+    assert len(expected) == len(DATASETS) + 1
+    assert reported["airflow.perpflow.weight"] > 0
 
 
 def test_mapped_tasks_carry_symbol_kind_and_day_as_their_label(airflow: Airflow, history: tuple[str, str]) -> None:

@@ -1,16 +1,17 @@
-"""Airflow DAGs that load data: ingest_<dataset> keeps each dataset current, load_history fills a range by form."""
+"""Airflow DAGs that load data: ingest_<dataset> keeps each dataset current, load_history fills a range by form, and
+history_<dataset> a month per run, for backfills."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, Param, dag
+from airflow.sdk import Context, CronDataIntervalTimetable, CronTriggerTimetable, Param, dag
 
 from perpflow.batches import LoadRequest, Plan
 from perpflow.datasets import DATASETS, DatasetSpec
 from perpflow.orchestration.defaults import ARCHIVE_POOL, LIVE_PRIORITY, REST_POOL, START_DATE, default_args
 from perpflow.orchestration.load_group import load_group
+from perpflow.orchestration.months import MONTHLY, ArchiveSensor, month_of_run
 from perpflow.quality.suites import load_suite
 from perpflow.settings import SYMBOL_PATTERN, Collection, Deployment, load_collection
 
@@ -26,6 +27,21 @@ ledger has never met starts {days} days back; years of history are `load_history
 `report` is red when a batch failed or rows were withheld, and names them; look into the table `quarantine`.
 """
 
+MONTH_DOC = """
+### {title}: load `{name}` month by month
+
+Made for backfills: each run is one UTC month. Press *Backfill* on this page, or
+
+    airflow backfill create --dag-id history_{name} --from-date 2024-01-01 --to-date 2024-12-31
+
+Dates name the beginning of a month, both inclusive: this is all of 2024, twelve runs. Symbols and the rest may be given
+as configuration, `{{"symbols": ["SOL/USDT"]}}`. What the ledger holds already is not fetched again unless *again* is
+set. Airflow backfills months that are over; a month that is not, on the exchange's clock, loads what has settled of it.
+
+On its schedule the month that has ended is loaded as soon as the archive has published it: `wait_for_archive` holds the
+run until noon of the 8th. Triggered by hand, a run is for the last month that is over, and waits for nothing.
+"""
+
 HISTORY_DOC = """
 ### Load history
 
@@ -36,13 +52,29 @@ withheld. A range before the data begins is trimmed, with a note in the log of `
 """
 
 
+SYMBOLS = Param(
+    ["all"] if COLLECTION.symbols == "all" else list(COLLECTION.symbols),
+    type="array",
+    items={"type": "string", "pattern": f"^all$|{SYMBOL_PATTERN}"},
+    title="Symbols",
+    description="One a line, as in SOL/USDT; `all` for every one that trades.",
+)
+AGAIN = Param(
+    False,
+    type="boolean",
+    title="Load again",
+    description="Also what the ledger holds already; unchanged facts stay untouched.",
+)
+SYMBOLS_PER_TASK = Param(1, type="integer", minimum=1, maximum=100, title="Symbols per task")
+
+
 def ingest(spec: DatasetSpec, collection: Collection) -> None:
     """Register ingest_<dataset>."""
 
-    def make_plan(deployment: Deployment, run: str, params: dict[str, Any]) -> Plan:
+    def make_plan(deployment: Deployment, run: str, context: Context) -> Plan:
         from perpflow import pipeline
 
-        return pipeline.plan_increment(deployment, spec.name, run, params["symbols_per_task"])
+        return pipeline.plan_increment(deployment, spec.name, run, context["params"]["symbols_per_task"])
 
     @dag(
         dag_id=f"ingest_{spec.name}",
@@ -62,11 +94,39 @@ def ingest(spec: DatasetSpec, collection: Collection) -> None:
     build()
 
 
-def history_plan(deployment: Deployment, run: str, params: dict[str, Any]) -> Plan:
+def history(spec: DatasetSpec) -> None:
+    """Register history_<dataset>."""
+
+    def make_plan(deployment: Deployment, run: str, context: Context) -> Plan:
+        from perpflow import pipeline
+
+        month = month_of_run(context)
+        range_ = {"datasets": [spec.name], "start": month.start.isoformat(), "end": month.end.isoformat()}
+        return pipeline.plan(deployment, LoadRequest.from_form(run, dict(context["params"]) | range_))
+
+    @dag(
+        dag_id=f"history_{spec.name}",
+        # Never the deployment's idea of what a cron expression means.
+        schedule=CronDataIntervalTimetable(MONTHLY, timezone="UTC"),
+        start_date=START_DATE,
+        catchup=False,
+        max_active_runs=2,
+        default_args=default_args(retries=COLLECTION.airflow.task_retries),
+        params={"symbols": SYMBOLS, "again": AGAIN, "symbols_per_task": SYMBOLS_PER_TASK},
+        tags={"perpflow", spec.name},
+        doc_md=MONTH_DOC.format(title=spec.title, name=spec.name),
+    )
+    def build() -> None:
+        ArchiveSensor(task_id="wait_for_archive") >> load_group(make_plan, ARCHIVE_POOL)
+
+    build()
+
+
+def form_plan(deployment: Deployment, run: str, context: Context) -> Plan:
     """The plan of a filled-in form."""
     from perpflow import pipeline
 
-    return pipeline.plan(deployment, LoadRequest.from_form(run, params))
+    return pipeline.plan(deployment, LoadRequest.from_form(run, context["params"]))
 
 
 @dag(
@@ -75,13 +135,7 @@ def history_plan(deployment: Deployment, run: str, params: dict[str, Any]) -> Pl
     max_active_runs=2,
     default_args=default_args(retries=COLLECTION.airflow.task_retries),
     params={
-        "symbols": Param(
-            ["all"] if COLLECTION.symbols == "all" else list(COLLECTION.symbols),
-            type="array",
-            items={"type": "string", "pattern": f"^all$|{SYMBOL_PATTERN}"},
-            title="Symbols",
-            description="One a line, as in SOL/USDT; `all` for every one that trades.",
-        ),
+        "symbols": SYMBOLS,
         "datasets": Param(
             list(DATASETS),
             type="array",
@@ -104,20 +158,15 @@ def history_plan(deployment: Deployment, run: str, params: dict[str, Any]) -> Pl
             title="To (UTC day)",
             description="Exclusive; left empty: now.",
         ),
-        "again": Param(
-            False,
-            type="boolean",
-            title="Load again",
-            description="Also what the ledger holds already; unchanged facts stay untouched.",
-        ),
-        "symbols_per_task": Param(1, type="integer", minimum=1, maximum=100, title="Symbols per task"),
+        "again": AGAIN,
+        "symbols_per_task": SYMBOLS_PER_TASK,
     },
     tags={"perpflow"},
     doc_md=HISTORY_DOC,
 )
 def load_history() -> None:
     """One range of history, batch by batch."""
-    load_group(history_plan, ARCHIVE_POOL)
+    load_group(form_plan, ARCHIVE_POOL)
 
 
 for dataset in DATASETS.values():
@@ -125,5 +174,6 @@ for dataset in DATASETS.values():
     load_suite(dataset.name)
     if COLLECTION.dataset(dataset.name).enabled:
         ingest(dataset, COLLECTION)
+        history(dataset)
 
 load_history()

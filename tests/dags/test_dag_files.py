@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from perpflow.datasets import DATASETS
+from tests.running_airflow import DAGS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,6 +35,8 @@ print(json.dumps({
         "tags": sorted(dag.tags),
         "doc": dag.doc_md,
         "schedule": getattr(dag.timetable, "expression", None),
+        "timetable": type(dag.timetable).__name__,
+        "catchup": dag.catchup,
         "pools": {task.task_id: task.pool for task in dag.tasks},
         "retries": {task.task_id: task.retries for task in dag.tasks},
         "weights": [task.priority_weight for task in dag.tasks],
@@ -74,9 +77,15 @@ def test_every_dag_file_parses(parsed: dict[str, Any]) -> None:
     assert parsed["errors"] == {}
 
 
-def test_each_dataset_has_its_ingest_dag_and_nothing_else_is_registered(parsed: dict[str, Any]) -> None:
-    expected = {f"ingest_{name}" for name in DATASETS} | {"load_history", "migrate_database"}
-    assert set(parsed["dags"]) == expected
+def test_each_dataset_has_its_ingest_and_its_history_and_nothing_else_is_registered(parsed: dict[str, Any]) -> None:
+    assert set(parsed["dags"]) == DAGS
+
+
+def test_a_dataset_that_is_switched_off_has_neither(tmp_path: Path) -> None:
+    collection = tmp_path / "collection.yaml"
+    collection.write_text("datasets:\n  funding_rate:\n    enabled: false\n")
+    dags = set(parse(tmp_path, PERPFLOW_COLLECTION=str(collection))["dags"])
+    assert dags == DAGS - {"ingest_funding_rate", "history_funding_rate"}
 
 
 def test_parsing_imports_nothing_heavy_and_opens_no_connection(parsed: dict[str, Any]) -> None:
@@ -96,6 +105,18 @@ def test_an_ingest_dag_has_the_way_of_a_batch_and_its_schedule(parsed: dict[str,
     assert dag["tasks"] == steps
     assert dag["schedule"] == DATASETS[dataset].schedule
     assert dataset in dag["tags"]
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_history_dag_has_one_interval_a_month_and_waits_before_the_same_way(
+    parsed: dict[str, Any], dataset: str
+) -> None:
+    dag = parsed["dags"][f"history_{dataset}"]
+    steps = ["plan_windows", "batch.stage_rows", "batch.check_quality", "batch.publish_rows", "report"]
+    assert dag["tasks"] == ["wait_for_archive", *steps]
+    assert (dag["timetable"], dag["schedule"], dag["catchup"]) == ("CronDataIntervalTimetable", "0 0 1 * *", False)
+    assert dag["pools"]["batch.stage_rows"] == "perpflow_archive"
+    assert {"symbols", "again", "symbols_per_task"} == set(dag["params"])
 
 
 def test_only_tasks_that_ask_the_exchange_take_its_pools(parsed: dict[str, Any]) -> None:

@@ -5,102 +5,25 @@ The market holds one corrupted day, so the first history run must end red with e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import psycopg
 import pytest
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from perpflow import embedded
 from perpflow.datasets import DATASETS
-from perpflow.embedded.airflow_client import AirflowClient, TaskState
-from perpflow.embedded.airflow_settings import ExchangeAddress, pools
-from perpflow.embedded.airflow_stack import AirflowStack
-from simulator.process import Handle, running
 from simulator.truth import Truth
-from tests.dags.otlp_collector import Collector, collecting
+from tests.dags.otlp_collector import Collector
+from tests.running_airflow import Airflow
 
 pytestmark = pytest.mark.timeout(600)
 
 CORRUPTED_DAY = datetime(2026, 10, 10, tzinfo=UTC)
 START, END = datetime(2026, 10, 9, tzinfo=UTC), datetime(2026, 10, 12, tzinfo=UTC)
 RANGE = {"symbols": ["SOL/USDT"], "start": "2026-10-09", "end": "2026-10-12"}
-RUN_TIMEOUT_S = 240
-
-
-@dataclass(frozen=True)
-class Airflow:
-    """A running Airflow, and what its tasks write to and read from."""
-
-    client: AirflowClient
-    database_url: str
-    exchange: Handle
-
-    def run(self, dag: str, conf: dict[str, Any]) -> tuple[str, str]:
-        """Trigger a DAG and wait for the end of the run; returns run id and final state."""
-        run = self.client.trigger(dag, conf)
-        ended = Retrying(
-            retry=retry_if_result(lambda state: state not in ("success", "failed")),
-            wait=wait_fixed(0.5),
-            stop=stop_after_delay(RUN_TIMEOUT_S),
-        )
-        return run, ended(lambda: self.client.run_states(dag).get(run))
-
-    def tasks(self, dag: str, run: str) -> list[TaskState]:
-        """The task instances of a run."""
-        return self.client.task_states(dag, run)
-
-    def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """What a query on the market database gives."""
-        with psycopg.connect(self.database_url, options="-c TimeZone=UTC") as connection:
-            return connection.execute(statement).fetchall()  # type: ignore[call-overload, no-any-return]
-
-
-@pytest.fixture(scope="module")
-def metrics() -> Iterator[Collector]:
-    """Where this Airflow reports its metrics to."""
-    with collecting() as collector, pytest.MonkeyPatch.context() as patch:
-        for name, value in collector.settings.items():
-            patch.setenv(name, value)
-        yield collector
-
-
-@pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory, metrics: Collector) -> Iterator[Airflow]:
-    state = tmp_path_factory.mktemp("airflow")
-    stack = AirflowStack(state)
-    services = embedded.start(state)
-    try:
-        with running(now="2026-10-15T12:34:56Z") as exchange:
-            stack.start(services, ExchangeAddress(exchange.url, exchange.url, simulated=True))
-            with AirflowClient(stack.url, stack.password) as client:
-                client.ensure_pools(pools())
-                _await_dags(client)
-                assert services.database.url
-                yield Airflow(client, services.database.url, exchange)
-    finally:
-        stack.stop()
-        embedded.discard(state)
-
-
-def _await_dags(client: AirflowClient) -> None:
-    expected = {"load_history", "migrate_database", *(f"ingest_{name}" for name in DATASETS)}
-    read = Retrying(
-        retry=retry_if_result(lambda dags: dags < expected), wait=wait_fixed(0.5), stop=stop_after_delay(120)
-    )
-    read(client.dags)
-    for dag in ("load_history", "migrate_database"):
-        client.pause(dag, paused=False)
 
 
 @pytest.fixture(scope="module")
 def history(airflow: Airflow) -> tuple[str, str]:
     """The first history run, over a range that holds the corrupted day: (run id, final state)."""
-    _, migrated = airflow.run("migrate_database", {})
-    assert migrated == "success"
     airflow.exchange.add_fault(
         "corrupt_rows",
         dataset="klines",

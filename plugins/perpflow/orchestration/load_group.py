@@ -28,11 +28,11 @@ PUBLISHED = AssetAlias("perpflow_published")
 STAGE_TIMEOUT = timedelta(hours=3)
 
 
-def load_group(make_plan: Callable[[Deployment, str, dict[str, Any]], Plan], pool: str) -> None:
-    """Add the tasks to the DAG that is being defined.
+def load_group(make_plan: Callable[[Deployment, str, Context], Plan], pool: str) -> Any:
+    """Add the tasks to the DAG that is being defined; returns the first one, for what must come before it.
 
     Args:
-        make_plan: gets deployment, the run's name in the load log, and its params; gives the plan.
+        make_plan: gets deployment, the run's name in the load log, and its context; gives the plan.
         pool: Airflow pool of the staging tasks, the only ones that ask the exchange.
     """
 
@@ -41,7 +41,7 @@ def load_group(make_plan: Callable[[Deployment, str, dict[str, Any]], Plan], poo
         from perpflow.orchestration.connections import deployment
 
         context = get_current_context()
-        plan = make_plan(deployment(), _run_key(context), dict(context["params"]))
+        plan = make_plan(deployment(), _run_key(context), context)
         for note in (*plan.notes, *(f"rejected {reason}" for reason in plan.rejected)):
             log.info("%s", note)
         log.info("%d batches", len(plan.batches))
@@ -56,6 +56,7 @@ def load_group(make_plan: Callable[[Deployment, str, dict[str, Any]], Plan], poo
         stage_rows.override(pool=pool)(item) >> check_quality(item) >> publish_rows(item)
 
     batch.expand(item=planned) >> report(planned)
+    return planned
 
 
 @task(multiple_outputs=False, map_index_template="{{ label }}", execution_timeout=STAGE_TIMEOUT)

@@ -1,0 +1,88 @@
+"""A real Airflow over the embedded services and a simulated exchange, and how tests talk to it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from perpflow import embedded
+from perpflow.datasets import DATASETS
+from perpflow.embedded.airflow_client import AirflowClient, TaskState
+from perpflow.embedded.airflow_settings import ExchangeAddress, environment, pools
+from perpflow.embedded.airflow_stack import AirflowStack
+from simulator.process import Handle, running
+
+RUN_TIMEOUT_S = 240
+DAGS = {"load_history", "migrate_database", *(f"{kind}_{name}" for kind in ("ingest", "history") for name in DATASETS)}
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """A running Airflow, and what its tasks write to and read from."""
+
+    client: AirflowClient
+    database_url: str
+    exchange: Handle
+    environment: dict[str, str]
+
+    def run(self, dag: str, conf: dict[str, Any]) -> tuple[str, str]:
+        """Trigger a DAG and wait for the end of the run; returns run id and final state."""
+        run = self.client.trigger(dag, conf)
+        return run, self.ended(dag, run)
+
+    def ended(self, dag: str, run: str) -> str:
+        """The final state of a run, once it has one."""
+        return awaited(lambda: self.client.run_states(dag).get(run), lambda state: state in ("success", "failed"))
+
+    def tasks(self, dag: str, run: str) -> list[TaskState]:
+        """The task instances of a run."""
+        return self.client.task_states(dag, run)
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """What a query on the market database gives."""
+        with psycopg.connect(self.database_url, options="-c TimeZone=UTC") as connection:
+            return connection.execute(statement).fetchall()  # type: ignore[call-overload, no-any-return]
+
+    def command(self, *arguments: str) -> str:
+        """What `airflow <arguments>` prints, run beside the stack as a user would."""
+        line = ["airflow", *arguments]
+        done = subprocess.run(line, env=self.environment, capture_output=True, text=True, check=False, timeout=180)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+def awaited(ask: Callable[[], Any], enough: Callable[[Any], bool], timeout_s: float = RUN_TIMEOUT_S) -> Any:
+    """The first answer that is enough."""
+    unfinished = retry_if_result(lambda answer: not enough(answer))
+    return Retrying(retry=unfinished, wait=wait_fixed(0.5), stop=stop_after_delay(timeout_s))(ask)
+
+
+@contextmanager
+def running_airflow(state: Path) -> Iterator[Airflow]:
+    """Start everything, migrate the market database, and discard it all at the end."""
+    stack = AirflowStack(state)
+    services = embedded.start(state)
+    assert services.database.url
+    try:
+        with running(now="2026-10-15T12:34:56Z") as exchange:
+            address = ExchangeAddress(exchange.url, exchange.url, simulated=True)
+            stack.start(services, address)
+            with AirflowClient(stack.url, stack.password) as client:
+                client.ensure_pools(pools())
+                awaited(client.dags, DAGS.issubset)
+                variables = environment(stack.home, stack.memory, services, address)
+                airflow = Airflow(client, services.database.url, exchange, variables)
+                for dag in ("load_history", "migrate_database"):
+                    client.pause(dag, paused=False)
+                assert airflow.run("migrate_database", {})[1] == "success"
+                yield airflow
+    finally:
+        stack.stop()
+        embedded.discard(state)

@@ -12,7 +12,7 @@ import pytest
 from perpflow.datasets import DATASETS
 from simulator.truth import Truth
 from tests.dags.otlp_collector import Collector
-from tests.running_airflow import Airflow
+from tests.running_airflow import Airflow, awaited
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -79,12 +79,7 @@ def test_what_the_tasks_counted_is_in_airflow_s_metrics(
         if amount
     }
     # A task's process reports when it exits, which is after its run may have gone on.
-    reported = Retrying(
-        retry=retry_if_result(lambda sums: not expected.items() <= sums.items()),
-        wait=wait_fixed(0.2),
-        stop=stop_after_delay(20),
-        retry_error_callback=lambda state: state.outcome and state.outcome.result(),
-    )(lambda: metrics.sums)
+    reported = awaited(lambda: metrics.sums, lambda sums: expected.items() <= sums.items(), timeout_s=20)
     assert {name: reported[name] for name in expected} == expected
     assert len(expected) == len(DATASETS) + 1
     assert reported["airflow.perpflow.weight"] > 0

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -335,3 +336,10 @@ def test_a_session_that_breaks_during_the_check_is_no_verdict(
     monkeypatch.setattr(validation, "_batch", broken)
     with pytest.raises(StoreUnavailable):
         gates("open_interest").check()
+
+
+def test_a_session_that_breaks_just_before_the_check_is_no_verdict_either(connection: Connection) -> None:
+    with psycopg.connect(connection.info.dsn, password=connection.info.password) as reader:
+        connection.execute("SELECT pg_terminate_backend(%s)", [reader.info.backend_pid])
+        with pytest.raises(StoreUnavailable):
+            validation.run(reader, load_suite("open_interest"))

@@ -67,7 +67,8 @@ def _validate(reader: psycopg.Connection[Any], suite: Suite) -> list[Any]:
     try:
         expectations = gx.ExpectationSuite(suite.dataset, [e.configuration() for e in suite.expectations])
         report = _batch(gx, reader).validate(expectations, result_format=RESULT_FORMAT)
-    except (GreatExpectationsError, ValidationError, SQLAlchemyError) as error:
+    # A session that breaks while the library looks whether it has one: an error of its own, of the built-in kind.
+    except (GreatExpectationsError, ValidationError, SQLAlchemyError, ConnectionError) as error:
         raise _explained(reader, suite, "Great Expectations", str(error)) from error
     return list(report.results)
 

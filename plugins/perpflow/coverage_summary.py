@@ -1,8 +1,9 @@
 """Is everything there, and if not, why not: each series' rows against what its window should hold.
 
 The ledger says what is covered and why the rest is not; the fact tables are counted and must agree with it. A hole is
-explained where every source was asked and none has the point, where the gate withheld it, or where REST was asked in
-vain and the archive's file of that day is still to come. Anything else is unexplained, and a reason to look.
+explained where every source was asked and none has the point (or the archive's file had to be left out), where the gate
+withheld it, or where REST was asked in vain and the archive's file of that day is still to come. Anything else is
+unexplained, and a reason to look.
 """
 
 from __future__ import annotations
@@ -16,18 +17,20 @@ from typing import Any
 from psycopg import sql
 
 from perpflow.datasets import DATASETS, DatasetSpec
+from perpflow.exchange.archive import period_of, spelled
 from perpflow.fetching import ARCHIVE_LAG
 from perpflow.planning import settled
 from perpflow.store import ledger
 from perpflow.store.database import Connection, from_multirange, one, query, to_multirange
 from perpflow.store.ledger import Coverage
-from perpflow.windows import Timeframe, Window, intersect, start_of_day, subtract
+from perpflow.windows import Timeframe, Window, intersect, merge, start_of_day, subtract
 
 
 class Reason(StrEnum):
     """Why points of a series are not there."""
 
     NO_SOURCE = "no source has it (archive and REST were asked)"
+    REFUSED = "the archive's file was left out (archive_objects says why), and REST no longer has it"
     WITHHELD = "withheld by the gate; see the table quarantine"
     TOO_YOUNG = "REST was asked and lacks it, the archive's file of that day may still come"
     NOT_LOADED = "UNEXPLAINED: not loaded yet"
@@ -38,7 +41,7 @@ class Reason(StrEnum):
     @property
     def explains(self) -> bool:
         """Whether nobody needs to look."""
-        return self in {Reason.NO_SOURCE, Reason.WITHHELD, Reason.TOO_YOUNG}
+        return self in {Reason.NO_SOURCE, Reason.REFUSED, Reason.WITHHELD, Reason.TOO_YOUNG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ def _series(connection: Connection, row: Coverage, start: datetime | None, now: 
     counted = _count(connection, spec, row, window)
     held = counted.pop("held")
     grid = spec.timeframe_of(row.series)
-    gaps = _gaps(row, grid, window, _asked(connection, row), now)
+    gaps = _gaps(row, grid, window, _asked(connection, row), _refused(connection, spec, row), now)
     return SeriesSummary(
         row.dataset,
         row.symbol,
@@ -150,14 +153,31 @@ def _asked(connection: Connection, row: Coverage) -> list[Window]:
     return intersect(windows, [row.extent] if row.extent else [])
 
 
-def _gaps(row: Coverage, grid: Timeframe | None, window: Window, asked: list[Window], now: datetime) -> Iterator[Hole]:
+def _refused(connection: Connection, spec: DatasetSpec, row: Coverage) -> list[Window]:
+    """The months and days of archive files that had to be left out."""
+    parameters = {"symbol": row.symbol, "kind": spec.archive.kind}
+    keys = [found["key"] for found in connection.execute(query("summary_refused"), parameters)]
+    folder = f"/{spelled(row.series)}/" if spec.archive.by_interval else ""
+    return merge(period for key in keys if folder in key and (period := period_of(key)))
+
+
+def _gaps(
+    row: Coverage,
+    grid: Timeframe | None,
+    window: Window,
+    asked: list[Window],
+    refused: list[Window],
+    now: datetime,
+) -> Iterator[Hole]:
+    missing = intersect([window], row.missing_upstream)
     gaps = subtract([window], [*row.present, *row.missing_upstream, *row.quarantined])
     asked_for = intersect(gaps, asked)
     # A file holds a whole day. Without a grid (funding) a source's full answer is all that counts: no file is awaited.
     edge = start_of_day(now - ARCHIVE_LAG)
     young = intersect(asked_for, [Window(min(edge, window.end), window.end)]) if grid else []
     for reason, windows in (
-        (Reason.NO_SOURCE, intersect([window], row.missing_upstream)),
+        (Reason.NO_SOURCE, subtract(missing, refused)),
+        (Reason.REFUSED, intersect(missing, refused)),
         (Reason.WITHHELD, intersect([window], row.quarantined)),
         (Reason.TOO_YOUNG, young),
         (Reason.NOT_LOADED, subtract(gaps, asked)),

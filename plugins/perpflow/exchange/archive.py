@@ -57,7 +57,7 @@ class ArchiveObject:
     @property
     def key(self) -> str:
         """Its path below the archive's root; the month's interval `1M` is spelled `1mo` there."""
-        label = _spelled(self.interval) or self.kind
+        label = spelled(self.interval) or self.kind
         day = f"{self.period.start:%Y-%m}" if self.granularity == "monthly" else f"{self.period.start:%Y-%m-%d}"
         folder = folder_of(self.kind, self.granularity, self.exchange_symbol, self.interval)
         return f"{folder}{self.exchange_symbol}-{label}-{day}.zip"
@@ -80,14 +80,15 @@ class FetchedObject:
     rows: int
 
 
-def _spelled(interval: str | None) -> str | None:
+def spelled(interval: str | None) -> str | None:
+    """The interval as folders and files name it: the month is `1mo` there."""
     return "1mo" if interval == "1M" else interval
 
 
 def folder_of(kind: str, granularity: Granularity, exchange_symbol: str, interval: str | None) -> str:
     """The folder of a symbol's objects, ending in a slash."""
     folder = f"data/futures/um/{granularity}/{kind}/{exchange_symbol}/"
-    return f"{folder}{_spelled(interval)}/" if interval else folder
+    return f"{folder}{spelled(interval)}/" if interval else folder
 
 
 def objects_for(

@@ -54,7 +54,7 @@ class Limiter:
         local: this process's budget, which counts all it sends and decides while Redis is away.
         shared: everybody's; None without Redis.
         sleep: waits for seconds.
-        counts: gets requests, weight and errors by kind.
+        counts: gets requests, weight, milliseconds of waiting, and errors by kind.
     """
 
     def __init__(
@@ -121,6 +121,7 @@ class Limiter:
     async def _wait(self, kind: Budget | None, weight: int) -> None:
         while (refusal := await self._ask(kind, weight)) is not None:
             self._refuse_long_waits(refusal)
+            self._counts.count("waited_ms", int(refusal.wait_s * 1000))
             await self._sleep(refusal.wait_s)
 
     async def _ask(self, kind: Budget | None, weight: int) -> Refusal | None:

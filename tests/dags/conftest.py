@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -13,14 +14,17 @@ from tests.running_airflow import Airflow, running_airflow
 @pytest.fixture(scope="session")
 def metrics() -> Iterator[Collector]:
     """Where this Airflow reports its metrics to."""
-    with collecting() as collector, pytest.MonkeyPatch.context() as patch:
-        for name, value in collector.settings.items():
-            patch.setenv(name, value)
+    with collecting() as collector:
         yield collector
 
 
 @pytest.fixture(scope="session")
 def airflow(tmp_path_factory: pytest.TempPathFactory, metrics: Collector) -> Iterator[Airflow]:
     """A running Airflow."""
-    with running_airflow(tmp_path_factory.mktemp("airflow")) as started:
+    with ExitStack() as stack:
+        # For its processes alone: other tests start programs too.
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in metrics.settings.items():
+                patch.setenv(name, value)
+            started = stack.enter_context(running_airflow(tmp_path_factory.mktemp("airflow")))
         yield started

@@ -14,6 +14,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from simulator.delays import Delays
 from simulator.feed import KlineRow, MetricRow
 from simulator.grid import (
     DAY,
+    FIVE_MINUTES,
     FIXED_INTERVALS,
     HOUR,
     KLINE_INTERVALS,
@@ -34,7 +36,7 @@ from simulator.grid import (
     to_datetime,
     to_ms,
 )
-from simulator.quirks import KLINE_HEADER_FROM, NO_ARCHIVE_ROW, Quirk, find
+from simulator.quirks import KLINE_HEADER_FROM, Quirk, find, without_archive_row
 from simulator.symbols import PERPETUAL, Contract
 
 ROOT = "data/futures/um/"
@@ -202,7 +204,8 @@ class SyntheticArchive:
             return None
         content = self._zip(file)
         if key.endswith(".CHECKSUM"):
-            content = checksum_text(content, f"{file.name}.zip")
+            wrong = find(self.quirks, "wrong_checksum", file.dataset, file.contract.symbol, *file.bounds)
+            content = checksum_text(content + b"of another issue" if wrong else content, f"{file.name}.zip")
         return StoredObject(content, self.etag(key, now), self.published(file))
 
     def etag(self, key: str, now: int) -> str:
@@ -247,18 +250,31 @@ class SyntheticArchive:
 
     def _metrics(self, file: ArchiveFile) -> list[str]:
         start, end = file.bounds
-        rows, symbol = self.feed.metric_rows(file.contract, start, end), file.contract.symbol
-        for quirk in find(self.quirks, NO_ARCHIVE_ROW, "metrics", symbol, start, end):
-            rows = [row for row in rows if not quirk.start <= row.time < quirk.end]
-        if find(self.quirks, "doubled", "metrics", symbol, start, end):
+        symbol = file.contract.symbol
+        gone = set(without_archive_row(self.quirks, symbol, start, end))
+        rows = [row for row in self.feed.metric_rows(file.contract, start, end) if row.time not in gone]
+        for quirk in find(self.quirks, "blank_ratios", "metrics", symbol, start, end):
+            blank = dict.fromkeys(quirk.columns, "")
+            within = range(quirk.start, quirk.end)
+            rows = [MetricRow(**(row._asdict() | blank)) if row.time in within else row for row in rows]
+        return [METRICS_HEADER, *_metrics_lines(symbol, self._relabelled(rows, symbol, start), self._unit(file))]
+
+    def _unit(self, file: ArchiveFile) -> Literal["s", "D"]:
+        """The last unit that create_time is written to."""
+        return "D" if find(self.quirks, "one_row", "metrics", file.contract.symbol, *file.bounds) else "s"
+
+    def _relabelled(self, rows: list[MetricRow], symbol: str, day: int) -> list[MetricRow]:
+        """The rows as often, in the order and with the labels that the day's file has."""
+        end = day + DAY
+        if find(self.quirks, "doubled", "metrics", symbol, day, end):
             rows = [row for row in rows for _ in range(2)]
-        if find(self.quirks, "unsorted", "metrics", symbol, start, end):
+        if find(self.quirks, "unsorted", "metrics", symbol, day, end):
             rows = _jumbled(rows)
-        if find(self.quirks, "off_grid", "metrics", symbol, start, end):
+        if find(self.quirks, "off_grid", "metrics", symbol, day, end):
             rows = [row._replace(time=row.time + 1000 * (1 + index % 3)) for index, row in enumerate(rows)]
-        if self.feed.shifts_labels(symbol, start):
-            rows = [row._replace(time=row.time + 5 * MINUTE) for row in rows]
-        return [METRICS_HEADER, *_metrics_lines(symbol, rows)]
+        if self.feed.shifts_labels(symbol, day) or find(self.quirks, "end_labels", "metrics", symbol, day, end):
+            rows = [row._replace(time=row.time + FIVE_MINUTES) for row in rows]
+        return rows
 
     def _funding(self, file: ArchiveFile) -> list[str]:
         rows = self.feed.funding_rows(file.contract, *file.bounds)
@@ -286,9 +302,9 @@ def _jumbled(rows: list[MetricRow]) -> list[MetricRow]:
     return [row for offset in range(4) for row in rows[offset::4]]
 
 
-def _metrics_lines(symbol: str, rows: list[MetricRow]) -> list[str]:
+def _metrics_lines(symbol: str, rows: list[MetricRow], unit: Literal["s", "D"]) -> list[str]:
     times = np.array([row.time for row in rows], dtype="datetime64[ms]")
-    moments = [text.replace("T", " ") for text in np.datetime_as_string(times, unit="s").tolist()]
+    moments = [text.replace("T", " ") for text in np.datetime_as_string(times, unit=unit).tolist()]
     return [
         ",".join((
             moment, symbol, row.open_interest, row.value, _trimmed(row.top_account), _trimmed(row.top_position),

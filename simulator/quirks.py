@@ -19,7 +19,10 @@ MARK_PRICE_FROM = to_ms("2026-06-01")
 
 @dataclass(frozen=True, slots=True)
 class Quirk:
-    """One oddity: `[start, end)` in milliseconds UTC; `symbol` or `interval` None means all of them."""
+    """One oddity: `[start, end)` in milliseconds UTC; `symbol` or `interval` None means all of them.
+
+    `columns` are the fields of a metrics row that it is about, where it is not about the whole row.
+    """
 
     name: str
     dataset: str
@@ -28,6 +31,7 @@ class Quirk:
     start: int = 0
     end: int = 4_133_404_800_000
     interval: str | None = None
+    columns: tuple[str, ...] = ()
 
     def touches(self, start: int, end: int) -> bool:
         """Whether the quirk happens anywhere in `[start, end)`."""
@@ -55,12 +59,26 @@ QUIRKS: tuple[Quirk, ...] = (
     _span("missing_tail", "metrics", "SOLUSDT", "2026-10-03T13:35", "2026-10-04", "archive ends at 13:30; REST has it"),
     _span("missing_tail", "metrics", "SOLUSDT", "2026-06-16T13:35", "2026-06-17", "archive ends at 13:30, for ever"),
     _span("missing_tail", "metrics", "BTCUSDT", "2024-02-16T13:35", "2024-02-17", "as recorded (bpd 335)"),
+    _span("end_labels", "metrics", "ETHUSDT", "2026-05-20", "2026-06-25", "create_time 5 min after the instant: 00:05 "
+          "to 00:00, the older generation of files (bpd 491)"),
+    _day("end_labels", "metrics", "BTCUSDT", "2026-08-26", "the same on one day that was issued again"),
+    _day("end_labels", "metrics", "SOLUSDT", "2026-05-08", "the same, with the tail missing: 00:05 to 13:35"),
+    _span("missing_tail", "metrics", "SOLUSDT", "2026-05-08T13:35", "2026-05-09", "for ever"),
+    _day("end_labels", "metrics", "SOLUSDT", "2026-05-13", "the same, with the head missing: 06:05 to 00:00"),
+    _span("missing_head", "metrics", "SOLUSDT", "2026-05-13", "2026-05-13T06:00", "for ever"),
+    _span("missing_head", "metrics", "SOLUSDT", "2026-05-19", "2026-05-19T00:05", "true labels, 00:05 to 23:55"),
+    _span("one_row", "metrics", "BTCUSDT", "2022-06-01", "2022-06-04", "one row a day, that of midnight, create_time a "
+          "bare date: the oldest generation of files, as recorded"),
+    _day("wrong_checksum", "metrics", "ALICEUSDT", "2026-05-14", "CHECKSUM names another hash, for ever (bpd: STXXUSDT "
+         "2026-07-09)"),
     _day("missing_file", "metrics", "ALICEUSDT", "2026-08-05", "no daily file: 404, not listed"),
     _span("zero_all", "metrics", "SOLUSDT", "2026-08-27T04:00", "2026-08-27T05:00", "open interest 0 and value 0"),
     _span("zero_all", "metrics", "SOLUSDT", "2026-10-08T02:00", "2026-10-08T02:30", "the same, on REST as well"),
     _span("zero_value", "metrics", "BTCUSDT", "2026-07-08T10:00", "2026-07-08T11:00", "open interest > 0, value 0"),
     _span("zero_value", "metrics", "BTCUSDT", "2023-04-10T08:00", "2023-04-10T09:00", "12 rows, as recorded"),
     _span("blank", "metrics", "ETHUSDT", "2026-06-24T16:00", "2026-06-24T16:30", "both columns blank (archive)"),
+    Quirk("blank_ratios", "metrics", "two ratios blank in three rows (archive)", "ETHUSDT", to_ms("2026-07-21T10:00"),
+          to_ms("2026-07-21T10:15"), columns=("top_account", "taker_ratio")),
     _span("rest_hole", "openInterestHist", "ETHUSDT", "2026-10-01T08:00", "2026-10-01T08:10", "REST lacks two points"),
     _day("monthly_lacks_day", "klines", "SOLUSDT", "2026-06-09", "the monthly file lacks a day the daily has", "5m"),
 )  # fmt: skip
@@ -68,7 +86,7 @@ QUIRKS: tuple[Quirk, ...] = (
 # The quirks under which an open-interest point counts as missing, wherever it is read.
 NO_OPEN_INTEREST = ("zero_all", "zero_value", "blank")
 # The quirks that keep whole metrics rows out of the archive.
-NO_ARCHIVE_ROW = ("missing_tail", "missing_file")
+_NO_ARCHIVE_ROW = ("missing_tail", "missing_head", "missing_file")
 
 
 def find(
@@ -95,3 +113,11 @@ def instants(quirks: Iterable[Quirk], start: int, end: int, step: int = FIVE_MIN
         first = -(-max(start, quirk.start) // step) * step
         covered.update(range(first, min(end, quirk.end), step))
     return sorted(covered)
+
+
+def without_archive_row(quirks: Iterable[Quirk], symbol: str, start: int, end: int) -> list[int]:
+    """The metrics instants in `[start, end)` for which the archive has no row, ascending."""
+    quirks = tuple(quirks)
+    gone = instants(find(quirks, _NO_ARCHIVE_ROW, "metrics", symbol, start, end), start, end)
+    single = instants(find(quirks, "one_row", "metrics", symbol, start, end), start, end)
+    return sorted({*gone, *(time for time in single if time % DAY)})

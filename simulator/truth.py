@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from simulator.archive import SyntheticArchive
 from simulator.corruption import CorruptedFeed
-from simulator.feed import SyntheticFeed, settlements
+from simulator.feed import MetricRow, SyntheticFeed, settlements
 from simulator.grid import FIVE_MINUTES, HOUR, longest, to_datetime, to_ms
 from simulator.market import (
     CLOSE,
@@ -29,7 +29,7 @@ from simulator.market import (
     VALUE,
     VOLUME,
 )  # fmt: skip
-from simulator.quirks import NO_ARCHIVE_ROW, NO_OPEN_INTEREST, QUIRKS, find, instants
+from simulator.quirks import NO_OPEN_INTEREST, QUIRKS, find, instants, without_archive_row
 from simulator.statistics import long_share, rounded
 from simulator.symbols import BY_SYMBOL, Contract
 
@@ -39,8 +39,14 @@ OhlcvRow = tuple[datetime, float, float, float, float, float, float, int, float,
 OpenInterestRow = tuple[datetime, float, float]
 FundingRateRow = tuple[datetime, float, float | None, int]
 LongShortRow = tuple[
-    datetime, float, float, float, float, float | None, float | None, float | None, float | None, float | None
-]
+    datetime, float | None, float | None, float | None, float | None, float | None, float | None, float | None,
+    float | None, float | None,
+]  # fmt: skip
+# The metrics field of each series of ratios.
+_RATIOS = {
+    "top_position": "top_position", "top_account": "top_account", "global_account": "global_account",
+    "taker_volume": "taker_ratio",
+}  # fmt: skip
 
 
 class Truth:
@@ -104,34 +110,40 @@ class Truth:
         top_account_long_share, global_account_long_share, taker_buy_volume, taker_sell_volume).
 
         Ratios have eight decimals from the archive and four from REST; the last five are None from the archive.
-        Instants which the source lacks are left out.
+        Instants which the source lacks are left out; a single ratio that it lacks is None.
         """
         contract, first, last = BY_SYMBOL[symbol], to_ms(start), to_ms(end)
         lost = set(self._lost(contract, "long_short_ratio", source, first, last))
-        result: list[LongShortRow] = []
-        for row in self._feed.metric_rows(contract, first, last):
-            if row.time in lost:
-                continue
-            time, ratios = to_datetime(row.time), (row.top_position, row.top_account, row.global_account)
-            if source == "rest":
-                position, account, everyone = (float(long_share(ratio)) for ratio in ratios)
-                top, by_account, all_accounts, taker = (float(rounded(r)) for r in (*ratios, row.taker_ratio))
-                volumes = float(rounded(row.buy)), float(rounded(row.sell))
-                result.append((time, top, by_account, all_accounts, taker, position, account, everyone, *volumes))
-            else:
-                top, by_account, all_accounts, taker = (float(r) for r in (*ratios, row.taker_ratio))
-                result.append((time, top, by_account, all_accounts, taker, None, None, None, None, None))
-        return result
+        blank = self._blank_ratios(contract, first, last) if source == "archive" else {}
+        return [
+            _rest_ratios(row) if source == "rest" else _archive_ratios(row, blank.get(row.time, set()))
+            for row in self._feed.metric_rows(contract, first, last)
+            if row.time not in lost
+        ]
+
+    def _blank_ratios(self, contract: Contract, start: int, end: int) -> dict[int, set[str]]:
+        """The metrics fields that are blank in the archive, by instant."""
+        blank: dict[int, set[str]] = {}
+        for quirk in find(self.quirks, "blank_ratios", "metrics", contract.symbol, start, end):
+            for time in instants([quirk], start, end):
+                blank.setdefault(time, set()).update(quirk.columns)
+        return blank
 
     def missing(
-        self, dataset: str, symbol: str, source: str, start: datetime, end: datetime, timeframe: str | None = None
-    ) -> list[datetime]:
+        self, dataset: str, symbol: str, source: str, start: datetime, end: datetime, timeframe: str | None = None,
+        series: str | None = None,
+    ) -> list[datetime]:  # fmt: skip
         """The instants (candles: open times) that a source lacks because of quirks, ascending.
 
-        `dataset` as Perpflow names it: ohlcv (needs `timeframe`), open_interest, funding_rate, long_short_ratio.
+        `dataset` as Perpflow names it: ohlcv (needs `timeframe`), open_interest, funding_rate, long_short_ratio (with a
+        `series` those of one ratio, without one those that lack all four). A checksum that never fits counts as well.
         """
-        first, last = to_ms(start), to_ms(end)
-        return _times(self._lost(BY_SYMBOL[symbol], dataset, source, first, last, timeframe))
+        contract, first, last = BY_SYMBOL[symbol], to_ms(start), to_ms(end)
+        lost = self._lost(contract, dataset, source, first, last, timeframe)
+        if series and source == "archive":
+            blank = self._blank_ratios(contract, first, last)
+            lost += [time for time, fields in blank.items() if _RATIOS[series] in fields]
+        return _times(sorted(set(lost)))
 
     def _lost(
         self, contract: Contract, dataset: str, source: str | None, start: int, end: int, timeframe: str | None = None
@@ -144,12 +156,13 @@ class Truth:
             return instants(lacking, start, end, longest(timeframe))
         if dataset == "funding_rate":
             return []
-        lacking = find(self.quirks, NO_ARCHIVE_ROW, "metrics", symbol, start, end) if source == "archive" else []
+        lacking = find(self.quirks, "wrong_checksum", "metrics", symbol, start, end) if source == "archive" else []
         if dataset == "open_interest":
             lacking += find(self.quirks, NO_OPEN_INTEREST, "metrics", symbol, start, end)
             if source == "rest":
                 lacking += find(self.quirks, "rest_hole", "openInterestHist", symbol, start, end)
-        return instants(lacking, start, end, FIVE_MINUTES)
+        rowless = without_archive_row(self.quirks, symbol, start, end) if source == "archive" else []
+        return sorted({*rowless, *instants(lacking, start, end, FIVE_MINUTES)})
 
     def published(self, dataset: str, symbol: str, now: datetime, interval: str | None = None) -> list[str]:
         """The keys of all zips of an archive series (klines with `interval`, metrics, fundingRate) at `now`."""
@@ -170,6 +183,23 @@ class Truth:
         if dataset == "funding_rate":
             return to_datetime(settlements(contract, contract.listed, contract.ends)[0])
         return to_datetime(contract.first_metrics)
+
+
+def _archive_ratios(row: MetricRow, blank: set[str]) -> LongShortRow:
+    position, account, everyone, taker = (
+        None if field in blank else float(getattr(row, field)) for field in _RATIOS.values()
+    )
+    return to_datetime(row.time), position, account, everyone, taker, None, None, None, None, None
+
+
+def _rest_ratios(row: MetricRow) -> LongShortRow:
+    ratios = row.top_position, row.top_account, row.global_account
+    position, account, everyone, taker = (float(rounded(ratio)) for ratio in (*ratios, row.taker_ratio))
+    long_position, long_account, long_everyone = (float(long_share(ratio)) for ratio in ratios)
+    volumes = float(rounded(row.buy)), float(rounded(row.sell))
+    return (
+        to_datetime(row.time), position, account, everyone, taker, long_position, long_account, long_everyone, *volumes,
+    )  # fmt: skip
 
 
 def _times(values: Sequence[int]) -> list[datetime]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator
 
@@ -30,6 +31,17 @@ def named(name: str, dataset: str) -> list[Quirk]:
 def day_of(quirk: Quirk) -> str:
     """The UTC date on which a quirk begins."""
     return to_date(quirk.start).isoformat()
+
+
+def days_of(quirk: Quirk) -> list[str]:
+    """The UTC dates on which a quirk happens."""
+    return [to_date(at).isoformat() for at in range(quirk.start, quirk.end, DAY)]
+
+
+def metrics_rows(client: httpx.Client, symbol: str, day: str) -> list[tuple[int, list[str]]]:
+    """The rows of a metrics file with their instants, whatever its labels mean."""
+    late = [quirk for quirk in named("end_labels", "metrics") if quirk.symbol == symbol and day in days_of(quirk)]
+    return [(to_ms(row[0]) - (FIVE_MINUTES if late else 0), row) for row in lines(client, metrics_key(symbol, day))[1:]]
 
 
 def test_old_kline_files_have_no_header_and_new_ones_do(http: httpx.Client, plain: httpx.Client) -> None:
@@ -71,8 +83,82 @@ def test_a_metrics_day_lies_off_the_grid_by_seconds(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("quirk", named("missing_tail", "metrics"), ids=day_of)
 def test_metrics_days_miss_their_tails(http: httpx.Client, quirk: Quirk) -> None:
-    rows = lines(http, metrics_key(quirk.symbol or "", day_of(quirk)))[1:]
-    assert to_ms(rows[-1][0]) == quirk.start - FIVE_MINUTES
+    times = [time for time, _ in metrics_rows(http, quirk.symbol or "", day_of(quirk))]
+    assert times[-1] == quirk.start - FIVE_MINUTES
+
+
+@pytest.mark.parametrize("quirk", named("missing_head", "metrics"), ids=day_of)
+def test_metrics_days_miss_their_heads(http: httpx.Client, quirk: Quirk) -> None:
+    times = [time for time, _ in metrics_rows(http, quirk.symbol or "", day_of(quirk))]
+    assert times == list(range(quirk.end, quirk.start + DAY, FIVE_MINUTES))
+
+
+@pytest.mark.parametrize(
+    ("symbol", "day"),
+    [("ETHUSDT", "2026-05-20"), ("ETHUSDT", "2026-06-01"), ("ETHUSDT", "2026-06-24"), ("BTCUSDT", "2026-08-26")],
+)
+def test_labels_stand_at_the_end_of_the_five_minutes(
+    http: httpx.Client, plain: httpx.Client, symbol: str, day: str
+) -> None:
+    late, true = (lines(client, metrics_key(symbol, day))[1:] for client in (http, plain))
+    following = to_date(to_ms(day) + DAY).isoformat()
+    assert (late[0][0], late[-1][0], len(late)) == (f"{day} 00:05:00", f"{following} 00:00:00", 288)
+    assert [to_ms(row[0]) for row in late] == [to_ms(row[0]) + FIVE_MINUTES for row in true]
+    # On 24 June half an hour has no open interest besides.
+    known = [index for index in range(288) if late[index][2]]
+    assert len(known) in (288, 282)
+    assert [late[index][1:] for index in known] == [true[index][1:] for index in known]
+
+
+def test_the_days_around_a_generation_have_labels_at_the_beginning(http: httpx.Client) -> None:
+    for symbol, day in (("ETHUSDT", "2026-05-19"), ("ETHUSDT", "2026-06-25"), ("BTCUSDT", "2026-08-25")):
+        rows = lines(http, metrics_key(symbol, day))[1:]
+        assert (rows[0][0], rows[-1][0]) == (f"{day} 00:00:00", f"{day} 23:55:00")
+
+
+@pytest.mark.parametrize(
+    ("day", "first", "last", "late"),
+    [
+        ("2026-05-08", "2026-05-08 00:05:00", "2026-05-08 13:35:00", True),
+        ("2026-05-13", "2026-05-13 06:05:00", "2026-05-14 00:00:00", True),
+        ("2026-05-19", "2026-05-19 00:05:00", "2026-05-19 23:55:00", False),
+    ],
+)
+def test_where_rows_are_missing_only_the_price_tells_what_labels_mean(
+    http: httpx.Client, day: str, first: str, last: str, late: bool
+) -> None:
+    rows = lines(http, metrics_key("SOLUSDT", day))[1:]
+    assert (rows[0][0], rows[-1][0]) == (first, last)
+    opens = {int(row[0]): float(row[1]) for row in lines(http, kline_key("SOLUSDT", "5m", day))}
+    for row in rows:
+        instant = to_ms(row[0]) - (FIVE_MINUTES if late else 0)
+        assert float(row[3]) / float(row[2]) == pytest.approx(opens[instant], rel=1e-12)
+
+
+def test_the_oldest_files_have_one_row_with_a_bare_date(http: httpx.Client, plain: httpx.Client) -> None:
+    for day in ("2022-06-01", "2022-06-02", "2022-06-03"):
+        (row,) = lines(http, metrics_key("BTCUSDT", day))[1:]
+        midnight = lines(plain, metrics_key("BTCUSDT", day))[1]
+        assert (row[0], row[1:]) == (day, midnight[1:])
+    assert len(lines(http, metrics_key("BTCUSDT", "2022-06-04"))) == 289
+    assert len(lines(http, metrics_key("BTCUSDT", "2022-05-31"))) == 289
+
+
+def test_two_ratios_are_blank_in_three_rows(http: httpx.Client, plain: httpx.Client) -> None:
+    rows, whole = (lines(client, metrics_key("ETHUSDT", "2026-07-21"))[1:] for client in (http, plain))
+    changed = [index for index in range(288) if rows[index] != whole[index]]
+    assert [rows[index][0] for index in changed] == [f"2026-07-21 10:{minute:02}:00" for minute in (0, 5, 10)]
+    for index in changed:
+        assert rows[index] == [*whole[index][:4], "", *whole[index][5:7], ""]
+
+
+def test_a_checksum_never_fits(http: httpx.Client, plain: httpx.Client) -> None:
+    key = metrics_key("ALICEUSDT", "2026-05-14")
+    content, said = http.get(f"/{key}").content, http.get(f"/{key}.CHECKSUM").text
+    assert said.split()[1] == key.rsplit("/", 1)[1]
+    assert len(said.split()[0]) == 64
+    assert said.split()[0] != hashlib.sha256(content).hexdigest()
+    assert len(lines(plain, key)) == 289
 
 
 def test_rest_has_the_tail_that_the_archive_lacks(http: httpx.Client) -> None:
@@ -96,14 +182,14 @@ def test_open_interest_is_zero_or_blank_in_runs(
     http: httpx.Client, name: str, amounts: set[str] | None, values: set[str]
 ) -> None:
     for quirk in named(name, "metrics"):
-        rows = lines(http, metrics_key(quirk.symbol or "", day_of(quirk)))[1:]
-        inside = [row for row in rows if quirk.start <= to_ms(row[0]) < quirk.end]
+        timed = metrics_rows(http, quirk.symbol or "", day_of(quirk))
+        inside = [row for time, row in timed if quirk.start <= time < quirk.end]
         assert len(inside) == (quirk.end - quirk.start) // FIVE_MINUTES
         assert {row[3] for row in inside} == values
         assert amounts is None or {row[2] for row in inside} == amounts
         assert all(float(row[2]) > 0 for row in inside if name == "zero_value")
-        assert all(float(row[3]) > 0 for row in rows if row not in inside)
-        assert all(float(row[4]) > 0 for row in rows)
+        assert all(float(row[3]) > 0 for _, row in timed if row not in inside)
+        assert all(float(row[4]) > 0 for _, row in timed)
 
 
 def test_recent_zeros_are_on_rest_as_well(http: httpx.Client) -> None:

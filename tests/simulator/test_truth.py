@@ -71,6 +71,54 @@ def test_ratios_are_those_of_the_source(http: httpx.Client) -> None:
     assert len(TRUTH.missing("long_short_ratio", "SOLUSDT", "archive", *day)) == 288 - len(archive)
 
 
+@pytest.mark.parametrize(
+    ("symbol", "day", "points"),
+    [
+        ("ETHUSDT", "2026-06-01", 288),
+        ("BTCUSDT", "2026-08-26", 288),
+        ("SOLUSDT", "2026-05-08", 163),
+        ("SOLUSDT", "2026-05-13", 216),
+        ("SOLUSDT", "2026-05-19", 287),
+        ("BTCUSDT", "2022-06-01", 1),
+    ],
+)
+def test_late_labels_change_nothing_and_absent_rows_are_missing(symbol: str, day: str, points: int) -> None:
+    window = utc(day), utc(day) + timedelta(days=1)
+    whole = Truth(SEED, quirks=False)
+    for dataset in ("open_interest", "long_short_ratio"):
+        missing = TRUTH.missing(dataset, symbol, "archive", *window)
+        assert len(missing) == 288 - points
+        have, everything = (getattr(truth, dataset)(symbol, *window, "archive") for truth in (TRUTH, whole))
+        assert have == [row for row in everything if row[0] not in missing]
+
+
+def test_a_blank_ratio_is_missing_in_its_series_only(http: httpx.Client) -> None:
+    day = utc("2026-07-21"), utc("2026-07-22")
+    parsed = [
+        (utc(row[0]), *(float(row[column]) if row[column] else None for column in (5, 4, 6, 7)), *[None] * 5)
+        for row in lines(http, metrics_key("ETHUSDT", "2026-07-21"))[1:]
+    ]
+    assert TRUTH.long_short_ratio("ETHUSDT", *day) == parsed
+    assert TRUTH.missing("long_short_ratio", "ETHUSDT", "archive", *day) == []
+    blank = [utc(f"2026-07-21T10:{minute:02}") for minute in (0, 5, 10)]
+    for series, holes in {
+        "top_account": blank,
+        "taker_volume": blank,
+        "top_position": [],
+        "global_account": [],
+    }.items():
+        assert TRUTH.missing("long_short_ratio", "ETHUSDT", "archive", *day, series=series) == holes
+    assert TRUTH.missing("long_short_ratio", "ETHUSDT", "rest", *day, series="top_account") == []
+    assert len(TRUTH.open_interest("ETHUSDT", *day, "archive")) == 288
+
+
+def test_a_file_whose_checksum_never_fits_is_missing() -> None:
+    day = utc("2026-05-14"), utc("2026-05-15")
+    assert len(TRUTH.missing("open_interest", "ALICEUSDT", "archive", *day)) == 288
+    assert TRUTH.long_short_ratio("ALICEUSDT", *day) == []
+    assert TRUTH.published("metrics", "ALICEUSDT", day[1] + timedelta(hours=9))[-1].endswith("2026-05-14.zip")
+
+
 def test_funding_lies_on_the_hour_with_the_interval_that_ended(http: httpx.Client) -> None:
     rows = TRUTH.funding_rate("ALICEUSDT", utc("2026-07-01"), utc("2026-08-01"))
     archived = lines(http, funding_key("ALICEUSDT", "2026-07"))[1:]

@@ -30,14 +30,15 @@ from simulator.grid import (
     MINUTE,
     candle_end,
     candle_start,
+    longest,
     month_bounds,
     months_between,
     to_date,
     to_datetime,
     to_ms,
 )
-from simulator.quirks import KLINE_HEADER_FROM, Quirk, find, without_archive_row
-from simulator.symbols import PERPETUAL, Contract
+from simulator.quirks import KLINE_HEADER_FROM, Quirk, find, instants, without_archive_row
+from simulator.symbols import NO_DELIVERY, Contract
 
 ROOT = "data/futures/um/"
 KLINES_HEADER = (
@@ -141,9 +142,15 @@ class SyntheticArchive:
         except ValueError:
             return False
         first = _first_archived(file.dataset, file.contract, file.granularity)
-        if first is None or end <= first or start >= file.contract.ends or self.published(file) > now:
+        if first is None or end <= first or start >= self._ends(file) or self.published(file) > now:
             return False
         return not find(self.quirks, "missing_file", file.dataset, file.contract.symbol, start, end)
+
+    def _ends(self, file: ArchiveFile) -> int:
+        """Where the rows of a series end; files may go on after the delisting."""
+        contract = file.contract
+        late = find(self.quirks, "afterlife", file.dataset, contract.symbol, contract.ends, NO_DELIVERY)
+        return max([contract.ends, *(quirk.end for quirk in late)])
 
     def files(
         self, granularity: str, dataset: str, contract: Contract, interval: str | None, now: int
@@ -153,7 +160,7 @@ class SyntheticArchive:
         series = ArchiveFile(granularity, dataset, contract, interval, "")
         if start is None or not self._has_series(series):
             return
-        end = min(contract.ends, now)
+        end = min(self._ends(series), now)
         for label in months_between(start, end) if granularity == "monthly" else _days(start, end):
             file = replace(series, label=label)
             if self._exists(file, now):
@@ -235,7 +242,7 @@ class SyntheticArchive:
         start, end = file.bounds
         symbol, interval = file.contract.symbol, file.interval or ""
         rows = self.feed.kline_rows(file.contract, interval, max(start, file.contract.first_archived), end, None)
-        rows = self._with_kline_quirks(rows, symbol, file)
+        rows = self._with_kline_quirks(rows, symbol, file) + self._dead_klines(file)
         headed = start >= KLINE_HEADER_FROM or not any(quirk.name == "headerless" for quirk in self.quirks)
         return ([KLINES_HEADER] if headed else []) + [",".join(row) for row in rows]
 
@@ -248,6 +255,17 @@ class SyntheticArchive:
             rows = [row for row in rows for _ in range(2 if quirk.start <= int(row[0]) < quirk.end else 1)]
         return rows
 
+    def _dead_klines(self, file: ArchiveFile) -> list[KlineRow]:
+        """Candles that begin after the delisting: the last price, and no trade."""
+        contract, interval = file.contract, file.interval or ""
+        times = self._dead_times(file, longest(interval))
+        last = self.feed.kline_rows(contract, "1m", contract.ends - MINUTE, contract.ends, None) if times else []
+        return [
+            (str(time), *[row[4]] * 4, "0", str(time + longest(interval) - 1), "0", "0", "0", "0", "0")
+            for row in last
+            for time in times
+        ]
+
     def _metrics(self, file: ArchiveFile) -> list[str]:
         start, end = file.bounds
         symbol = file.contract.symbol
@@ -257,7 +275,19 @@ class SyntheticArchive:
             blank = dict.fromkeys(quirk.columns, "")
             within = range(quirk.start, quirk.end)
             rows = [MetricRow(**(row._asdict() | blank)) if row.time in within else row for row in rows]
+        rows += self._dead_metrics(file)
         return [METRICS_HEADER, *_metrics_lines(symbol, self._relabelled(rows, symbol, start), self._unit(file))]
+
+    def _dead_metrics(self, file: ArchiveFile) -> list[MetricRow]:
+        """Rows after the delisting: the last one before it, over and over."""
+        times = self._dead_times(file, FIVE_MINUTES)
+        ends = file.contract.ends
+        last = self.feed.metric_rows(file.contract, ends - FIVE_MINUTES, ends) if times else []
+        return [row._replace(time=time) for row in last for time in times]
+
+    def _dead_times(self, file: ArchiveFile, step: int) -> list[int]:
+        dead = find(self.quirks, "afterlife", file.dataset, file.contract.symbol, *file.bounds)
+        return instants(dead, *file.bounds, step)
 
     def _unit(self, file: ArchiveFile) -> Literal["s", "D"]:
         """The last unit that create_time is written to."""
@@ -284,7 +314,7 @@ class SyntheticArchive:
 def _first_archived(dataset: str, contract: Contract, granularity: str) -> int | None:
     if dataset == "metrics":
         return contract.first_metrics if contract.has_metrics else None
-    if dataset == "fundingRate" and contract.contract_type != PERPETUAL:
+    if dataset == "fundingRate" and contract.delivery < NO_DELIVERY:
         return None
     start = contract.first_archived
     # Monthly files of contracts older than the archive begin with the first whole month of it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from simulator.symbols import PERPETUAL, Contract
+from simulator.symbols import NO_DELIVERY, Contract
 
 RATE_LIMITS = [
     {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 2400},
@@ -45,7 +45,7 @@ def _entry(contract: Contract) -> dict[str, object]:
         "quantityPrecision": contract.quantity_decimals,
         "baseAssetPrecision": 8,
         "quotePrecision": 8,
-        "underlyingType": "COIN",
+        "underlyingType": contract.underlying_type,
         "underlyingSubType": list(contract.underlying_subtypes),
         "settlePlan": 0,
         "triggerProtect": "0.0500",
@@ -55,7 +55,7 @@ def _entry(contract: Contract) -> dict[str, object]:
         "filters": _filters(contract),
         "orderTypes": _ORDER_TYPES,
         "timeInForce": ["GTC", "IOC", "FOK", "GTX", "GTD"],
-        "permissionSets": ["GRID", "COPY"] if contract.contract_type == PERPETUAL else ["GRID"],
+        "permissionSets": ["GRID", "COPY"] if contract.delivery == NO_DELIVERY else ["GRID"],
     }
 
 

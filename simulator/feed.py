@@ -35,7 +35,7 @@ from simulator.market import (
 )  # fmt: skip
 from simulator.quirks import MARK_PRICE_FROM, Quirk, find
 from simulator.randomness import hashed, uniform
-from simulator.symbols import CONTRACTS, Contract
+from simulator.symbols import CONTRACTS, NO_DELIVERY, Contract
 
 # open_time, open, high, low, close, volume, close_time, quote_volume, count, taker_buy_volume,
 # taker_buy_quote_volume, ignore: the twelve fields of REST and archive alike, all text.
@@ -156,7 +156,7 @@ class SyntheticFeed:
 
     def funding_rows(self, contract: Contract, start: int, end: int) -> list[FundingRow]:
         """Settlements whose time (jitter included) lies in `[start, end)`."""
-        if contract.delivery < 4_133_404_800_000:
+        if contract.delivery < NO_DELIVERY:
             return []
         grid = np.array(settlements(contract, start - 1000, end), dtype=np.int64)
         jitter = (hashed(self.market.seed, contract.number, "jitter", grid) % np.uint64(18)).astype(np.int64)

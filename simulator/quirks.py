@@ -80,6 +80,11 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk("blank_ratios", "metrics", "two ratios blank in three rows (archive)", "ETHUSDT", to_ms("2026-07-21T10:00"),
           to_ms("2026-07-21T10:15"), columns=("top_account", "taker_ratio")),
     _span("rest_hole", "openInterestHist", "ETHUSDT", "2026-10-01T08:00", "2026-10-01T08:10", "REST lacks two points"),
+    _span("afterlife", "klines", "FTMUSDT", "2026-06-30T09:00", "2026-06-30T09:40", "files go on after the delisting, "
+          "without volume (archive, all intervals)"),
+    _span("afterlife", "metrics", "FTMUSDT", "2026-06-30T09:00", "2026-06-30T09:40", "eight rows after the delisting"),
+    _span("afterlife", "metrics", "FTMUSDT", "2026-07-01", "2026-07-01T00:40", "a file of eight rows on the day after"),
+    _span("afterlife", "metrics", "FTMUSDT", "2026-07-02", "2026-07-02T00:40", "and on the day after that"),
     _day("monthly_lacks_day", "klines", "SOLUSDT", "2026-06-09", "the monthly file lacks a day the daily has", "5m"),
 )  # fmt: skip
 

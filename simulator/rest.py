@@ -16,7 +16,7 @@ from simulator.grid import HOUR, KLINE_INTERVALS, MINUTE, candle_start, longest
 from simulator.messages import Reply, funding_limit_reply, invalid_data, invalid_interval, json_reply
 from simulator.paging import first_rows, last_rows
 from simulator.parameters import Query, integer, listed_contract, page_size, required, time_range
-from simulator.symbols import PERPETUAL, Contract
+from simulator.symbols import NO_DELIVERY, Contract
 
 KLINES_DEFAULT, KLINES_MOST = 500, 1500
 FUNDING_DEFAULT, FUNDING_MOST = 100, 1000
@@ -117,7 +117,7 @@ def funding_info(feed: Feed, query: Query, now: int) -> Reply:
     entries = []
     for contract in feed.contracts:
         adjusted = [hours for since, hours in contract.funding if since <= now]
-        if contract.is_listed(now) and contract.contract_type == PERPETUAL and adjusted != [8]:
+        if contract.is_listed(now) and contract.delivery == NO_DELIVERY and adjusted != [8]:
             entries.append({
                 "symbol": contract.symbol, "adjustedFundingRateCap": "0.02000000",
                 "adjustedFundingRateFloor": "-0.02000000", "fundingIntervalHours": adjusted[-1], "disclaimer": False,

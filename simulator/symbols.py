@@ -1,9 +1,10 @@
 """The listed contracts: one frozen table entry per symbol, with sizes, dates and funding schedule.
 
 Dates follow the exchange where it is on record (BTCUSDT lists on 2019-09-08 17:55; its archive starts on 2019-12-31;
-metrics start on 2020-09-01 for BTCUSDT and 2021-12-01 for the others). The rest is chosen to show a case: a contract
-that changes its funding interval, a young one, a delivery contract, a delisted one, a `SETTLED` twin that only the
-archive knows, and a name outside ASCII.
+metrics start on 2020-09-01 for BTCUSDT and 2021-12-01 for the others). The rest is chosen to show a case: contracts
+that change their funding interval or settle each hour, a young one, one on a stock, a delivery contract, a delisted
+one, a `SETTLED` twin that only the archive knows next to the contract that bears the name again, and a name outside
+ASCII.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from zlib import crc32
 from simulator.grid import FIVE_MINUTES, to_ms
 
 PERPETUAL = "PERPETUAL"
+# Perpetuals on stocks and commodities.
+TRADIFI_PERPETUAL = "TRADIFI_PERPETUAL"
 # What the exchange writes as deliveryDate of a contract without an end (2100-12-25).
 NO_DELIVERY = 4_133_404_800_000
 
@@ -41,6 +44,7 @@ class Contract:
     archive_from: int | None = None
     metrics_from: int | None = None
     has_metrics: bool = True
+    underlying_type: str = "COIN"
     underlying_subtypes: tuple[str, ...] = ()
 
     @property
@@ -117,6 +121,23 @@ CONTRACTS: tuple[Contract, ...] = (
     Contract(
         "ICPUSDTSETTLED", "ICP", to_ms("2021-05-11T00:00"), 40, 2, 0, 2_000.0, 1_500_000.0, daily_move=0.05,
         delisted=to_ms("2022-06-13T09:00"), metrics_from=_OLD_METRICS, underlying_subtypes=("Layer-1",),
+    ),
+    Contract(
+        "ICPUSDT", "ICP", to_ms("2022-09-27T02:30"), 6, 3, 0, 15_000.0, 9_000_000.0, daily_move=0.045,
+        underlying_subtypes=("Layer-1",),
+    ),
+    Contract(
+        "COSUSDT", "COS", to_ms("2026-02-11T11:00"), 0.012, 6, 0, 2_000_000.0, 900_000_000.0, daily_move=0.05,
+        funding=((0, 1),), underlying_subtypes=("Media",),
+    ),
+    Contract(
+        "ICXUSDT", "ICX", to_ms("2021-02-11T07:00"), 0.14, 4, 0, 120_000.0, 80_000_000.0, daily_move=0.045,
+        funding=((0, 8), (to_ms("2026-07-06"), 2), (to_ms("2026-08-17"), 8)), metrics_from=_OLD_METRICS,
+        underlying_subtypes=("Layer-1",),
+    ),
+    Contract(
+        "TSLAUSDT", "TSLA", to_ms("2026-01-28T14:30"), 430, 2, 2, 60.0, 35_000.0, daily_move=0.02,
+        contract_type=TRADIFI_PERPETUAL, underlying_type="EQUITY", underlying_subtypes=("TradFi",),
     ),
     Contract(
         "BTCUSDT_261225", "BTC", to_ms("2026-06-26T08:00"), 60_800, 1, 3, 4.0, 2_500.0, tick=1, daily_move=0.025,

@@ -9,7 +9,17 @@ import pytest
 
 from simulator.grid import DAY, FIVE_MINUTES, to_datetime, to_ms
 from simulator.process import Handle
-from tests.simulator.archive_reading import ROOT, all_keys, download, funding_key, kline_key, lines, metrics_key, page
+from tests.simulator.archive_reading import (
+    ROOT,
+    Page,
+    all_keys,
+    download,
+    funding_key,
+    kline_key,
+    lines,
+    metrics_key,
+    page,
+)
 
 
 def rest_klines(http: httpx.Client, symbol: str, interval: str, start: int, limit: int) -> list[list[str]]:
@@ -71,14 +81,29 @@ def test_ratios_are_rests_with_more_decimals(http: httpx.Client, column: int, pa
     assert [float(row[column]) for row in rows] == pytest.approx([float(point[name]) for point in rest], abs=0.00005001)
 
 
-def test_funding_files_hold_the_settlements_of_rest(http: httpx.Client) -> None:
-    header, *rows = lines(http, funding_key("ALICEUSDT", "2026-07"))
+@pytest.mark.parametrize(
+    ("symbol", "count", "hours"),
+    [
+        ("ALICEUSDT", 20 * 3 - 3 + 1 + 12 * 6 - 1, {"8", "4"}),
+        ("ICXUSDT", 5 * 3 + 1 + 26 * 12 - 1, {"8", "2"}),
+        ("COSUSDT", 31 * 24, {"1"}),
+        ("TSLAUSDT", 31 * 3, {"8"}),
+    ],
+)
+def test_funding_files_hold_the_settlements_of_rest(
+    http: httpx.Client, symbol: str, count: int, hours: set[str]
+) -> None:
+    header, *rows = lines(http, funding_key(symbol, "2026-07"))
     assert header == ["calc_time", "funding_interval_hours", "last_funding_rate"]
-    query = {"symbol": "ALICEUSDT", "startTime": to_ms("2026-07-01"), "limit": len(rows)}
+    assert len(rows) == count
+    query = {"symbol": symbol, "startTime": to_ms("2026-07-01"), "endTime": to_ms("2026-08-01") - 1, "limit": 1000}
     rest = http.get("/fapi/v1/fundingRate", params=query).json()
     assert [(int(row[0]), row[2]) for row in rows] == [(entry["fundingTime"], entry["fundingRate"]) for entry in rest]
-    assert {row[1] for row in rows} == {"8", "4"}
-    by_time = {int(row[0]) // 1000: row[1] for row in rows}
+    assert {row[1] for row in rows} == hours
+
+
+def test_a_changed_interval_counts_from_the_settlement_after_the_change(http: httpx.Client) -> None:
+    by_time = {int(row[0]) // 1000: row[1] for row in lines(http, funding_key("ALICEUSDT", "2026-07"))[1:]}
     assert by_time[to_ms("2026-07-20T00:00") // 1000] == "8"
     assert by_time[to_ms("2026-07-20T04:00") // 1000] == "4"
 
@@ -130,6 +155,22 @@ def test_listing_below_a_partial_name_and_across_folders(http: httpx.Client) -> 
     deep = all_keys(http, f"{ROOT}monthly/fundingRate/", delimiter="")
     assert {key.split("/")[5] for key in deep} >= {"BTCUSDT", "FTMUSDT", "ICPUSDTSETTLED"}
     assert deep == sorted(deep, key=str.encode)
+
+
+def test_pages_of_folders_and_keys_together_go_on_from_their_next_marker(http: httpx.Client) -> None:
+    query = {"prefix": f"{ROOT}daily/metrics/", "delimiter": "/"}
+    whole = page(http, f"{ROOT}daily/metrics/")
+    assert not whole.truncated
+    found: list[str] = []
+    marker: str | None = ""
+    while marker is not None:
+        some = Page(http.get("/", params={**query, "marker": marker, "max-keys": "2"}).text)
+        assert some.truncated == (some.next_marker is not None)
+        assert len(some.prefixes) == 2 or not some.truncated
+        found += some.prefixes
+        marker = some.next_marker
+    assert found == whole.prefixes
+    assert len(found) > 10
 
 
 def test_common_prefixes_are_symbols_dead_ones_included(http: httpx.Client) -> None:

@@ -12,7 +12,7 @@ import pytest
 from simulator.grid import DAY, FIVE_MINUTES, to_date, to_ms
 from simulator.process import running
 from simulator.quirks import QUIRKS, Quirk
-from tests.simulator.archive_reading import funding_key, kline_key, lines, metrics_key
+from tests.simulator.archive_reading import ROOT, all_keys, funding_key, kline_key, lines, metrics_key
 from tests.simulator.conftest import SEED
 
 
@@ -150,6 +150,36 @@ def test_two_ratios_are_blank_in_three_rows(http: httpx.Client, plain: httpx.Cli
     assert [rows[index][0] for index in changed] == [f"2026-07-21 10:{minute:02}:00" for minute in (0, 5, 10)]
     for index in changed:
         assert rows[index] == [*whole[index][:4], "", *whole[index][5:7], ""]
+
+
+@pytest.mark.parametrize(("interval", "label"), [("5m", "2026-06-30"), ("15m", "2026-06"), ("1m", "2026-06-30")])
+def test_candles_go_on_after_the_delisting_without_trades(
+    http: httpx.Client, plain: httpx.Client, interval: str, label: str
+) -> None:
+    key, end = kline_key("FTMUSDT", interval, label), to_ms("2026-06-30T09:00")
+    rows, alive = lines(http, key), lines(plain, key)[1:]
+    dead = rows[len(alive) :]
+    assert rows[: len(alive)] == alive
+    assert int(alive[-1][6]) == end - 1
+    step = int(alive[-1][6]) - int(alive[-1][0]) + 1
+    assert [int(row[0]) for row in dead] == list(range(end, end + 8 * FIVE_MINUTES, step))
+    assert {tuple(row[1:6] + row[7:]) for row in dead} == {(*[alive[-1][4]] * 4, "0", *["0"] * 5)}
+    assert [int(row[6]) + 1 - int(row[0]) for row in dead] == [step] * len(dead)
+
+
+def test_metrics_go_on_after_the_delisting_for_three_days(http: httpx.Client, plain: httpx.Client) -> None:
+    end = to_ms("2026-06-30T09:00")
+    alive = lines(plain, metrics_key("FTMUSDT", "2026-06-30"))[1:]
+    rows = lines(http, metrics_key("FTMUSDT", "2026-06-30"))[1:]
+    assert rows[:-8] == alive
+    assert [to_ms(row[0]) for row in rows[-8:]] == list(range(end, end + 8 * FIVE_MINUTES, FIVE_MINUTES))
+    for day in ("2026-07-01", "2026-07-02"):
+        key = metrics_key("FTMUSDT", day)
+        late = lines(http, key)[1:]
+        assert [to_ms(row[0]) for row in late] == [to_ms(day) + step * FIVE_MINUTES for step in range(8)]
+        assert {tuple(row[1:]) for row in late} == {tuple(alive[-1][1:])}
+        assert plain.get(f"/{key}").status_code == 404
+    assert all_keys(http, f"{ROOT}daily/metrics/FTMUSDT/")[-2] == metrics_key("FTMUSDT", "2026-07-02")
 
 
 def test_a_checksum_never_fits(http: httpx.Client, plain: httpx.Client) -> None:

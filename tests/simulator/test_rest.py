@@ -113,8 +113,34 @@ def test_exchange_info_lists_what_trades_now(http: httpx.Client) -> None:
     kinds = {entry["symbol"]: entry["contractType"] for entry in content["symbols"]}
     assert kinds["BTCUSDT_261225"] == "CURRENT_QUARTER"
     assert {"BTCUSDT", "1000PEPEUSDT", "NEWUSDT", "币安人生USDT"} <= set(kinds)
+    assert kinds["TSLAUSDT"] == "TRADIFI_PERPETUAL"
+    assert {"ICPUSDT", "COSUSDT", "ICXUSDT"} <= set(kinds)
     assert not {"FTMUSDT", "ICPUSDTSETTLED"} & set(kinds)
     assert content["rateLimits"][0]["limit"] == 2400
+
+
+def test_nothing_on_rest_knows_what_was_delisted(http: httpx.Client) -> None:
+    dead = {"FTMUSDT", "ICPUSDTSETTLED"}
+    assert not dead & {entry["symbol"] for entry in get(http, "/fapi/v1/premiumIndex")}
+    assert not dead & {entry["symbol"] for entry in get(http, "/fapi/v1/fundingInfo")}
+    assert not dead & {entry["symbol"] for entry in get(http, FUNDING, startTime=to_ms("2026-06-29"), limit=1000)}
+    for symbol in dead:
+        for path in ("/fapi/v1/premiumIndex", "/fapi/v1/openInterest", FUNDING):
+            assert http.get(path, params={"symbol": symbol}).json() == {"code": -1121, "msg": "Invalid symbol."}
+        answer = http.get(OPEN_INTEREST, params={"symbol": symbol, "period": "5m"})
+        assert answer.json() == {"code": -1121, "msg": "Invalid symbol."}
+
+
+def test_a_perpetual_on_a_stock_trades_at_the_weekend_as_well(http: httpx.Client) -> None:
+    saturday = to_ms("2026-10-10")
+    rows = get(http, KLINES, symbol="TSLAUSDT", interval="5m", startTime=saturday, limit=288)
+    assert [row[0] for row in rows] == [saturday + step * FIVE_MINUTES for step in range(288)]
+    assert len(get(http, FUNDING, symbol="TSLAUSDT", startTime=saturday, endTime=saturday + DAY - 1)) == 3
+
+
+def test_a_name_that_is_listed_again_begins_anew(http: httpx.Client) -> None:
+    rows = get(http, KLINES, symbol="ICPUSDT", interval="5m", startTime=0, limit=1)
+    assert rows[0][0] == to_ms("2022-09-27T02:30")
 
 
 def test_klines_have_twelve_fields_typed_as_recorded(http: httpx.Client) -> None:
@@ -193,7 +219,10 @@ def test_a_changed_funding_interval_shows_in_times_and_in_funding_info(http: htt
     assert hours == [0, 8, 16, 20, 24]
     adjusted = {entry["symbol"]: entry["fundingIntervalHours"] for entry in get(http, "/fapi/v1/fundingInfo")}
     assert adjusted["ALICEUSDT"] == adjusted["1000PEPEUSDT"] == 4
+    assert (adjusted["COSUSDT"], adjusted["ICXUSDT"]) == (1, 8)
     assert "BTCUSDT" not in adjusted
+    rows = get(http, FUNDING, symbol="ICXUSDT", startTime=to_ms("2026-07-05T16:00"), limit=4)
+    assert [(row["fundingTime"] - to_ms("2026-07-05T16:00")) // HOUR for row in rows] == [0, 8, 10, 12]
 
 
 def test_premium_index_is_an_object_with_a_symbol_and_a_list_without(http: httpx.Client) -> None:

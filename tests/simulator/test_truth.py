@@ -112,6 +112,14 @@ def test_a_blank_ratio_is_missing_in_its_series_only(http: httpx.Client) -> None
     assert len(TRUTH.open_interest("ETHUSDT", *day, "archive")) == 288
 
 
+def test_nothing_lives_after_its_delisting_whatever_the_archive_says() -> None:
+    late = utc("2026-06-30T09:00"), utc("2026-07-03")
+    assert TRUTH.ohlcv("FTMUSDT", "5m", *late) == TRUTH.open_interest("FTMUSDT", *late, "archive") == []
+    assert TRUTH.long_short_ratio("FTMUSDT", *late) == TRUTH.funding_rate("FTMUSDT", *late) == []
+    assert TRUTH.missing("open_interest", "FTMUSDT", "archive", *late) == []
+    assert TRUTH.published("metrics", "FTMUSDT", utc("2026-10-15"))[-1].endswith("FTMUSDT-metrics-2026-07-02.zip")
+
+
 def test_a_file_whose_checksum_never_fits_is_missing() -> None:
     day = utc("2026-05-14"), utc("2026-05-15")
     assert len(TRUTH.missing("open_interest", "ALICEUSDT", "archive", *day)) == 288

@@ -20,7 +20,7 @@ from perpflow.counters import Counts
 from perpflow.datasets import Budget
 from perpflow.errors import BadConfiguration, CircuitOpen, ExchangeUnavailable, IpBanned, RateLimited
 from perpflow.exchange.limiter import Limiter
-from perpflow.exchange.shared_budget import TRAVEL_S, SharedBudget, state_key, window_key
+from perpflow.exchange.shared_budget import TRAVEL_S, SharedBudget, read_state, state_key, window_key
 from perpflow.exchange.weight_budget import FIRST_OPEN_S, OPEN_AFTER, Penalty, Refusal, Share, WeightBudget
 from perpflow.store.cache import open_redis
 
@@ -317,3 +317,44 @@ async def test_ban_clock_circuit_and_spending_outlive_a_kill_of_redis(own_state:
         assert refusal is not None
         assert refusal.obstacle == "banned"
         assert await redis.zcard(window_key("office", host, "statistics")) == 1
+
+
+# --- reading it
+
+
+async def test_the_state_of_a_host_that_nobody_has_asked_is_quiet(redis: Redis, host: str) -> None:
+    state = await read_state(redis, "office", host)
+    assert (state.circuit, state.blocked_until, state.failures, state.others) == ("closed", None, 0, 0)
+    assert state.used == {"weight": 0, "statistics": 0, "funding": 0}
+    assert state.limits == {"weight": 2400, "statistics": 1000, "funding": 500}
+    assert not await redis.exists(state_key("office", host))
+
+
+async def test_reading_the_state_says_what_was_spent_and_told_and_changes_nothing(redis: Redis, host: str) -> None:
+    budget = SharedBudget(redis, "office", host)
+    await budget.adopt("weight", 3000)
+    for kind, weight in (("weight", 40), ("weight", 2), ("funding", 3)):
+        assert await budget.ask(kind, weight, ALL) is None  # type: ignore[arg-type]
+    await budget.answered(100, Penalty(90, "limited"))
+    for _ in range(OPEN_AFTER):
+        await budget.failed()
+    before = await redis.hgetall(state_key("office", host))
+    state = await read_state(redis, "office", host)
+    assert state.used == {"weight": 42, "statistics": 0, "funding": 3}
+    assert (state.limits["weight"], state.others) == (3000, 58)
+    assert state.blocked_by == "limited"
+    assert state.blocked_until is not None
+    assert 80 < (state.blocked_until - state.now).total_seconds() <= 90
+    assert (state.circuit, state.failures) == ("open", OPEN_AFTER)
+    assert state.open_for.total_seconds() == FIRST_OPEN_S
+    assert await redis.hgetall(state_key("office", host)) == before
+
+
+async def test_what_has_left_the_exchange_s_own_window_is_not_said_to_be_used(redis: Redis, host: str) -> None:
+    budget, key = SharedBudget(redis, "office", host), window_key("office", host, "weight")
+    for weight in (40, 2):
+        await budget.ask("weight", weight, ALL)
+    (oldest, at), _ = await redis.zrange(key, 0, -1, withscores=True)
+    # The server's clock cannot be moved; what it has written down can.
+    await redis.zadd(key, {oldest: at - 60_000})
+    assert (await read_state(redis, "office", host)).used["weight"] == 2

@@ -160,6 +160,11 @@ class Archive:
         """Close its connections."""
         await self._client.aclose()
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Whom it asks: the host of the objects, and the listing's where that is another."""
+        return tuple(dict.fromkeys(urlsplit(url).netloc for url in (self._base_url, self._listing_url)))
+
     async def fetch(self, wanted: ArchiveObject) -> FetchedObject | None:
         """The object, verified against its checksum; None where the archive does not have it.
 

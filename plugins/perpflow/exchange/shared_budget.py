@@ -9,8 +9,10 @@ at once.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from redis.asyncio import Redis
 
@@ -29,6 +31,7 @@ from perpflow.exchange.weight_budget import (
     too_heavy,
 )
 from perpflow.include import include_path
+from perpflow.windows import from_ms
 
 # Requests are counted when they are let go and arrive when they have travelled: a window is counted this much longer,
 # so that one which was slow and one which was fast do not meet in the exchange's window.
@@ -118,3 +121,67 @@ class SharedBudget:
             redis.RedisError: Redis does not answer.
         """
         await self._redis.hset(self._state, f"limit:{kind}", str(whole))
+
+
+@dataclass(frozen=True, slots=True)
+class AddressState:
+    """How an address stands with a host, for whoever wants to know without asking; instants on Redis' clock.
+
+    `used` is what all processes have spent in the exchange's window that ends `now`, `limits` what it allows, `others`
+    the request weight that it has counted beyond ours. `blocked_until` is None where nobody is held back.
+    """
+
+    host: str
+    now: datetime
+    used: dict[Budget, int]
+    limits: dict[Budget, int]
+    others: int
+    blocked_by: str | None
+    blocked_until: datetime | None
+    failures: int
+    open_until: datetime | None
+    open_for: timedelta
+
+    @property
+    def circuit(self) -> Literal["closed", "open", "half-open"]:
+        """Half-open is a circuit whose time is over, but which no answer has closed yet."""
+        if self.open_until is None:
+            return "closed"
+        return "open" if self.open_until > self.now else "half-open"
+
+
+async def read_state(redis: Redis, egress: str, host: str) -> AddressState:
+    """What Redis holds of a host, as asked from an address; changes nothing.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    async with redis.pipeline() as pipeline:
+        pipeline.time()
+        pipeline.hgetall(state_key(egress, host))
+        for kind in LIMITS:
+            pipeline.zrange(window_key(egress, host, kind), 0, -1, withscores=True)
+        (seconds, microseconds), fields, *windows = await pipeline.execute()
+    now_ms = seconds * 1000 + microseconds // 1000
+    state = {name.decode(): value.decode() for name, value in fields.items()}
+    held_ms, open_ms = _number(state, "blocked_until"), _number(state, "open_until")
+    return AddressState(
+        host=host,
+        now=from_ms(now_ms),
+        used={kind: _used(spent, now_ms - _ms(LIMITS[kind][1])) for kind, spent in zip(LIMITS, windows, strict=True)},
+        limits={kind: _number(state, f"limit:{kind}") or whole for kind, (whole, _) in LIMITS.items()},
+        others=_number(state, "others") if _number(state, "others_until") > now_ms else 0,
+        blocked_by=state["blocked_by"] if held_ms > now_ms else None,
+        blocked_until=from_ms(held_ms) if held_ms > now_ms else None,
+        failures=_number(state, "failures"),
+        open_until=from_ms(open_ms) if open_ms else None,
+        open_for=timedelta(milliseconds=_number(state, "open_for")),
+    )
+
+
+def _number(state: dict[str, str], name: str) -> int:
+    return int(float(state.get(name, 0)))
+
+
+def _used(spent: list[tuple[bytes, float]], since_ms: int) -> int:
+    return sum(int(entry.rpartition(b":")[2]) for entry, at_ms in spent if at_ms > since_ms)

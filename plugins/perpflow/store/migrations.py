@@ -36,6 +36,11 @@ class Migration:
         return self.path.name
 
     @property
+    def key(self) -> dict[str, str]:
+        """What the log of migrations knows it by."""
+        return {"tier": self.tier, "name": self.name}
+
+    @property
     def text(self) -> str:
         """Its SQL."""
         return self.path.read_text()
@@ -101,17 +106,30 @@ def migrate(connection: Connection) -> list[str]:
         connection.execute(query("migration_unlock"))
 
 
+def pending(connection: Connection) -> list[str]:
+    """The names of this version's migrations that the database lacks; changes nothing.
+
+    Raises:
+        MigrationChanged: an applied file was edited.
+        psycopg.errors.UndefinedTable: the database was never migrated.
+    """
+    return [m.name for tier in tiers(connection) for m in migrations(tier) if not _is_applied(connection, m)]
+
+
+def _is_applied(connection: Connection, migration: Migration) -> bool:
+    applied = connection.execute(query("migration_applied"), migration.key).fetchone()
+    if applied is not None and applied["sha256"] != migration.sha256:
+        raise MigrationChanged(
+            f"{migration.tier} migration {migration.name} was edited after it was applied.",
+            hint="Restore the file and put the change into a new, higher-numbered one.",
+        )
+    return applied is not None
+
+
 def _apply(connection: Connection, migration: Migration) -> bool:
-    key = {"tier": migration.tier, "name": migration.name}
-    applied = connection.execute(query("migration_applied"), key).fetchone()
-    if applied is not None:
-        if applied["sha256"] != migration.sha256:
-            raise MigrationChanged(
-                f"{migration.tier} migration {migration.name} was edited after it was applied.",
-                hint="Restore the file and put the change into a new, higher-numbered one.",
-            )
+    if _is_applied(connection, migration):
         return False
     with connection.transaction():
         connection.execute(sql.SQL(migration.text))
-        connection.execute(query("migration_record"), key | {"sha256": migration.sha256})
+        connection.execute(query("migration_record"), migration.key | {"sha256": migration.sha256})
     return True

@@ -54,14 +54,15 @@ def _exit_codes() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-def _deployment() -> Deployment:
-    """The environment's deployment; the embedded database where none is named and it runs."""
+def _deployment(*, only_running: bool = True) -> Deployment:
+    """The environment's deployment; the embedded services where none are named and they run, or ever ran."""
     from perpflow import embedded
     from perpflow.settings import deployment_from_environment
 
     status = embedded.status()
-    database = status.database.url if status.database.running else None
-    return deployment_from_environment(database, status.redis.url if status.redis.running else None)
+    services = (status.database, status.redis)
+    database, redis = (service.url if service.running or not only_running else None for service in services)
+    return deployment_from_environment(database, redis)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
@@ -179,6 +180,22 @@ def _load(deployment: Deployment, plan: Plan) -> None:
             typer.echo(f"{batch.label}: {name} {facts}")
     pipeline.report(deployment, plan)
     typer.echo(f"{len(plan.batches)} batches, all published" if plan.batches else "nothing to load: the ledger is full")
+
+
+@app.command()
+def health(
+    continuous: Annotated[
+        float | None, typer.Option(min=0.1, metavar="SECONDS", help="Look again every so many seconds, until Ctrl-C.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each look.")] = False,
+) -> None:
+    """Say how services, exchange, limits and data are, and what to do. Exit 1 if anything is red, for monitors."""
+    with _exit_codes():
+        from perpflow.health.watch import watch
+
+        # What the log would warn of is what this command says itself.
+        logging.disable(logging.WARNING)
+        raise typer.Exit(watch(_deployment(only_running=False), every_s=continuous, as_json=as_json))
 
 
 if __name__ == "__main__":

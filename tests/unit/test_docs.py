@@ -16,6 +16,7 @@ from perpflow import coverage_table, dataset_table, errors
 from perpflow.__main__ import app
 from perpflow.datasets import DATASETS
 from perpflow.embedded.airflow_settings import pools
+from perpflow.health.examination import CHECKS
 from perpflow.settings import ExchangeSettings, load_collection
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,6 +118,11 @@ def test_internal_links_lead_somewhere(document: str) -> None:
 def test_named_folders_and_files_exist(document: str) -> None:
     for path in re.findall(r"`((?:tests|include|plugins|dags)/[\w./]*)`", text(document)):
         assert (ROOT / path).exists(), path
+
+
+def test_the_checks_of_health_are_those_that_there_are() -> None:
+    section = README.partition("## Health and metrics")[2].partition("| Counter |")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [check.name for check in CHECKS]
 
 
 def test_the_ingest_dags_are_the_datasets() -> None:

@@ -1,0 +1,137 @@
+"""Checks of the data: how current each dataset is, and what was withheld."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from croniter import croniter  # type: ignore[import-untyped]
+
+from perpflow.datasets import DATASETS, DatasetSpec
+from perpflow.health.finding import Finding, Level
+from perpflow.health.surroundings import Surroundings
+from perpflow.planning import COLLECTED_STATUS, settled
+from perpflow.settings import Collection
+from perpflow.store import ledger
+from perpflow.store.database import Connection, one, query, session
+from perpflow.store.ledger import Coverage, SeriesKey
+
+#: A run may fail and the next one heal it; after so many in a row nobody is collecting.
+MISSED_RUNS = 3
+# Longer than any series' period, the month included.
+LONGEST = timedelta(days=62)
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """Where a series' data ends, where it should end at least by now, and where the exchange's ends."""
+
+    key: SeriesKey
+    end: datetime
+    due: datetime
+    available: datetime
+
+    @property
+    def is_late(self) -> bool:
+        """Whether runs must have missed it."""
+        return self.end < self.due
+
+    @property
+    def behind(self) -> timedelta:
+        """How much the exchange has that we have not."""
+        return max(self.available - self.end, timedelta(0))
+
+
+async def freshness(around: Surroundings) -> list[Finding]:
+    """How far each enabled dataset is behind what the exchange has, against its schedule; on the exchange's clock."""
+    now, collection = await around.rest.now(), around.deployment.collection
+    with session(around.deployment.database_url) as connection:
+        symbols = _collected(connection, collection)
+        rows = {(row.dataset, row.symbol, row.series): row for row in ledger.read(connection)}
+    enabled = [spec for spec in DATASETS.values() if collection.dataset(spec.name).enabled]
+    return [_of_dataset(spec, collection, symbols, rows, now) for spec in enabled]
+
+
+def _collected(connection: Connection, collection: Collection) -> list[str]:
+    """The configured symbols that something new is to come of; one that was never planned counts too."""
+    known = {row["symbol"]: row for row in connection.execute(query("symbols_read"))}
+    trading = {symbol for symbol, row in known.items() if row["status"] in COLLECTED_STATUS}
+    if collection.symbols == "all":
+        return sorted(symbol for symbol in trading if known[symbol]["quote"] == collection.quote)
+    return [symbol for symbol in collection.symbols if symbol in trading or symbol not in known]
+
+
+def _of_dataset(
+    spec: DatasetSpec,
+    collection: Collection,
+    symbols: list[str],
+    rows: dict[tuple[str, str, str], Coverage],
+    now: datetime,
+) -> Finding:
+    found: list[Newest] = []
+    empty: list[SeriesKey] = []
+    due_by = missed_since(collection.schedule(spec.name), now)
+    for key in ((symbol, series) for symbol in symbols for series in collection.series(spec.name)):
+        row = rows.get((spec.name, *key))
+        if row is not None and row.present:
+            found.append(_newest(spec, key, row.present[-1].end, due_by, now))
+        elif row is None or row.available_from is not None:
+            empty.append(key)
+    return freshness_finding(spec, found, empty)
+
+
+def missed_since(schedule: str, now: datetime) -> datetime:
+    """When the third latest run was due: what had settled by then has been missed by three."""
+    runs, run = croniter(schedule, now), now
+    for _ in range(MISSED_RUNS):
+        run = runs.get_prev(datetime)
+    return run
+
+
+def _newest(spec: DatasetSpec, key: SeriesKey, end: datetime, due_by: datetime, now: datetime) -> Newest:
+    def ends_by(instant: datetime) -> datetime:
+        window = settled(spec, key[1], instant - LONGEST, instant + LONGEST, instant)
+        assert window is not None, "every period is shorter than what is looked back"
+        return window.end
+
+    return Newest(key, end, ends_by(due_by), ends_by(now))
+
+
+def freshness_finding(spec: DatasetSpec, found: list[Newest], empty: list[SeriesKey]) -> Finding:
+    """Red where runs must have missed points; yellow where nothing was collected yet."""
+    run = f"Switch the DAG ingest_{spec.name} on, or run `python -m perpflow ingest --datasets {spec.name}`."
+    if not found:
+        return Finding(Level.YELLOW, "nothing collected yet", run, spec.name)
+    late = [newest for newest in found if newest.is_late]
+    if late:
+        worst = max(late, key=lambda newest: newest.due - newest.end)
+        cause = f"{len(late)} of {len(found) + len(empty)} series are late; worst {' '.join(worst.key)}"
+        cause += f", which ends at {worst.end:%Y-%m-%d %H:%M} UTC, {_hours(worst.behind)} behind the exchange"
+        return Finding(Level.RED, cause, f"{run} If it runs, see its report and the lines above.", spec.name)
+    if empty:
+        cause = f"nothing collected yet of {len(empty)} series, such as {' '.join(empty[0])}; the others are current"
+        return Finding(Level.YELLOW, cause, run, spec.name)
+    behind = max(newest.behind for newest in found)
+    return Finding(Level.GREEN, f"{len(found)} series are current, at most {_hours(behind)} behind", "", spec.name)
+
+
+def _hours(length: timedelta) -> str:
+    """`0:35 h`."""
+    hours, minutes = divmod(int(length.total_seconds()) // 60, 60)
+    return f"{hours}:{minutes:02} h"
+
+
+async def withheld(around: Surroundings) -> list[Finding]:
+    """What the gate has withheld in the last day, and which archive files had to be left out."""
+    with session(around.deployment.database_url) as connection:
+        found = one(connection, query("health_withheld"), {})
+    causes = []
+    if found["withheld"]:
+        datasets = ", ".join(found["datasets"])
+        causes.append(f"{found['withheld']:,} rows of {found['batches']} batches are in quarantine ({datasets})")
+    if found["objects"]:
+        causes.append(f"{found['objects']} archive files were left out")
+    if not causes:
+        return [Finding(Level.GREEN, "nothing in the last 24 hours")]
+    advice = "Look into the tables quarantine and archive_objects; set reviewed_at on what has been seen."
+    return [Finding(Level.YELLOW, f"last 24 hours: {'; '.join(causes)}", advice)]

@@ -1,0 +1,73 @@
+"""All checks, and running them one after another: each says what it found, or what it could not find out and why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from redis.exceptions import RedisError
+
+from perpflow.errors import PerpflowError
+from perpflow.health import data, exchange, services
+from perpflow.health.finding import Finding, Level
+from perpflow.health.surroundings import Surroundings, surroundings
+from perpflow.settings import Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check by name; `needs` are checks without which it can't tell anything."""
+
+    name: str
+    find: Callable[[Surroundings], Awaitable[list[Finding]]]
+    needs: tuple[str, ...] = ()
+
+
+CHECKS = (
+    Check("database", services.database),
+    Check("schema", services.schema, needs=("database",)),
+    Check("redis", services.redis_server),
+    Check("exchange", exchange.rest_api),
+    Check("archive", exchange.archive),
+    Check("budget", exchange.budget, needs=("redis",)),
+    Check("bans", exchange.bans, needs=("redis",)),
+    Check("circuits", exchange.circuits, needs=("redis",)),
+    Check("errors", exchange.errors, needs=("redis",)),
+    Check("freshness", data.freshness, needs=("schema", "exchange")),
+    Check("withheld", data.withheld, needs=("schema",)),
+)
+
+
+def examine(deployment: Deployment) -> list[Finding]:
+    """What every check finds now.
+
+    Raises:
+        BadConfiguration: an address of the deployment is none.
+    """
+    return asyncio.run(_examine(deployment))
+
+
+async def _examine(deployment: Deployment) -> list[Finding]:
+    findings: list[Finding] = []
+    async with surroundings(deployment) as around:
+        for check in CHECKS:
+            blocked = {finding.check for finding in findings if finding.blocks}
+            lacking = [name for name in check.needs if name in blocked]
+            found = [_unknown(lacking)] if lacking else await _found(check, around)
+            findings += [replace(finding, check=check.name) for finding in found]
+    return findings
+
+
+async def _found(check: Check, around: Surroundings) -> list[Finding]:
+    try:
+        return await check.find(around)
+    except PerpflowError as error:
+        return [Finding.of_error(error)]
+    except (RedisError, OSError) as error:
+        advice = "Check `python -m perpflow services status`, or the connection perpflow_redis."
+        return [Finding(Level.RED, f"Redis does not answer: {error}".rstrip("."), advice, blocks=True)]
+
+
+def _unknown(lacking: list[str]) -> Finding:
+    return Finding(Level.YELLOW, f"not known: see {', '.join(lacking)}", blocks=True)

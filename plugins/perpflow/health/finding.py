@@ -1,0 +1,56 @@
+"""What a check found: a level, the cause, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Self
+
+from perpflow.errors import PerpflowError
+
+
+class Level(IntEnum):
+    """How bad it is: red needs somebody now, yellow when there is time."""
+
+    GREEN = 0
+    YELLOW = 1
+    RED = 2
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    `blocks`: checks that need this one cannot tell anything. `check` is the check's name, given by the examination;
+    `subject` tells its findings apart where it has several.
+    """
+
+    level: Level
+    cause: str
+    advice: str = ""
+    subject: str = ""
+    blocks: bool = False
+    check: str = ""
+
+    @property
+    def title(self) -> str:
+        """What was looked at."""
+        return f"{self.check} {self.subject}".rstrip()
+
+    def to_json(self) -> dict[str, str]:
+        """For monitors."""
+        return {"check": self.title, "level": str(self.level), "cause": self.cause, "advice": self.advice}
+
+    @classmethod
+    def of_error(cls, error: PerpflowError) -> Self:
+        """A red one with the error's own words."""
+        advice = error.hint or ""
+        return cls(Level.RED, str(error).removesuffix(advice).rstrip(" ."), advice, blocks=True)
+
+
+def worst(findings: list[Finding]) -> Level:
+    """The level of the whole."""
+    return max((finding.level for finding in findings), default=Level.GREEN)

@@ -1,0 +1,60 @@
+"""What checks look at: a deployment, and open sessions that try once and not for long."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from redis.asyncio import Redis
+
+from perpflow.exchange.archive import Archive
+from perpflow.exchange.rest import Rest
+from perpflow.exchange.shared_budget import AddressState, read_state
+from perpflow.sessions import exchange_sessions
+from perpflow.settings import Deployment
+from perpflow.store.cache import open_redis
+
+#: Who asks how things are wants to know now: a host that takes this long is as good as away.
+PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a check may ask. `redis` is None where the deployment knows of none."""
+
+    deployment: Deployment
+    rest: Rest
+    archive: Archive
+    redis: Redis | None
+
+    async def states(self) -> list[AddressState]:
+        """How this address stands with each host that is asked, REST's first; none without Redis."""
+        if self.redis is None:
+            return []
+        egress = self.deployment.collection.exchange.egress
+        hosts = dict.fromkeys((urlsplit(self.deployment.rest_url).netloc, *self.archive.hosts))
+        return [await read_state(self.redis, egress, host) for host in hosts]
+
+
+@asynccontextmanager
+async def surroundings(deployment: Deployment) -> AsyncIterator[Surroundings]:
+    """Open sessions for one examination; they connect when first asked.
+
+    Raises:
+        BadConfiguration: Redis' URL is none.
+    """
+    async with AsyncExitStack() as stack:
+        redis = None
+        if deployment.redis_url is not None:
+            redis = await stack.enter_async_context(open_redis(deployment.redis_url))
+        rest, archive = await stack.enter_async_context(exchange_sessions(_impatient(deployment), live=True))
+        yield Surroundings(deployment, rest, archive, redis)
+
+
+def _impatient(deployment: Deployment) -> Deployment:
+    configured = deployment.collection.exchange
+    waits = {name: min(getattr(configured, name), PATIENCE_S) for name in ("timeout_s", "connect_timeout_s")}
+    exchange = configured.model_copy(update={"attempts": 1, **waits})
+    return deployment.model_copy(update={"collection": deployment.collection.model_copy(update={"exchange": exchange})})

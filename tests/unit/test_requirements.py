@@ -45,9 +45,10 @@ def imported(*folders: str) -> set[str]:
             if isinstance(node, ast.Import):
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
-                # Airflow's packages share one name; its providers are distributions of their own.
+                # Airflow's packages share one name, and so do OpenTelemetry's; its providers are their own.
                 parts = node.module.split(".")
-                names.add("-".join(parts[:3]) if parts[:2] == ["airflow", "providers"] else parts[0])
+                shared = {"airflow": 3 if parts[1:2] == ["providers"] else 1, "opentelemetry": 2}
+                names.add("-".join(parts[: shared.get(parts[0], 1)]))
     known = packages_distributions()
     outside = names - OURS - set(sys.stdlib_module_names)
     return {distribution(name, known) for name in outside}

@@ -216,18 +216,30 @@ class Archive:
         Raises:
             ExchangeUnavailable, RateLimited, AccessDenied, RequestRejected: the listing does not answer.
         """
+        return await self._list({"prefix": prefix}, after, limit)
+
+    async def symbols(self, kind: str, granularity: Granularity) -> list[str]:
+        """Every symbol that has a folder of that kind, the exchange's names, ascending; delisted ones stay there.
+
+        Raises: as `keys`.
+        """
+        prefix = f"data/futures/um/{granularity}/{kind}/"
+        names = await self._list({"prefix": prefix, "delimiter": "/"}, None, None)
+        return [name.removeprefix(prefix).removesuffix("/") for name in names if name.endswith("/")]
+
+    async def _list(self, asked: dict[str, str], after: str | None, limit: int | None) -> list[str]:
         found: list[str] = []
         marker = after
         while limit is None or len(found) < limit:
             most = LISTING_PAGE if limit is None else min(LISTING_PAGE, limit - len(found))
-            page, marker = await self._retry(partial(self._list_once, prefix, marker, most))
+            page, marker = await self._retry(partial(self._list_once, asked, marker, most))
             found += page
             if marker is None:
                 break
         return found[:limit]
 
-    async def _list_once(self, prefix: str, marker: str | None, most: int) -> tuple[list[str], str | None]:
-        params = {"prefix": prefix, "max-keys": str(most)} | ({"marker": marker} if marker else {})
+    async def _list_once(self, asked: dict[str, str], marker: str | None, most: int) -> tuple[list[str], str | None]:
+        params = asked | {"max-keys": str(most)} | ({"marker": marker} if marker else {})
         try:
             response = await self._get(self._listing_url, Asked(), params)
         except httpx.DecodingError as error:
@@ -251,9 +263,26 @@ class Archive:
         for granularity in source.granularities:
             # Periods sort as text. Zip and checksum both count; a stray key or two does not hide the first ones.
             keys = await self.keys(folder_of(source.kind, granularity, exchange_symbol, within), limit=10)
-            periods = filter(None, map(period_of, keys))
-            earliest += [ArchiveObject(source.kind, granularity, exchange_symbol, within, period) for period in periods]
+            earliest += _objects(source, granularity, exchange_symbol, within, keys)
         return sorted(earliest, key=lambda found: found.period.start)
+
+    async def last_objects(
+        self, source: ArchiveSource, exchange_symbol: str, interval: str | None
+    ) -> list[ArchiveObject]:
+        """The latest objects that are listed for the symbol, latest first: days from its last month on, then months.
+
+        Raises: as `keys`.
+        """
+        within = interval if source.by_interval else None
+        latest: list[ArchiveObject] = []
+        for granularity in source.granularities:
+            folder = folder_of(source.kind, granularity, exchange_symbol, within)
+            # A listing only goes forward: the days before the last month, years of them, are skipped.
+            label = f"{exchange_symbol}-{_spelled(within) or source.kind}"
+            after = f"{folder}{label}-{latest[0].period.start:%Y-%m}" if latest else None
+            found = _objects(source, granularity, exchange_symbol, within, await self.keys(folder, after=after))
+            latest = [*reversed(found), *latest]
+        return latest
 
     async def _get(self, url: str, asked: Asked, params: dict[str, str] | None = None) -> httpx.Response | None:
         async with self._limiter_for(urlsplit(url).netloc).request("archive"):
@@ -359,8 +388,16 @@ def _last_modified(header: str | None) -> datetime | None:
         return None
 
 
+def _objects(
+    source: ArchiveSource, granularity: Granularity, exchange_symbol: str, interval: str | None, keys: list[str]
+) -> list[ArchiveObject]:
+    """The objects that a listing's keys name; checksums and stray keys name none."""
+    periods = filter(None, map(period_of, keys))
+    return [ArchiveObject(source.kind, granularity, exchange_symbol, interval, period) for period in periods]
+
+
 def parse_listing(xml: bytes) -> tuple[list[str], str | None]:
-    """The keys of an S3 listing page, and the marker of the next page (None on the last).
+    """The keys of an S3 listing page, with a delimiter the folders too, and the next page's marker (None on the last).
 
     S3 gives NextMarker with a delimiter only; without one the last key is the marker.
 
@@ -370,7 +407,11 @@ def parse_listing(xml: bytes) -> tuple[list[str], str | None]:
     root = ElementTree.fromstring(xml)  # noqa: S314  expat bounds entity expansion since 2.4.1
     # The live listing has S3's namespace; other servers of the protocol leave it out.
     space = _S3 if root.tag.startswith("{") else ""
-    keys = [text for contents in root.iter(f"{space}Contents") if (text := contents.findtext(f"{space}Key"))]
+    found = [
+        (root.iter(f"{space}Contents"), f"{space}Key"),
+        (root.iter(f"{space}CommonPrefixes"), f"{space}Prefix"),
+    ]
+    keys = [text for entries, name in found for entry in entries if (text := entry.findtext(name))]
     if root.findtext(f"{space}IsTruncated", "false").lower() != "true":
         return keys, None
     return keys, root.findtext(f"{space}NextMarker") or (keys[-1] if keys else None)

@@ -173,6 +173,12 @@ class TestListing:
         assert parse_listing(listing("a", "b", truncated=True)) == (["a", "b"], "b")
         assert parse_listing(listing("a", "b", truncated=True, marker="m")) == (["a", "b"], "m")
 
+    def test_folders_are_listed_beside_keys(self) -> None:
+        page = listing("a/index.html").replace(
+            b"</ListBucketResult>", b"<CommonPrefixes><Prefix>a/b/</Prefix></CommonPrefixes></ListBucketResult>"
+        )
+        assert parse_listing(page) == (["a/index.html", "a/b/"], None)
+
     def test_an_empty_listing_ends(self) -> None:
         assert parse_listing(listing(truncated=True)) == ([], None)
 

@@ -57,7 +57,7 @@ SYMBOLS = Param(
     type="array",
     items={"type": "string", "pattern": f"^all$|{SYMBOL_PATTERN}"},
     title="Symbols",
-    description="One a line, as in SOL/USDT; `all` for every one that trades.",
+    description="One a line, as in SOL/USDT; `all` for every one that was traded in the range, delisted ones too.",
 )
 AGAIN = Param(
     False,

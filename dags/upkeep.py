@@ -1,10 +1,12 @@
-"""Airflow DAGs that keep the store in order: migrate_database brings its schema up to date."""
+"""Airflow DAGs that keep the store in order: migrate_database its schema, sync_symbols what it knows of contracts."""
 
 from __future__ import annotations
 
-from airflow.sdk import dag, task
+from typing import Any
 
-from perpflow.orchestration.defaults import START_DATE, default_args
+from airflow.sdk import CronTriggerTimetable, dag, task
+
+from perpflow.orchestration.defaults import ARCHIVE_POOL, START_DATE, default_args
 
 MIGRATE_DOC = """
 ### Migrate the market database
@@ -13,6 +15,20 @@ Applies the SQL files under `include/sql` that are not applied yet: plain ones e
 is, community SQL where its licence is. Run it once after installing, and after each update; running it again does
 nothing.
 """
+
+SYMBOLS_DOC = """
+### Know every contract there is or was
+
+Brings the table `symbols` up to date once a day: what the exchange lists, and what only its archive still has, so that
+histories of `all` hold the contracts that did not survive. `symbol_history` keeps each change with the time at which it
+was seen. Series of delisted contracts end in the ledger, and are not asked for beyond.
+
+The first run reads the first and last candles of hundreds of delisted contracts, which takes some minutes. Names that
+can't be read are in the log and in what the task returns; delivery contracts are left out.
+"""
+
+#: When the archive has published the day before.
+AFTER_THE_ARCHIVE = "20 9 * * *"
 
 
 @dag(schedule=None, start_date=START_DATE, default_args=default_args(), tags={"perpflow"}, doc_md=MIGRATE_DOC)
@@ -29,4 +45,29 @@ def migrate_database() -> None:
     migrate()
 
 
+@dag(
+    schedule=CronTriggerTimetable(AFTER_THE_ARCHIVE, timezone="UTC"),
+    start_date=START_DATE,
+    catchup=False,
+    max_active_runs=1,
+    default_args=default_args(),
+    tags={"perpflow"},
+    doc_md=SYMBOLS_DOC,
+)
+def sync_symbols() -> None:
+    """Take up the exchange's contracts, those of the archive included."""
+
+    @task(pool=ARCHIVE_POOL, multiple_outputs=False)
+    def sync() -> dict[str, Any]:
+        from dataclasses import asdict
+
+        from perpflow import pipeline
+        from perpflow.orchestration.connections import deployment
+
+        return asdict(pipeline.sync_symbols(deployment()))
+
+    sync()
+
+
 migrate_database()
+sync_symbols()

@@ -20,7 +20,9 @@ from perpflow.embedded.airflow_stack import AirflowStack
 from simulator.process import Handle, running
 
 RUN_TIMEOUT_S = 240
-DAGS = {"load_history", "migrate_database", *(f"{kind}_{name}" for kind in ("ingest", "history") for name in DATASETS)}
+DAGS = {"load_history", "migrate_database", "sync_symbols"} | {
+    f"{kind}_{name}" for kind in ("ingest", "history") for name in DATASETS
+}
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,10 @@ def whole(name: str, unit: str, meaning: str = "") -> Column:
     return Column(name, "bigint", unit, meaning)
 
 
+#: Monthly objects of the archive appear by the first Monday, the 7th at the latest, and daily ones the next morning at
+#: about 08:40 UTC; in place of what comes later still, the daily files and REST are asked.
+MONTH_PUBLISHED_AFTER = timedelta(days=7, hours=12)
+
 #: Statistics endpoints answer for the last 30 days; an hour is kept back because the edge moves while we ask.
 STATISTICS_REACH = timedelta(days=30) - timedelta(hours=1)
 

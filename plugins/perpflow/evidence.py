@@ -72,7 +72,7 @@ def unbroken_windows(fetched: FetchedObject, spec: DatasetSpec, grid: Timeframe)
     between rows that are further apart is not proven: a row may be missing there. At the edges of the period there is
     one neighbour only, and its word is taken.
     """
-    rows = sorted(_settlements(fetched, spec))
+    rows = sorted(settlements(fetched, spec))
     if not rows:
         return []
     period = fetched.object.period
@@ -90,7 +90,7 @@ def unbroken_windows(fetched: FetchedObject, spec: DatasetSpec, grid: Timeframe)
     return intersect([period], proven)
 
 
-def _settlements(fetched: FetchedObject, spec: DatasetSpec) -> Iterator[tuple[Any, timedelta]]:
+def settlements(fetched: FetchedObject, spec: DatasetSpec) -> Iterator[tuple[Any, timedelta]]:
     """Instant, on the grid, and interval of each row that can be read; the others are the gate's business."""
     assert spec.archive.interval_column is not None
     assert spec.settles_on is not None

@@ -30,6 +30,7 @@ from perpflow.store import ledger, loader, migrations
 from perpflow.store.database import Connection, one, query, session, to_range
 from perpflow.store.ledger import Answered
 from perpflow.store.loader import Digest, StagingArea
+from perpflow.symbols import Symbols, Synced
 from perpflow.windows import Window
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,28 @@ def migrate(deployment: Deployment) -> list[str]:
     """
     with session(deployment.database_url) as connection:
         return migrations.migrate(connection)
+
+
+# --- symbols
+
+
+def sync_symbols(deployment: Deployment) -> Synced:
+    """Bring the table `symbols` up to date, delisted contracts included, and end the ledger's series of those.
+
+    Raises:
+        Transient, Permanent: exchange, archive or database do not answer, or not as documented.
+    """
+
+    async def run() -> Synced:
+        async with _exchange(deployment) as (rest, archive):
+            with session(deployment.database_url) as connection:
+                symbols = Symbols(rest, archive, connection)
+                synced = await symbols.sync()
+                for spec in DATASETS.values():
+                    await symbols.set_ends(spec)
+                return synced
+
+    return asyncio.run(run())
 
 
 # --- plan

@@ -9,25 +9,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
-
-from psycopg.types.json import Jsonb
+from datetime import datetime, timedelta
 
 from perpflow.batches import Batch, LoadRequest, Plan, cut
-from perpflow.datasets import DATASETS, DatasetSpec, by_archive_kind
-from perpflow.errors import BadConfiguration, ObjectDamaged, StructurallyBad, UnknownSymbol
+from perpflow.datasets import DATASETS, DatasetSpec, RestSource, by_archive_kind
+from perpflow.errors import BadConfiguration, UnknownSymbol
 from perpflow.exchange.archive import Archive
-from perpflow.exchange.listing import ListedSymbol
+from perpflow.exchange.listing import DELISTED, ListedSymbol
 from perpflow.exchange.rest import Rest
 from perpflow.settings import Collection
 from perpflow.store import ledger
-from perpflow.store.database import Connection, query
+from perpflow.store.database import Connection
 from perpflow.store.ledger import SeriesKey
-from perpflow.windows import Window, from_ms, merge
+from perpflow.symbols import Symbols, first_readable, instant_of
+from perpflow.windows import Window, merge
 
 #: Symbols in these states have data to come; the others keep what they have.
 COLLECTED_STATUS = frozenset({"TRADING", "PRE_DELIVERING", "SETTLING", "PRE_SETTLE"})
+#: Listed, and not traded yet.
+ANNOUNCED = "PENDING_TRADING"
 
 Life = tuple[datetime, str]
 
@@ -47,7 +47,8 @@ class Planner:
         self._connection = connection
         self._collection = collection
         self._first_objects: dict[tuple[str, str, str | None], asyncio.Task[Life | None]] = {}
-        self._listed: set[str] = set()
+        self._table = Symbols(rest, archive, connection)
+        self._contracts: dict[str, ListedSymbol] = {}
         self._plan = Plan()
 
     async def history(self, request: LoadRequest) -> Plan:
@@ -62,7 +63,7 @@ class Planner:
                 f"the range begins at {request.start.isoformat()}, which has not passed on the exchange's clock.",
                 hint=f"There it is {now:%Y-%m-%dT%H:%MZ}: give an earlier start.",
             )
-        names = await self._symbols(request.symbols)
+        names = await self._with_history(request)
         for group in by_archive_kind(request.datasets):
             gaps = [await self._history_gaps(request, DATASETS[name], names, now) for name in group]
             self._plan.batches += cut(request, group, _hulls(gaps, min(request.end or now, now)))
@@ -76,7 +77,7 @@ class Planner:
         as well; its history is `load_history`'s work.
         """
         spec, now = DATASETS[dataset], await self._rest.now()
-        names = self._still_listed(await self._symbols(None))
+        names = await self._still_listed()
         await self._find_lives(spec, names)
         rows = ledger.read(self._connection, (dataset,), tuple(names))
         look_back = now - timedelta(days=self._collection.look_back_days)
@@ -91,28 +92,56 @@ class Planner:
         self._plan.batches += cut(request, (dataset,), _hulls([gaps], now))
         return self._plan
 
-    async def _symbols(self, asked: tuple[str, ...] | None) -> dict[str, str]:
-        """The exchange's names by unified symbol: those asked for, or the configured ones."""
-        listed = await self._rest.listed()
-        self._listed = {symbol.symbol for symbol in listed}
-        self._connection.execute(query("symbols_upsert"), {"listed": Jsonb([_row(symbol) for symbol in listed])})
-        known = {row["symbol"]: row["exchange_symbol"] for row in self._connection.execute(query("symbols_read"))}
-        wanted = asked or self._collection.symbols
-        if wanted == "all" or wanted == ("all",):
-            return {s.symbol: s.exchange_symbol for s in listed if self._is_collected(s)}
-        self._plan.rejected += [
-            f"{symbol}: the exchange lists no such perpetual" for symbol in wanted if symbol not in known
-        ]
-        return {symbol: known[symbol] for symbol in wanted if symbol in known}
+    async def _with_history(self, request: LoadRequest) -> dict[str, str]:
+        """The exchange's names, by unified symbol, of those asked for, or of all whose life touches the range."""
+        wanted = await self._wanted(request.symbols)
+        of = self._contracts if wanted is None else wanted
+        await self._table.complete(self._contracts[symbol] for symbol in of)
+        self._contracts = self._table.known()
+        if wanted is None:
+            start = request.start or self._collection.start
+            wanted = [contract.symbol for contract in self._contracts.values() if self._traded_after(contract, start)]
+            if all(contract.status != DELISTED for contract in self._contracts.values()):
+                self._plan.notes.append("all: no delisted contract is known yet; sync_symbols finds them")
+        return {symbol: self._contracts[symbol].exchange_symbol for symbol in wanted}
 
-    def _still_listed(self, names: dict[str, str]) -> dict[str, str]:
-        """Without the symbols that the exchange has delisted: nothing new will come of them."""
-        gone = [symbol for symbol in names if symbol not in self._listed]
+    async def _still_listed(self) -> dict[str, str]:
+        """The configured ones without those that the exchange has delisted: nothing new will come of them."""
+        wanted = await self._wanted(None)
+        if wanted is None:
+            wanted = [contract.symbol for contract in self._contracts.values() if self._is_collected(contract)]
+        gone = [symbol for symbol in wanted if self._contracts[symbol].status == DELISTED]
         self._plan.notes += [f"{symbol}: no longer listed, so nothing new is to come" for symbol in gone]
-        return {symbol: name for symbol, name in names.items() if symbol in self._listed}
+        return {symbol: self._contracts[symbol].exchange_symbol for symbol in wanted if symbol not in gone}
 
-    def _is_collected(self, symbol: ListedSymbol) -> bool:
-        return symbol.quote == self._collection.quote and symbol.status in COLLECTED_STATUS
+    async def _wanted(self, asked: tuple[str, ...] | None) -> list[str] | None:
+        """Those of the symbols asked for, or configured, that there are or were, the archive's too; None for all."""
+        await self._table.refresh()
+        self._contracts = self._table.known()
+        wanted = asked or self._collection.symbols
+        if wanted in ("all", ("all",)):
+            return None
+        unknown = [symbol for symbol in wanted if symbol not in self._contracts]
+        found = [symbol for symbol in unknown if await self._table.look_up(symbol)]
+        if found:
+            self._contracts = self._table.known()
+        self._plan.rejected += [
+            f"{symbol}: neither the exchange nor its archive knows such a perpetual"
+            for symbol in unknown
+            if symbol not in found
+        ]
+        return [symbol for symbol in wanted if symbol in self._contracts]
+
+    def _is_collected(self, contract: ListedSymbol) -> bool:
+        return contract.quote == self._collection.quote and contract.status in COLLECTED_STATUS
+
+    def _traded_after(self, contract: ListedSymbol, start: datetime) -> bool:
+        """Whether a contract of the configured quote was traded after `start`, for all that is known.
+
+        Not since when: the exchange's listing dates are wrong at times, each series' own first instant is found.
+        """
+        ended = contract.delisted_at is not None and contract.delisted_at <= start
+        return contract.quote == self._collection.quote and contract.status != ANNOUNCED and not ended
 
     async def _history_gaps(
         self, request: LoadRequest, spec: DatasetSpec, names: dict[str, str], now: datetime
@@ -145,25 +174,30 @@ class Planner:
         ledger.ensure(self._connection, spec, tuple(names), series)
         rows = ledger.read(self._connection, (spec.name,), tuple(names))
         unknown = [(r.symbol, r.series) for r in rows if r.available_from is None and r.series in series]
-        lives = await asyncio.gather(*(self._first_instant(spec, names[symbol], name) for symbol, name in unknown))
+        lives = await asyncio.gather(*(self._first_instant(spec, *key) for key in unknown))
         for key, life in zip(unknown, lives, strict=True):
             if life is not None:
                 ledger.set_life(self._connection, spec, key, *life)
+        await self._table.set_ends(spec, tuple(names))
 
-    async def _first_instant(self, spec: DatasetSpec, exchange_symbol: str, series: str) -> Life | None:
+    async def _first_instant(self, spec: DatasetSpec, symbol: str, series: str) -> Life | None:
         """The earliest instant that any source has: REST where it answers for all of history, else the archive."""
-        source, grid = spec.rest_for(series), spec.instants_of(series)
+        source, grid, contract = spec.rest_for(series), spec.instants_of(series), self._contracts[symbol]
         life = None
-        if source.reach is not None:
-            life = await self._first_archived(spec, exchange_symbol, series)
-        try:
-            if life is None and (first := await self._rest.first_instant(source, exchange_symbol, series)):
-                life = first, f"first row of {source.path}"
-        except UnknownSymbol:
-            # A delisted contract is the archive's alone.
-            life = await self._first_archived(spec, exchange_symbol, series)
+        # A delisted contract is the archive's alone.
+        if source.reach is not None or contract.status == DELISTED:
+            life = await self._first_archived(spec, contract.exchange_symbol, series)
+        if life is None and contract.status != DELISTED:
+            life = await self._first_of_rest(source, contract.exchange_symbol, series)
         # Reported a little off its grid, and stored on it: so must be the edge that windows begin at.
         return (grid.snap(life[0], spec.tolerance), life[1]) if life and grid else life
+
+    async def _first_of_rest(self, source: RestSource, exchange_symbol: str, series: str) -> Life | None:
+        # Delisted since it was listed a moment ago.
+        with suppress(UnknownSymbol):
+            if first := await self._rest.first_instant(source, exchange_symbol, series):
+                return first, f"first row of {source.path}"
+        return None
 
     async def _first_archived(self, spec: DatasetSpec, exchange_symbol: str, series: str) -> Life | None:
         """The first label of the archive's first object; asked once for all the series that the object feeds."""
@@ -175,12 +209,9 @@ class Planner:
 
     async def _read_first_object(self, spec: DatasetSpec, exchange_symbol: str, interval: str | None) -> Life | None:
         """The first label of the earliest object that can be read; one that is damaged or empty proves nothing."""
-        for candidate in await self._archive.first_objects(spec.archive, exchange_symbol, interval):
-            with suppress(ObjectDamaged, StructurallyBad, ValueError):
-                fetched = await self._archive.fetch(candidate)
-                if fetched is not None and fetched.rows:
-                    return _instant(fetched.first_label), f"first label of {candidate.key}"
-        return None
+        candidates = await self._archive.first_objects(spec.archive, exchange_symbol, interval)
+        first = await first_readable(self._archive, candidates)
+        return (instant_of(first.first_label), f"first label of {first.object.key}") if first else None
 
 
 def settled(spec: DatasetSpec, series: str, start: datetime, end: datetime, now: datetime) -> Window | None:
@@ -224,17 +255,3 @@ def wanted_of(
         gaps = ledger.gaps(connection, spec, clipped, now=now, again=batch.again)
         wanted[spec.name] = {key: windows for key, windows in gaps.items() if windows}
     return wanted
-
-
-def _instant(label: str) -> datetime:
-    """A CSV label's instant: milliseconds, or text without a zone that means UTC.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    return from_ms(int(label)) if label.isdigit() else datetime.fromisoformat(label).replace(tzinfo=UTC)
-
-
-def _row(symbol: ListedSymbol) -> dict[str, str | None]:
-    instants = {name: value.isoformat() for name, value in asdict(symbol).items() if isinstance(value, datetime)}
-    return asdict(symbol) | instants

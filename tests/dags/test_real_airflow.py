@@ -141,6 +141,23 @@ def test_ingest_brings_a_dataset_up_to_the_exchange_s_now(airflow: Airflow, hist
     assert newest == [(datetime(2026, 10, 15, 12, 25, tzinfo=UTC),)]
 
 
+def test_symbols_of_the_archive_are_taken_up_and_counted(airflow: Airflow) -> None:
+    airflow.client.pause("sync_symbols", paused=False)
+    run, state = airflow.run("sync_symbols", {})
+    assert state == "success"
+    assert airflow.client.returned("sync_symbols", run, "sync").keys() == {
+        "known",
+        "archived",
+        "deliveries",
+        "unreadable",
+    }
+    ended = airflow.rows("SELECT exchange_symbol, delisted_at FROM symbols WHERE status = 'DELISTED' ORDER BY 1")
+    assert ended == [
+        ("FTMUSDT", datetime(2026, 6, 30, 9, tzinfo=UTC)),
+        ("ICPUSDTSETTLED", datetime(2022, 6, 13, 9, tzinfo=UTC)),
+    ]
+
+
 def test_no_request_of_any_run_went_beyond_the_exchange_s_limits(airflow: Airflow, history: tuple[str, str]) -> None:
     assert history
     asked = airflow.exchange.requests()

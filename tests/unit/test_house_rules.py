@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"batches"}),
     frozenset({"store", "exchange"}),
     frozenset({"quality"}),
-    frozenset({"evidence", "planning", "fetching", "sessions"}),
+    frozenset({"evidence", "fetching", "planning", "sessions", "symbols"}),
     frozenset({"pipeline"}),
 )
 

@@ -12,14 +12,11 @@ from typing import Any
 
 from airflow.sdk import BaseSensorOperator, Context
 
+from perpflow.datasets import MONTH_PUBLISHED_AFTER
 from perpflow.windows import Window, month_of
 
 #: One interval a month, from its first instant to the next month's.
 MONTHLY = "0 0 1 * *"
-
-#: Monthly objects appear by the first Monday, the 7th at the latest, and daily ones the next morning, about 08:40 UTC;
-#: in place of what comes later still, the daily files and REST are asked.
-PUBLISHED_AFTER = timedelta(days=7, hours=12)
 
 
 def month_of_run(context: Context) -> Window:
@@ -47,4 +44,4 @@ class ArchiveSensor(BaseSensorOperator):
         """Whether the run may go on."""
         if context["dag_run"].run_type != "scheduled":
             return True
-        return datetime.now(UTC) >= month_of_run(context).end + PUBLISHED_AFTER
+        return datetime.now(UTC) >= month_of_run(context).end + MONTH_PUBLISHED_AFTER

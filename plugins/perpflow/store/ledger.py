@@ -93,6 +93,13 @@ def set_life(
     )
 
 
+def set_end(connection: Connection, spec: DatasetSpec, key: SeriesKey, available_to: datetime | None) -> None:
+    """Record from which instant on no source has anything, None where there is none: gaps end there."""
+    symbol, series = key
+    parameters = {"dataset": spec.name, "symbol": symbol, "series": series, "available_to": available_to}
+    connection.execute(query("coverage_set_end"), parameters)
+
+
 def gaps(
     connection: Connection,
     spec: DatasetSpec,

@@ -21,6 +21,9 @@ _DIGITS = b"0123456789"
 NEWLINE, COMMA = b"\n,"
 #: A month of 1m candles with its prefixes is 9 MB, and several are under way: a copy of them is made a piece at a time.
 PIECE_BYTES = 256 * 1024
+#: How the archive's metrics write an instant (UTC, without a zone), and how the generation with one row a day wrote it;
+#: a zero stands for any digit.
+_INSTANT, _DATE = b"0000-00-00 00:00:00", b"0000-00-00"
 
 
 def rows_of(member: bytes) -> bytes:
@@ -159,3 +162,86 @@ def label_column(rows: bytes) -> npt.NDArray[np.bytes_] | None:
 def backward_steps(labels: npt.NDArray[np.bytes_] | None) -> int:
     """How many rows' labels are below the one before: 0 in a file that is sorted, or whose labels have no order."""
     return 0 if labels is None else int((labels[1:] < labels[:-1]).sum())
+
+
+def instants(rows: bytes) -> npt.NDArray[np.datetime64]:
+    """The first column of rows that are labelled `YYYY-MM-DD HH:MM:SS` (UTC), to the second, in the file's order.
+
+    Raises:
+        StructurallyBad: a label is written otherwise, or is no instant of the calendar.
+    """
+    texts = label_column(rows)
+    if texts is not None and _are_written_like(texts, _DATE):
+        raise StructurallyBad(
+            f"one row a day (label {texts[0].decode()}): the daily generation of this file, not 5-minute data.",
+            hint="It will be asked for again: such files get re-issued with rows of five minutes.",
+        )
+    if texts is None or not _are_written_like(texts, _INSTANT):
+        raise _no_instants(rows, "are not all written YYYY-MM-DD HH:MM:SS")
+    try:
+        return texts.astype("datetime64[s]")
+    except ValueError as error:
+        raise _no_instants(rows, f"are not all in the calendar ({error})") from error
+
+
+def _are_written_like(texts: npt.NDArray[np.bytes_], pattern: bytes) -> bool:
+    if texts.itemsize != len(pattern):
+        return False
+    found = texts.view(np.uint8).reshape(-1, len(pattern))
+    zeroed = np.where((found >= ord("0")) & (found <= ord("9")), ord("0"), found)
+    return bool((zeroed == np.frombuffer(pattern, np.uint8)).all())
+
+
+def _no_instants(rows: bytes, what: str) -> StructurallyBad:
+    first, last, _ = labels(rows)
+    return StructurallyBad(
+        f"its labels, from {first[:40]!r} to {last[:40]!r}, {what}.",
+        hint="Compare the file with the archive's documentation.",
+    )
+
+
+def relabelled(rows: bytes, moments: npt.NDArray[np.datetime64]) -> bytes:
+    """The same rows with other instants in the place of theirs, which must be written as `instants` takes them."""
+    text = np.frombuffer(rows, np.uint8).copy()
+    written = np.datetime_as_string(moments, unit="s").astype(f"S{len(_INSTANT)}").view(np.uint8)
+    written = written.reshape(-1, len(_INSTANT)).copy()
+    written[:, _INSTANT.index(b" ")] = ord(" ")
+    text[_line_starts(text)[:, None] + np.arange(len(_INSTANT))] = written
+    return text.tobytes()
+
+
+def numbers(rows: bytes, columns: int, *at: int) -> list[npt.NDArray[np.float64]]:
+    """The values of the columns `at` (from 0) of `columns`, NaN where a field is blank; all rows at once.
+
+    Raises:
+        StructurallyBad: a row does not have `columns` columns, or a value is no number.
+    """
+    text, ends = np.frombuffer(rows, np.uint8), _field_ends(rows, columns)
+    return [_values(text, ends, column) for column in at]
+
+
+def _values(text: npt.NDArray[np.uint8], ends: npt.NDArray[np.intp], at: int) -> npt.NDArray[np.float64]:
+    starts = ends[:, at - 1] + 1 if at else np.append(0, ends[:-1, -1] + 1)
+    widths = ends[:, at] - starts
+    within = np.arange(max(int(widths.max()), 1))
+    characters = text[np.minimum(starts[:, None] + within, len(text) - 1)]
+    characters[within >= widths[:, None]] = 0
+    fields = characters.view(f"S{len(within)}").ravel()
+    try:
+        return np.where(fields == b"", b"nan", fields).astype(np.float64)
+    except ValueError as error:
+        raise StructurallyBad(
+            f"column {at + 1} holds more than numbers ({error}).", hint="Look at the file."
+        ) from error
+
+
+def _field_ends(rows: bytes, columns: int) -> npt.NDArray[np.intp]:
+    """Where each field of each row ends."""
+    _check_columns(rows, columns)
+    text = np.frombuffer(rows, np.uint8)
+    is_newline = text == NEWLINE
+    ends = np.append(np.flatnonzero((text == COMMA) | is_newline), len(text)).reshape(-1, columns)
+    # As many commas as there should be may still lie in the wrong lines.
+    if not is_newline[ends[:-1, -1]].all():
+        raise StructurallyBad(f"some of {len(ends)} rows do not have {columns} columns.", hint="Look at the file.")
+    return ends

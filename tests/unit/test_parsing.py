@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+from datetime import datetime, timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from perpflow.datasets import FUNDING_RATE, LONG_SHORT_RATIO, OHLCV
 from perpflow.errors import StructurallyBad
-from perpflow.parsing import PIECE_BYTES, copy_prefix, labels, prefixed, render_rows, rows_of
+from perpflow.parsing import (
+    PIECE_BYTES,
+    copy_prefix,
+    instants,
+    labels,
+    numbers,
+    prefixed,
+    relabelled,
+    render_rows,
+    rows_of,
+)
+from perpflow.windows import from_ms
 
 KLINES = OHLCV.rest[0]
 FUNDING = FUNDING_RATE.rest[0]
@@ -138,3 +152,84 @@ class TestLabels:
 
     def test_no_rows_have_no_labels(self) -> None:
         assert labels(b"") == ("", "", 0)
+
+
+#: As labels write it: without a zone.
+instant = st.integers(1_550_000_000, 1_900_000_000).map(lambda second: from_ms(second * 1000).replace(tzinfo=None))
+
+
+class TestInstants:
+    @given(st.lists(instant, min_size=1, max_size=300))
+    def test_they_are_read_to_the_second_and_put_back_as_they_were(self, moments: list[datetime]) -> None:
+        rows = as_csv([[f"{at}", "SOLUSDT", "1.5"] for at in moments], final=False)
+        read = instants(rows)
+        assert read.tolist() == moments
+        assert relabelled(rows, read) == rows
+
+    @given(st.lists(st.tuples(instant, field, field), min_size=1, max_size=50), st.integers(-86_400, 86_400))
+    def test_other_labels_leave_the_rest_of_a_row_as_it_is(
+        self, table: list[tuple[datetime, str, str]], seconds: int
+    ) -> None:
+        by = timedelta(seconds=seconds)
+        rows, moved = (as_csv([[f"{at + d}", a, b] for at, a, b in table], final=False) for d in (timedelta(0), by))
+        assert relabelled(rows, instants(rows) + np.timedelta64(by)) == moved
+
+    @pytest.mark.parametrize("count", [1, 2])
+    def test_the_generation_with_one_row_a_day_is_refused_for_what_it_is(self, count: int) -> None:
+        rows = b"\n".join([b"2022-06-01,BTCUSDT,1,2,3,4,5,6"] * count)
+        with pytest.raises(StructurallyBad, match=r"one row a day \(label 2022-06-01\): the daily generation"):
+            instants(rows)
+
+    @pytest.mark.parametrize(
+        "label",
+        [
+            "2022-06-01T00:00:00",
+            "2022-06-01 00:00",
+            "2022-06-01 00:00:00.000",
+            "2022-06-01 0:00:00",
+            "01/06/2022 00:00:00",
+            "1654041600000",
+            "2022-13-01 00:00:00",
+            "2022-06-01 24:00:00",
+            "2022-06-01",
+            "0",
+            "",
+        ],
+    )
+    @pytest.mark.parametrize("place", [0, 1])
+    def test_labels_that_are_no_instants_are_refused(self, label: str, place: int) -> None:
+        rows = ["2022-06-01 00:00:00,1", "2022-06-01 00:05:00,1"]
+        rows[place] = f"{label},1"
+        with pytest.raises(StructurallyBad, match="its labels, from '.*' to '.*', are not all "):
+            instants("\n".join(rows).encode())
+
+
+class TestNumbers:
+    @given(
+        st.integers(1, 5).flatmap(
+            lambda width: st.tuples(
+                st.lists(
+                    st.lists(st.floats(allow_nan=False) | st.none(), min_size=width, max_size=width).filter(
+                        lambda row: len(row) > 1 or row[0] is not None
+                    ),
+                    min_size=1,
+                ),
+                st.integers(0, width - 1),
+            )
+        )
+    )
+    def test_a_column_is_read_whole_and_a_blank_is_no_number(self, drawn: tuple[list[list[float | None]], int]) -> None:
+        rows, at = drawn
+        content = as_csv([["" if value is None else repr(value) for value in row] for row in rows], final=False)
+        wanted = [math.nan if row[at] is None else row[at] for row in rows]
+        (found,) = numbers(content, len(rows[0]), at)
+        np.testing.assert_array_equal(found, np.array(wanted, float))
+
+    @pytest.mark.parametrize("content", [b"1,2,3\n4", b"1\n2,3,4", b"1,2\n3", b"1,2\n\n3,4"])
+    def test_rows_of_other_widths_are_refused(self, content: bytes) -> None:
+        with pytest.raises(StructurallyBad, match=r"(some of \d rows do not have|expected) 2 columns"):
+            numbers(content, 2, 0)
+
+    def test_what_is_no_number_is_refused_by_its_column(self) -> None:
+        with pytest.raises(StructurallyBad, match=r"column 2 holds more than numbers \(could not convert"):
+            numbers(b"1,2\n3,x", 2, 1)

@@ -59,6 +59,8 @@ class ArchiveSource:
 
     `columns` are the staging columns in the order of the CSV's columns, the time first. `interval_column` names the one
     that says how many hours lie between two rows, where no grid says it: it proves that none is missing between them.
+    `implied_price` names two columns whose quotient is the price at a row's instant. Files that have them write the
+    time as text, and some label a row with the end of its period, not the start: prices tell which (alignment.py).
     """
 
     kind: str
@@ -66,6 +68,7 @@ class ArchiveSource:
     columns: tuple[str, ...]
     by_interval: bool = False
     interval_column: str | None = None
+    implied_price: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +234,12 @@ METRICS_COLUMNS = (
     "global_account",
     "taker_volume",
 )
+METRICS = ArchiveSource(
+    kind="metrics",
+    granularities=("daily",),
+    columns=METRICS_COLUMNS,
+    implied_price=("reported_open_interest_value", "reported_open_interest"),
+)
 
 OPEN_INTEREST = DatasetSpec(
     name="open_interest",
@@ -246,7 +255,7 @@ OPEN_INTEREST = DatasetSpec(
     grid=FIVE_MINUTES,
     tolerance=timedelta(seconds=60),
     has_blanks=True,
-    archive=ArchiveSource(kind="metrics", granularities=("daily",), columns=METRICS_COLUMNS),
+    archive=METRICS,
     rest=(
         RestSource(
             method="fapiDataGetOpenInterestHist",
@@ -340,7 +349,7 @@ LONG_SHORT_RATIO = DatasetSpec(
     tolerance=timedelta(seconds=60),
     has_blanks=True,
     partial_rows=True,
-    archive=ArchiveSource(kind="metrics", granularities=("daily",), columns=METRICS_COLUMNS),
+    archive=METRICS,
     rest=(
         _ratio(
             "top_position",

@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"batches"}),
     frozenset({"store", "exchange"}),
     frozenset({"quality"}),
-    frozenset({"evidence", "fetching", "planning", "sessions", "symbols"}),
+    frozenset({"alignment", "evidence", "fetching", "planning", "sessions", "symbols"}),
     frozenset({"pipeline"}),
 )
 

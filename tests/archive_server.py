@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 from perpflow.exchange.archive import ArchiveObject
 
@@ -22,6 +23,13 @@ def zip_of(*members: bytes) -> bytes:
     return zipped.getvalue()
 
 
+def _listing(path: str, held: dict[str, bytes]) -> bytes:
+    (prefix,) = parse_qs(urlsplit(path).query)["prefix"]
+    keys = [key.removeprefix("/") for key in held if key.startswith(f"/{prefix}")]
+    contents = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in keys)
+    return f"<ListBucketResult>{contents}</ListBucketResult>".encode()
+
+
 @contextmanager
 def serving(wanted: ArchiveObject, zipped: bytes) -> Iterator[str]:
     """The address of an archive that holds one object, its checksum right."""
@@ -30,9 +38,10 @@ def serving(wanted: ArchiveObject, zipped: bytes) -> Iterator[str]:
 
     class Serve(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.path in held else 404)
+            body = _listing(self.path, held) if self.path.startswith("/?") else held.get(self.path)
+            self.send_response(404 if body is None else 200)
             self.end_headers()
-            self.wfile.write(held.get(self.path, b""))
+            self.wfile.write(body or b"")
 
         def log_message(self, *_: object) -> None:
             pass

@@ -16,6 +16,7 @@ PerpflowError
      ├─ RequestRejected       the exchange answers 4xx to a well-formed request
      ├─ AccessDenied          451, or the exchange's web application firewall
      ├─ StructurallyBad       rows that do not have the dataset's shape at all
+     ├─ AmbiguousLabels       rows of which nobody can tell at which end of their period they are labelled
      ├─ SchemaMissing         the market database has not been migrated
      ├─ MigrationChanged      an applied migration file was edited
      └─ BatchFaulty           a run in which batches failed or rows were withheld (raised by `report` only)
@@ -130,6 +131,10 @@ class AccessDenied(Permanent):
 
 class StructurallyBad(Permanent):
     """The rows do not have the shape that this dataset's source is documented to have."""
+
+
+class AmbiguousLabels(Permanent):
+    """The labels of an archive object may be the start or the end of its rows' periods."""
 
 
 class SchemaMissing(Permanent):

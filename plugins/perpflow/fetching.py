@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from perpflow.aligning import Aligned, Aligner
 from perpflow.datasets import DATASETS, DatasetSpec, Granularity, RestSource
-from perpflow.errors import ObjectDamaged, StructurallyBad, UnknownSymbol
+from perpflow.errors import AmbiguousLabels, ObjectDamaged, StructurallyBad, UnknownSymbol
 from perpflow.evidence import Evidence, regular_window, unbroken_windows
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject, objects_for
 from perpflow.exchange.rest import Page, Rest
@@ -35,6 +36,8 @@ MONTHLY_FROM = timedelta(days=4)
 GRANULARITIES: tuple[Granularity, ...] = ("monthly", "daily")
 #: Objects and pages in memory at once: enough to keep one COPY busy, few enough to keep memory flat.
 IN_FLIGHT = 6
+#: Why an archive object is left out, and the verdict that it is recorded with.
+LEFT_OUT = {ObjectDamaged: "damaged", StructurallyBad: "structurally bad", AmbiguousLabels: "ambiguous labels"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Fetcher:
     ) -> None:
         self._rest = rest
         self._archive = archive
+        self._aligner = Aligner(archive)
         self._area = area
         self._names = exchange_symbols
         self._now = now
@@ -84,7 +88,7 @@ class Fetcher:
         self._regular: dict[str, Covered | None] = {
             name: {} if DATASETS[name].series_in_key else None for name in wanted
         }
-        self._unsorted = Counter[str]()
+        self._seen = {name: Counter[str]() for name in wanted}
         self.evidence = Evidence()
 
     async def run(self) -> dict[str, tuple[int, dict[str, int]]]:
@@ -108,9 +112,8 @@ class Fetcher:
         await self._area.derive(spec)
         may_repeat = self._regular[spec.name] is None
         counts = await self._area.normalise(spec, self.evidence.origins, look_for_repeats=may_repeat)
-        if self._unsorted[spec.name]:
-            counts["unsorted"] = self._unsorted[spec.name]
-        return await self._area.count(spec), counts
+        seen = {rule: rows for rule, rows in self._seen[spec.name].items() if rows}
+        return await self._area.count(spec), counts | seen
 
     async def _remaining(self, spec: DatasetSpec) -> dict[SeriesKey, list[Window]]:
         """What is wanted and not yet here: on a grid by the staged points, else by what was answered in full."""
@@ -158,39 +161,39 @@ class Fetcher:
                 mine.wanted[series] = asked
 
     async def _take_object(self, wanted: ArchiveObject, demands: list[Demand]) -> None:
+        fetched = None
         try:
             fetched = await self._archive.fetch(wanted)
-        except (ObjectDamaged, StructurallyBad) as error:
-            verdict = "damaged" if isinstance(error, ObjectDamaged) else "structurally bad"
-            self._record(wanted.key, verdict, detail=str(error))
-            return
-        if fetched is None:
-            if wanted.period.end <= self._now - ARCHIVE_LAG:
-                self._answer(wanted, demands, None)
-            return
-        try:
+            if fetched is None:
+                if wanted.period.end <= self._now - ARCHIVE_LAG:
+                    self._answer(wanted, demands, None)
+                return
+            # What feeds several datasets is labelled for all of them alike.
+            aligned = await self._aligner.align(fetched, demands[0].spec)
             for demand in demands:
-                await self._copy_object(fetched, demand)
-        except StructurallyBad as error:
-            self._record(wanted.key, "structurally bad", fetched, detail=str(error))
+                await self._copy_object(aligned, demand)
+        except tuple(LEFT_OUT) as error:
+            self._record(wanted.key, LEFT_OUT[type(error)], fetched, detail=str(error))
             return
         log.info("%s: %d rows", wanted.key, fetched.rows)
-        self._record(wanted.key, "ok", fetched)
+        self._record(wanted.key, "ok", fetched, alignment=aligned.alignment)
         self._answer(wanted, demands, fetched)
 
-    async def _copy_object(self, fetched: FetchedObject, demand: Demand) -> None:
-        spec, wanted = demand.spec, fetched.object
+    async def _copy_object(self, aligned: Aligned, demand: Demand) -> None:
+        spec, fetched = demand.spec, aligned.fetched
+        wanted = fetched.object
         number = self.evidence.number(Origin(wanted.key, wanted.period, tuple(demand.asked)))
         # A metrics row belongs to all the ratios at once.
         series = next(iter(demand.wanted)) if len(spec.series) == 1 or spec.series_in_key else "all"
         prefix = copy_prefix(self._area.stage_id, number, "archive", demand.symbol, series)
         await self._area.copy(spec, spec.archive.columns, prefixed(fetched.csv, prefix, len(spec.archive.columns)))
+        self._seen[spec.name]["label_shifted"] += aligned.shifted
         self._see_order(demand, fetched, series)
 
     def _see_order(self, demand: Demand, fetched: FetchedObject, series: str) -> None:
         """Count rows out of order; keep what a regular file covers, and look through the rows after one that is not."""
         labels = label_column(fetched.csv)
-        self._unsorted[demand.spec.name] += backward_steps(labels)
+        self._seen[demand.spec.name]["unsorted"] += backward_steps(labels)
         regular, timeframe = self._regular[demand.spec.name], demand.spec.timeframe_of(series)
         if regular is None or timeframe is None:
             return
@@ -215,9 +218,15 @@ class Fetcher:
                     self.evidence.whole.setdefault(key, []).extend(intersect(windows, proven))
 
     def _record(
-        self, key: str, verdict: str, fetched: FetchedObject | None = None, *, detail: str | None = None
+        self,
+        key: str,
+        verdict: str,
+        fetched: FetchedObject | None = None,
+        *,
+        detail: str | None = None,
+        alignment: str | None = None,
     ) -> None:
-        entry: dict[str, Any] = {"key": key, "verdict": verdict, "detail": detail}
+        entry: dict[str, Any] = {"key": key, "verdict": verdict, "detail": detail, "alignment": alignment}
         if fetched is not None:
             modified = fetched.last_modified.isoformat() if fetched.last_modified else None
             entry |= {"sha256": fetched.sha256, "etag": fetched.etag, "last_modified": modified, "rows": fetched.rows}

@@ -79,7 +79,7 @@ def sync_symbols(deployment: Deployment) -> Synced:
     """
 
     async def run() -> Synced:
-        async with _exchange(deployment) as (rest, archive):
+        async with exchange_sessions(deployment, live=False) as (rest, archive):
             with session(deployment.database_url) as connection:
                 symbols = Symbols(rest, archive, connection)
                 synced = await symbols.sync()

@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
+from perpflow.aligning import Aligner
 from perpflow.batches import Batch, LoadRequest, Plan, cut
 from perpflow.datasets import DATASETS, DatasetSpec, RestSource, by_archive_kind
-from perpflow.errors import BadConfiguration, UnknownSymbol
-from perpflow.exchange.archive import Archive
+from perpflow.errors import AmbiguousLabels, BadConfiguration, StructurallyBad, UnknownSymbol
+from perpflow.exchange.archive import Archive, FetchedObject
 from perpflow.exchange.listing import DELISTED, ListedSymbol
 from perpflow.exchange.rest import Rest
+from perpflow.parsing import labels
 from perpflow.settings import Collection
 from perpflow.store import ledger
 from perpflow.store.database import Connection
@@ -44,6 +46,7 @@ class Planner:
     def __init__(self, rest: Rest, archive: Archive, connection: Connection, collection: Collection) -> None:
         self._rest = rest
         self._archive = archive
+        self._aligner = Aligner(archive)
         self._connection = connection
         self._collection = collection
         self._first_objects: dict[tuple[str, str, str | None], asyncio.Task[Life | None]] = {}
@@ -211,7 +214,16 @@ class Planner:
         """The first label of the earliest object that can be read; one that is damaged or empty proves nothing."""
         candidates = await self._archive.first_objects(spec.archive, exchange_symbol, interval)
         first = await first_readable(self._archive, candidates)
-        return (instant_of(first.first_label), f"first label of {first.object.key}") if first else None
+        return await self._begins(first, spec) if first else None
+
+    async def _begins(self, fetched: FetchedObject, spec: DatasetSpec) -> Life:
+        key = fetched.object.key
+        try:
+            aligned = await self._aligner.align(fetched, spec)
+        except (AmbiguousLabels, StructurallyBad):
+            # There is something of its day, and a later issue of the file may be fit for use: a gap until then.
+            return fetched.object.period.start, f"day of {key}, which can't be used as it is"
+        return instant_of(labels(aligned.fetched.csv)[0]), f"first label of {key}"
 
 
 def settled(spec: DatasetSpec, series: str, start: datetime, end: datetime, now: datetime) -> Window | None:

@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"batches"}),
     frozenset({"store", "exchange"}),
     frozenset({"quality"}),
-    frozenset({"alignment", "evidence", "fetching", "planning", "sessions", "symbols"}),
+    frozenset({"aligning", "alignment", "evidence", "fetching", "planning", "sessions", "symbols"}),
     frozenset({"pipeline"}),
 )
 

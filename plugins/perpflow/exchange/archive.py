@@ -278,7 +278,7 @@ class Archive:
         for granularity in source.granularities:
             folder = folder_of(source.kind, granularity, exchange_symbol, within)
             # A listing only goes forward: the days before the last month, years of them, are skipped.
-            label = f"{exchange_symbol}-{_spelled(within) or source.kind}"
+            label = f"{exchange_symbol}-{spelled(within) or source.kind}"
             after = f"{folder}{label}-{latest[0].period.start:%Y-%m}" if latest else None
             found = _objects(source, granularity, exchange_symbol, within, await self.keys(folder, after=after))
             latest = [*reversed(found), *latest]

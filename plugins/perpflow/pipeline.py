@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 from perpflow.batches import Batch, LoadRequest, Plan
 from perpflow.counters import COUNTS
 from perpflow.datasets import DATASETS, DatasetSpec
-from perpflow.errors import BatchFaulty, BatchSuperseded, StoreUnavailable
+from perpflow.errors import BadSuite, BatchFaulty, BatchSuperseded, StoreUnavailable
 from perpflow.fetching import Covered, Fetcher
 from perpflow.planning import Planner, wanted_of
 from perpflow.quality import gate
@@ -250,10 +250,7 @@ def check(deployment: Deployment, batch: Batch) -> dict[str, Verdict]:
             log.info("%s is published already; nothing to check", batch.label)
             return {}
         manifest = _whole_manifest(connection, deployment, batch)
-        verdicts = {
-            spec.name: gate.check(connection, deployment.database_url, spec.name, manifest["stage_id"], batch.window)
-            for spec in batch.specs
-        }
+        verdicts = _verdicts(connection, deployment, batch, manifest)
         contents = {spec.name: _marked(connection, spec, manifest) for spec in batch.specs}
         parameters = {
             "batch": batch.id,
@@ -288,15 +285,34 @@ def _digests(connection: Connection, batch: Batch, manifest: dict[str, Any]) -> 
     return digests if whole else None
 
 
+def _verdicts(
+    connection: Connection, deployment: Deployment, batch: Batch, manifest: dict[str, Any]
+) -> dict[str, Verdict]:
+    try:
+        return {
+            spec.name: gate.check(connection, deployment.database_url, spec.name, manifest["stage_id"], batch.window)
+            for spec in batch.specs
+        }
+    except BadSuite:
+        # An expectation whose rows vanish between two of its questions fails as if it were broken.
+        for spec in batch.specs:
+            _marked(connection, spec, manifest)
+        raise
+
+
 def _marked(connection: Connection, spec: DatasetSpec, manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest's entry with the digest of the rows as the gate left them: it marks what it withholds."""
+    """The manifest's entry with the digest of the rows as the gate left them: it marks what it withholds.
+
+    Raises:
+        StoreUnavailable: they are no longer all there.
+    """
     digest = loader.digest(connection, spec, manifest["stage_id"])
     entry: dict[str, Any] = manifest["contents"][spec.name]
     if digest.rows != entry["rows"]:
         raise StoreUnavailable(
             f"{entry['rows']} rows were staged and {digest.rows} are left after the check.",
             dataset=spec.name,
-            hint="PostgreSQL has crashed meanwhile; run the task again.",
+            hint="PostgreSQL has crashed meanwhile, or another attempt has begun; run the task again.",
         )
     return entry | {"hash": digest.hash}
 

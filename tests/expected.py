@@ -1,4 +1,7 @@
-"""Whole tables as they have to be, from the simulator's truth: each point from the best source that has it."""
+"""Whole tables as they have to be, from the simulator's truth: each point from the best source that has it.
+
+Tests compare with it, and the soak after its kills.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from perpflow.datasets import DATASETS, STATISTICS_REACH
-from perpflow.windows import DAY, TIMEFRAMES, Window, days, month_of
+from perpflow.windows import DAY, TIMEFRAMES, Timeframe, Window, days, month_of
 from simulator.truth import Truth
-from tests.loading import EXCHANGE_SYMBOLS, Row, utc
+from tests.loading import EXCHANGE_SYMBOLS, Row, facts, utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +84,22 @@ def _period(key: str) -> Window:
     assert label is not None
     month, day = label.groups()
     return Window(utc(month + day), utc(month + day) + DAY) if day else month_of(utc(f"{month}-01"))
+
+
+def settled_points(grid: Timeframe, span: Window) -> list[datetime]:
+    """The grid points of the periods that have ended within the span."""
+    return [point for point in grid.points(span) if grid.after(point) <= span.end]
+
+
+def stored_points(url: str, dataset: str) -> dict[tuple[str, str], set[datetime]]:
+    """Stored instants by (symbol, series); of the ratios, those that are not null."""
+    points: dict[tuple[str, str], set[datetime]] = {}
+    for row in facts(url, dataset):
+        values = dict(zip((column.name for column in DATASETS[dataset].columns), row, strict=False))
+        if dataset == "long_short_ratio":
+            names = [name for name in DATASETS[dataset].series if values[name] is not None]
+        else:
+            names = [values.get("timeframe", "5m")]
+        for name in names:
+            points.setdefault((row[0], name), set()).add(values["time"])
+    return points

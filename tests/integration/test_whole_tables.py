@@ -7,7 +7,6 @@ statistics since 15 September.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 
 import pytest
 
@@ -17,10 +16,10 @@ from perpflow.datasets import DATASETS
 from perpflow.store import ledger
 from perpflow.store.database import session
 from perpflow.store.ledger import Coverage
-from perpflow.windows import DAY, TIMEFRAMES, Timeframe, Window, months
+from perpflow.windows import DAY, TIMEFRAMES, Window, months
 from simulator.process import Handle
 from simulator.truth import Truth
-from tests.expected import Expected
+from tests.expected import Expected, settled_points, stored_points
 from tests.loading import EXCHANGE_SYMBOLS, Row, deployment_of, facts, load, request, rows, utc, windows_of
 
 SYMBOLS = ("ALICE/USDT", "BTC/USDT", "SOL/USDT")
@@ -104,25 +103,6 @@ def test_every_expected_point_is_present_or_missing_for_a_reason(loaded: str, da
         assert row.missing_upstream == windows_of(points - have, grid), (row.symbol, row.series)
         assert row.quarantined == []
         assert (row.recheck_at is None) == (points == have)
-
-
-def settled_points(grid: Timeframe, span: Window) -> list[datetime]:
-    """The grid points of the periods that have ended within the span."""
-    return [point for point in grid.points(span) if grid.after(point) <= span.end]
-
-
-def stored_points(url: str, dataset: str) -> dict[tuple[str, str], set[datetime]]:
-    """Stored instants by (symbol, series); of the ratios, those that are not null."""
-    points: dict[tuple[str, str], set[datetime]] = {}
-    for row in facts(url, dataset):
-        values = dict(zip((column.name for column in DATASETS[dataset].columns), row, strict=False))
-        if dataset == "long_short_ratio":
-            names = [name for name in DATASETS[dataset].series if values[name] is not None]
-        else:
-            names = [values.get("timeframe", "5m")]
-        for name in names:
-            points.setdefault((row[0], name), set()).add(values["time"])
-    return points
 
 
 #: In August an hour, on 8 October half an hour from the archive and again from REST.

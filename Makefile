@@ -7,7 +7,7 @@ MAKEFLAGS += --no-builtin-rules
 
 # live or simulator, for `up` and `sql`.
 EXCHANGE ?= live
-# Arguments for pytest, the benchmarks or the demo, such as ARGS="-k gate" or ARGS="--days 30".
+# Arguments for pytest, the benchmarks, the soak or the demo, such as ARGS="-k gate" or ARGS="--seed 3".
 ARGS ?=
 
 VENV := .venv
@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 # Ours first, what the caller has put there after it.
 RUN = PYTHONPATH="plugins$${PYTHONPATH:+:$$PYTHONPATH}" $(BIN)/python
 
-.PHONY: help demo up down sql test lint check bench lock clean
+.PHONY: help demo up down sql test lint check bench soak lock clean
 
 help: ## Show this list
 	@echo "Perpflow: Binance USD-M futures data, complete and verified. Targets:"
@@ -45,6 +45,9 @@ check: lint test ## What CI runs: lint and tests
 
 bench: $(VENV)/.development ## Measure loading, memory and the gate against named baselines
 	@$(RUN) -m benchmarks $(ARGS)
+
+soak: $(VENV)/.development ## Kill processes and servers hundreds of times, then compare whole tables with the truth
+	@$(RUN) -m soak $(ARGS)
 
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-emit-index-url --no-emit-find-links --universal
 lock: $(VENV)/.development ## Resolve requirements*.in anew into requirements*.txt

@@ -1,0 +1,118 @@
+"""`python -m soak [--seed N] [--kills N] [--minutes N] [--short] [CAMPAIGN ...]`: exit 0 only if everything held."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from perpflow.windows import Window
+from soak import report
+from soak.checks import Check, check
+from soak.house import House, discard, opened
+from soak.market import AUGUST, AUTUMN, JUNE, drawn
+from soak.tally import Tally
+from soak.worker_campaign import StepFailed, WorkerCampaign
+from soak.workers import preloaded
+from tests.loading import utc
+
+SYMBOLS = ("SOL/USDT", "BTC/USDT", "ALICE/USDT")
+SPANS = (JUNE, AUGUST, AUTUMN)
+#: Two days of each kind, and today.
+SHORT_SPANS = (Window(utc("2026-06-15"), utc("2026-06-18")), Window(utc("2026-10-11"), AUTUMN.end))
+KILLS, SHORT_KILLS = 200, 40
+MINUTES, SHORT_MINUTES = 45, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for on the command line."""
+
+    seed: int
+    kills: int
+    minutes: float
+    short: bool
+
+    @property
+    def command(self) -> str:
+        """What makes the same choices again."""
+        short = " --short" if self.short else ""
+        return f'make soak ARGS="--seed {self.seed} --kills {self.kills} --minutes {self.minutes:g}{short}"'
+
+
+def workers(options: Options, house: House, tally: Tally, until: float) -> list[Check]:
+    """Campaign 1: processes that stage, check and publish."""
+    spans = SHORT_SPANS if options.short else SPANS
+    market = drawn(Random(f"{options.seed} market"), SYMBOLS, spans)
+    return WorkerCampaign(house, market, tally, options.seed, until).run()
+
+
+CAMPAIGNS: dict[str, tuple[str, Callable[[Options, House, Tally, float], list[Check]]]] = {
+    "workers": ("Worker processes, killed at random points", workers),
+}
+
+
+class Soak:
+    """Runs campaigns one after another and says what came of them."""
+
+    def __init__(self, options: Options, console: Console) -> None:
+        self.options = options
+        self.console = console
+
+    def run(self, name: str) -> bool:
+        """One campaign in a house of its own; whether everything held. What failed is kept."""
+        title, campaign = CAMPAIGNS[name]
+        tally, began = Tally(self.options.kills), time.monotonic()
+        with opened(name, self.options.seed) as house:
+            self.console.print(f"{title}: seed {self.options.seed}, logs in {house.logs}", soft_wrap=True)
+            try:
+                checks = campaign(self.options, house, tally, began + 60 * self.options.minutes)
+            except StepFailed as failure:
+                checks = [check("every step gets to its end", [str(failure)])]
+        checks.append(check("no server is left running", map(str, house.left_running())))
+        report.show(self.console, title, tally, checks, time.monotonic() - began)
+        held = all(each.holds for each in checks)
+        if held:
+            discard(house)
+        else:
+            self.console.print(f"Logs and data: {house.state}\nTo repeat it: {self.options.command}", soft_wrap=True)
+        return held
+
+
+def main(
+    campaigns: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(CAMPAIGNS)}; all by default.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Draws loads, kills and faults; random by default.")] = None,
+    kills: Annotated[int | None, typer.Option(min=1, help=f"At least so many: {KILLS}, short {SHORT_KILLS}.")] = None,
+    minutes: Annotated[float | None, typer.Option(help=f"Then no more: {MINUTES}, short {SHORT_MINUTES}.")] = None,
+    short: Annotated[bool, typer.Option("--short", help="The form that CI runs.")] = False,
+) -> None:
+    """Kill everything again and again, then compare whole tables with the truth."""
+    unknown = [name for name in campaigns or () if name not in CAMPAIGNS]
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(CAMPAIGNS)}")
+    options = Options(
+        secrets.randbelow(1_000_000) if seed is None else seed,
+        kills or (SHORT_KILLS if short else KILLS),
+        minutes or (SHORT_MINUTES if short else MINUTES),
+        short,
+    )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    console = Console()
+    with preloaded():
+        held = [Soak(options, console).run(name) for name in campaigns or CAMPAIGNS]
+    console.print("[bold green]Everything held.[/]" if all(held) else "[bold red]Not everything held.[/]")
+    raise typer.Exit(0 if all(held) else 1)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    typer.run(main)

@@ -270,7 +270,9 @@ class SyntheticArchive:
         start, end = file.bounds
         symbol = file.contract.symbol
         gone = set(without_archive_row(self.quirks, symbol, start, end))
-        rows = [row for row in self.feed.metric_rows(file.contract, start, end) if row.time not in gone]
+        # The row that stands for a whole day is that of its midnight.
+        kept = {start} if self._unit(file) == "D" else set()
+        rows = [row for row in self.feed.metric_rows(file.contract, start, end) if row.time not in gone - kept]
         for quirk in find(self.quirks, "blank_ratios", "metrics", symbol, start, end):
             blank = dict.fromkeys(quirk.columns, "")
             within = range(quirk.start, quirk.end)

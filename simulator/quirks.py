@@ -121,8 +121,8 @@ def instants(quirks: Iterable[Quirk], start: int, end: int, step: int = FIVE_MIN
 
 
 def without_archive_row(quirks: Iterable[Quirk], symbol: str, start: int, end: int) -> list[int]:
-    """The metrics instants in `[start, end)` for which the archive has no row, ascending."""
-    quirks = tuple(quirks)
-    gone = instants(find(quirks, _NO_ARCHIVE_ROW, "metrics", symbol, start, end), start, end)
-    single = instants(find(quirks, "one_row", "metrics", symbol, start, end), start, end)
-    return sorted({*gone, *(time for time in single if time % DAY)})
+    """The metrics instants in `[start, end)` for which the archive has no row of five minutes, ascending.
+
+    A row that stands for a whole day is none: who stores it as midnight's stores something else.
+    """
+    return instants(find(tuple(quirks), (*_NO_ARCHIVE_ROW, "one_row"), "metrics", symbol, start, end), start, end)

@@ -30,7 +30,7 @@ class Reason(StrEnum):
     """Why points of a series are not there."""
 
     NO_SOURCE = "no source has it (archive and REST were asked)"
-    REFUSED = "the archive's file was left out (archive_objects says why), and REST no longer has it"
+    REFUSED = "the archive's file was left out (archive_objects says why), and REST does not have it"
     WITHHELD = "withheld by the gate; see the table quarantine"
     TOO_YOUNG = "REST was asked and lacks it, the archive's file of that day may still come"
     NOT_LOADED = "UNEXPLAINED: not loaded yet"
@@ -169,15 +169,17 @@ def _gaps(
     refused: list[Window],
     now: datetime,
 ) -> Iterator[Hole]:
-    missing = intersect([window], row.missing_upstream)
     gaps = subtract([window], [*row.present, *row.missing_upstream, *row.quarantined])
+    # These stay gaps of the ledger: a later issue of the file fills them with the next load.
+    left_out = intersect(gaps, refused)
+    gaps = subtract(gaps, left_out)
     asked_for = intersect(gaps, asked)
     # A file holds a whole day. Without a grid (funding) a source's full answer is all that counts: no file is awaited.
     edge = start_of_day(now - ARCHIVE_LAG)
     young = intersect(asked_for, [Window(min(edge, window.end), window.end)]) if grid else []
     for reason, windows in (
-        (Reason.NO_SOURCE, subtract(missing, refused)),
-        (Reason.REFUSED, intersect(missing, refused)),
+        (Reason.NO_SOURCE, intersect([window], row.missing_upstream)),
+        (Reason.REFUSED, left_out),
         (Reason.WITHHELD, intersect([window], row.quarantined)),
         (Reason.TOO_YOUNG, young),
         (Reason.NOT_LOADED, subtract(gaps, asked)),

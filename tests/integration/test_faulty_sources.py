@@ -10,6 +10,7 @@ import pytest
 
 from perpflow import pipeline
 from perpflow.batches import Plan
+from perpflow.coverage_summary import Reason, summarise
 from perpflow.datasets import DATASETS
 from perpflow.errors import AccessDenied, BatchFaulty, ExchangeUnavailable, StoreUnavailable
 from perpflow.exchange import retry_policy
@@ -138,6 +139,10 @@ def test_what_only_a_damaged_object_has_stays_a_gap(deployment: Deployment, exch
     assert "SOLUSDT-metrics-2026-09-10.zip" in complaint(deployment, "run", planned)
     row = coverage(deployment, "open_interest")["5m"]
     assert (row.present, row.missing_upstream, row.quarantined) == ([], [], [])
+    with session(deployment.database_url) as connection:
+        (summary,) = summarise(connection, start=OLD_DAY.start, now=OLD_DAY.end)
+    assert [(hole.reason, hole.windows, hole.points) for hole in summary.holes] == [(Reason.REFUSED, (OLD_DAY,), 288)]
+    assert summary.complete
     exchange.remove_fault(damage)
     again = load_day(deployment, "again", "open_interest", window=OLD_DAY)
     pipeline.report(deployment, again)

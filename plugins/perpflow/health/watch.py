@@ -35,8 +35,9 @@ def watch(deployment: Deployment, *, every_s: float | None, as_json: bool) -> in
         try:
             while True:
                 findings = examine(deployment)
-                show(findings)
+                # Before it is shown: who has read a line and then presses Ctrl-C means that look.
                 code = exit_code(findings)
+                show(findings)
                 if every_s is None:
                     return code
                 time.sleep(every_s)

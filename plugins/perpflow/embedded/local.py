@@ -81,7 +81,8 @@ Perpflow is up, collecting from {what}.
   login     {login}
   password  {password}
 
-Switch a DAG on in the UI to let it run: ingest_* keep datasets current, load_history fills a range by its form.
+Switch a DAG on in the UI to let it run: ingest_* keep datasets current, load_history fills a range by its form,
+history_* months by Backfill.
 `make down` stops everything; the data stays."""
 
 

@@ -139,13 +139,13 @@ def test_nothing_but_the_months_asked_for_is_covered(backfills: dict[str, Conten
 def test_a_run_by_hand_with_a_date_is_for_the_month_before_it(airflow: Airflow) -> None:
     dag = "history_funding_rate"
     airflow.client.pause(dag, paused=False)
-    asked = {"logical_date": "2026-05-20T10:00:00Z", "conf": {"symbols": ["ALICE/USDT#OLD", SYMBOL]}}
+    asked = {"logical_date": "2024-05-20T10:00:00Z", "conf": {"symbols": ["ALICE/USDT#OLD", SYMBOL]}}
     run = airflow.client._call("POST", f"dags/{dag}/dagRuns", json=asked)
-    assert run["data_interval_start"].startswith("2026-04-01T00:00:00")
-    assert run["data_interval_end"].startswith("2026-05-01T00:00:00")
+    assert run["data_interval_start"].startswith("2024-04-01T00:00:00")
+    assert run["data_interval_end"].startswith("2024-05-01T00:00:00")
     # One symbol is unknown, which makes it red; the other is loaded.
     assert airflow.ended(dag, run["dag_run_id"]) == "failed"
     loaded = airflow.rows(
-        f"SELECT min(time), max(time) FROM funding_rate WHERE symbol = '{SYMBOL}' AND time < '2026-06-01Z'"  # noqa: S608
+        f"SELECT min(time), max(time) FROM funding_rate WHERE symbol = '{SYMBOL}' AND time < '2025-01-01Z'"  # noqa: S608
     )
-    assert loaded == [(datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 4, 30, 16, tzinfo=UTC))]
+    assert loaded == [(datetime(2024, 4, 1, tzinfo=UTC), datetime(2024, 4, 30, 16, tzinfo=UTC))]

@@ -206,6 +206,25 @@ def test_an_attempt_that_another_one_overtakes_is_superseded(
     assert_published_once(deployment, exchange)
 
 
+def test_an_attempt_that_begins_while_the_batch_is_published_leaves_nothing_that_a_sweep_does_not_take(
+    deployment: Deployment, batch: Batch, connection: Connection, exchange: Handle
+) -> None:
+    pipeline.stage(deployment, batch)
+    pipeline.check(deployment, batch)
+    with ThreadPoolExecutor(2) as threads:
+        with publisher_halted(deployment):
+            publisher = threads.submit(pipeline.publish, deployment, batch)
+            wait_for(connection, WAITING, publisher)
+            # It has seen that nothing is published yet, and waits for the manifest that the publisher holds.
+            late = threads.submit(pipeline.stage, deployment, batch)
+            wait_for(connection, CLAIMING, late)
+        publisher.result()
+        late.result()
+    assert staged(connection)["manifests"] == 1
+    loader.sweep(connection, DATASETS.values())
+    assert_published_once(deployment, exchange)
+
+
 def wait_for(connection: Connection, text: str, unless: Future[Any] | None = None) -> None:
     """Ask until the query gives a row; every question takes the server's time. pytest's timeout ends it."""
     while not rows(connection, text):
@@ -217,6 +236,8 @@ def wait_for(connection: Connection, text: str, unless: Future[Any] | None = Non
 
 #: A publisher that waits for a lock, with its rows, coverage and load log written and nothing committed.
 WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%INTO archive_objects%'"
+
+CLAIMING = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%INTO staging.manifests%'"
 
 
 @contextmanager

@@ -72,13 +72,15 @@ class ServerKiller(Trouble):
     empties staging, which is UNLOGGED.
     """
 
-    VICTIMS = ("postmaster", "postgres session", "redis")
+    VICTIMS: tuple[str, ...] = ("postmaster", "postgres session", "redis")
 
     def strike(self) -> None:
         """One victim, while kills are wanted."""
-        if not self.tally.wants_more:
-            return
-        victim = self.dice.choice(self.VICTIMS)
+        if self.tally.wants_more:
+            self.kill_one(self.dice.choice(self.VICTIMS))
+
+    def kill_one(self, victim: str) -> None:
+        """Kill one of the victims, where it is there."""
         pid = self._pid_of(victim)
         if pid is not None and kill(pid):
             self.tally.count(self.tally.kills, victim)

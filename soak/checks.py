@@ -20,6 +20,7 @@ from perpflow.store.ledger import Coverage
 from perpflow.windows import TIMEFRAMES, Window
 from simulator.truth import Truth
 from soak.market import Market
+from soak.tally import Tally
 from tests.expected import Expected, settled_points, stored_points
 from tests.loading import Row, facts, rows, windows_of
 
@@ -31,6 +32,8 @@ OTHER_SESSIONS = """
 SELECT pid, state, left(query, 80) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'perpflow'
 """
+
+ORPHANS = "SELECT count(*) FROM staging.{} WHERE stage_id NOT IN (SELECT stage_id FROM staging.manifests)"
 
 #: A point of a series: symbol, series, time.
 Point = tuple[str, str, datetime]
@@ -100,19 +103,23 @@ def _point(spec: DatasetSpec, row: Row) -> Point:
     return (row[0], row[1], row[2]) if spec.series_in_key else (row[0], spec.series[0], row[1])
 
 
-def all_of_them(deployment: Deployment, wanted: Wanted, plans: list[Plan]) -> list[Check]:
-    """Every check of the store, after `plans` have been loaded and nothing is at work any more."""
+def enough_kills(tally: Tally) -> Check:
+    """The quota was reached before the time was up."""
+    short = [] if tally.killed >= tally.quota else [f"the time was up after {tally.killed}"]
+    return check(f"at least {tally.quota} kills hit what was at work", short)
+
+
+def of_store(deployment: Deployment, wanted: Wanted, planned: list[Batch]) -> list[Check]:
+    """What must hold of the store when nothing is at work any more and no other batches than these were planned."""
     url = deployment.database_url
-    logged = {batch.id: batch for planned in plans for batch in planned.batches}
     return [
         sessions_have_ended(url),
         *(table_is_the_truth(url, wanted, spec) for spec in DATASETS.values()),
         *(ledger_accounts_for_every_point(url, wanted, spec) for spec in DATASETS.values()),
         quarantine_holds_what_was_spoiled(url, wanted),
-        every_batch_is_logged_once(url, logged.values()),
+        no_batch_is_logged_twice(url, planned),
         every_row_was_inserted_once(url),
-        reports_name_what_was_withheld_alone(deployment, plans),
-        staging_is_empty_after_a_sweep(url),
+        staging_holds_no_orphan_after_a_sweep(url),
         nothing_is_left_to_load(deployment, wanted.market),
     ]
 
@@ -195,15 +202,26 @@ def quarantine_holds_what_was_spoiled(url: str, wanted: Wanted) -> Check:
     )
 
 
-def every_batch_is_logged_once(url: str, batches: Iterable[Batch]) -> Check:
-    """The load log has each batch and dataset once, and nothing else."""
-    true = Counter((batch.id, dataset) for batch in batches for dataset in batch.datasets)
+def no_batch_is_logged_twice(url: str, planned: list[Batch]) -> Check:
+    """The load log has each batch and dataset at most once, and none that nobody planned."""
+    known = {(batch.id, dataset) for batch in planned for dataset in batch.datasets}
     with session(url) as connection:
-        found = Counter(rows(connection, "SELECT batch, dataset FROM data_versions"))
+        logged = Counter(rows(connection, "SELECT batch, dataset FROM data_versions"))
     return check(
-        f"the load log has each of {true.total():,} batches and datasets once",
-        (f"{key}: {found[key]} times instead of {true[key]}" for key in true | found if found[key] != true[key]),
+        f"the load log has {logged.total():,} batches and datasets, each once",
+        [
+            *(f"{key}: {times} times" for key, times in logged.items() if times > 1),
+            *(f"{key}: was never planned" for key in logged if key not in known),
+        ],
     )
+
+
+def every_batch_is_published(deployment: Deployment, planned: list[Batch]) -> Check:
+    """Each batch that was planned stands in the load log, with all of its datasets."""
+    known = {(batch.id, dataset) for batch in planned for dataset in batch.datasets}
+    with session(deployment.database_url) as connection:
+        logged = set(rows(connection, "SELECT batch, dataset FROM data_versions"))
+    return check(f"all of {len(known):,} planned batches and datasets are published", map(str, known - logged))
 
 
 def every_row_was_inserted_once(url: str) -> Check:
@@ -235,13 +253,22 @@ def _complaints(deployment: Deployment, planned: Plan) -> list[str]:
     return []
 
 
-def staging_is_empty_after_a_sweep(url: str) -> Check:
-    """What kills have left in staging is gone after the sweep that each plan begins with."""
+def staging_holds_no_orphan_after_a_sweep(url: str) -> Check:
+    """What kills have left in staging is gone after the sweep that each plan begins with.
+
+    Neither rows that no manifest claims are left, nor manifests of what is published.
+    """
     with session(url) as connection:
         loader.sweep(connection, DATASETS.values())
-        tables = [f"staging.{name}" for name in (*DATASETS, "manifests")]
-        left = {name: _count(connection, name) for name in tables}
-    return check("staging is empty after a sweep", (f"{name}: {n} rows" for name, n in left.items() if n))
+        orphans = {name: rows(connection, ORPHANS.format(name))[0][0] for name in DATASETS}
+        published = rows(connection, "SELECT batch FROM staging.manifests JOIN data_versions USING (batch)")
+    return check(
+        "staging holds no orphan after a sweep",
+        [
+            *(f"{name}: {count} rows without a manifest" for name, count in orphans.items() if count),
+            *(f"{batch}: is published and has a manifest" for (batch,) in published),
+        ],
+    )
 
 
 def _count(connection: Connection, table: str) -> int:

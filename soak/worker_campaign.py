@@ -90,13 +90,14 @@ class WorkerCampaign:
 
     def _checks(self) -> list[Check]:
         self.house.restart()
-        found = checks.all_of_them(self.house.deployment, Wanted(self.market, self.house.exchange.seed), self.plans)
-        return [self._all_kills(), *found]
-
-    def _all_kills(self) -> Check:
-        tally = self.tally
-        short = [] if tally.killed >= tally.quota else [f"the time was up after {tally.killed} of {tally.quota}"]
-        return checks.check(f"{tally.quota} kills hit a step at work or a server", short)
+        deployment, wanted = self.house.deployment, Wanted(self.market, self.house.exchange.seed)
+        batches = [batch for planned in self.plans for batch in planned.batches]
+        return [
+            checks.enough_kills(self.tally),
+            *checks.of_store(deployment, wanted, batches),
+            checks.every_batch_is_published(deployment, batches),
+            checks.reports_name_what_was_withheld_alone(deployment, self.plans),
+        ]
 
     # --- lanes
 

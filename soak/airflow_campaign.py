@@ -23,7 +23,7 @@ from psycopg.rows import DictRow, dict_row
 from perpflow.batches import Batch, Plan
 from perpflow.embedded.airflow_client import AirflowClient
 from perpflow.embedded.airflow_runs import FINAL, await_dags
-from perpflow.embedded.airflow_settings import POOLS, ExchangeAddress
+from perpflow.embedded.airflow_settings import ExchangeAddress, pools
 from perpflow.embedded.airflow_stack import AirflowStack
 from soak import checks
 from soak.chaos import ServerKiller, Weather, kill
@@ -110,7 +110,7 @@ def running(house: House, market: Market) -> Iterator[Airflow]:
     os.environ |= QUICK
     try:
         airflow.start()
-        airflow.ask(lambda client: client.ensure_pools(POOLS))
+        airflow.ask(lambda client: client.ensure_pools(pools()))
         airflow.ask(lambda client: await_dags(client, {DAG}))
         airflow.ask(lambda client: client.pause(DAG, paused=False))
         yield airflow

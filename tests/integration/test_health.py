@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -401,8 +402,10 @@ def test_the_command_ends_with_two_where_its_arguments_make_no_sense(
 def test_looking_again_and_again_says_what_changes_and_ends_with_the_last_code(
     deployment: Deployment, exchange: Handle, tmp_path: Path, still_wrong: bool
 ) -> None:
-    line = command("--continuous", "0.1")
-    with subprocess.Popen(line, env=environment(deployment, tmp_path), stdout=subprocess.PIPE, text=True) as process:
+    line, variables = command("--continuous", "0.1"), environment(deployment, tmp_path)
+    # What a shell starts in the background ignores Ctrl-C, and so would its child.
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(line, env=variables, stdout=subprocess.PIPE, text=True, preexec_fn=heeds) as process:
         assert process.stdout is not None
         first = [process.stdout.readline() for _ in range(len(CHECKS) + len(DATASETS) - 1)]
         assert {said.split()[0] for said in first} == {"green"}

@@ -105,11 +105,16 @@ def test_what_a_migration_would_have_made_is_missed_for_good(database_url: str, 
 
 @pytest.mark.parametrize("command", ["backfill --symbols SOL/USDT --start 2026-10-09", "ingest --datasets ohlcv"])
 def test_the_command_line_says_in_one_line_that_nobody_has_migrated(
-    unmigrated_url: Callable[[], AbstractContextManager[str]], exchange: Handle, tmp_path: Path, command: str
+    unmigrated_url: Callable[[], AbstractContextManager[str]],
+    redis_url: str,
+    exchange: Handle,
+    tmp_path: Path,
+    command: str,
 ) -> None:
     with unmigrated_url() as url:
         settings = {
             "PERPFLOW_DATABASE_URL": url,
+            "PERPFLOW_REDIS_URL": redis_url,
             "PERPFLOW_REST_URL": exchange.url,
             "PERPFLOW_ARCHIVE_URL": exchange.url,
             "PERPFLOW_HOME": str(tmp_path),

@@ -207,9 +207,11 @@ async def test_a_ban_carries_its_end_and_stops_everyone(exchange: Handle) -> Non
     async with session(exchange) as rest:
         with pytest.raises(IpBanned) as caught:
             await collect(rest, KLINES, "5m", last(exchange, HOUR), FIVE)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(rest.listed(), 0.2)
+        asked = exchange.requests()["total"]
+        with pytest.raises(IpBanned, match="nothing was sent"):
+            await rest.listed()
     assert caught.value.banned_until == until
+    assert exchange.requests()["total"] == asked
 
 
 async def test_a_hanging_exchange_is_given_up_on(exchange: Handle) -> None:

@@ -308,7 +308,7 @@ def test_what_is_quarantined_is_not_fetched_again(deployment: Deployment, exchan
 
 def test_an_unknown_symbol_is_rejected_and_the_others_load(deployment: Deployment) -> None:
     planned = load_day(deployment, "run", "funding_rate", symbols=("NOPE/USDT", "SOL/USDT"))
-    assert planned.rejected == ["NOPE/USDT: the exchange lists no such perpetual"]
+    assert planned.rejected == ["NOPE/USDT: neither the exchange nor its archive knows such a perpetual"]
     assert len(facts(deployment.database_url, "funding_rate")) == 3
     assert "1 faults:\n  rejected NOPE/USDT" in complaint(deployment, "run", planned)
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
+from redis.asyncio import Connection, SSLConnection
+from redis.asyncio.connection import parse_url
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,6 +104,34 @@ def test_redis_is_taken_from_its_connection(tmp_path: Path) -> None:
     found, log = ask(tmp_path, db="postgresql://db/perpflow", redis="redis://:s%40cret@redis:6379/0")
     assert found["redis_url"] == "redis://:s%40cret@redis:6379/0"
     assert "perpflow_redis" not in log
+
+
+#: Airflow's form fills all of these in, whether or not somebody has touched them.
+UNTOUCHED = {"db": 3, "ssl": False, "ssl_cert_reqs": "required", "ssl_ca_certs": "", "ssl_check_hostname": False}
+TLS = {"ssl_cert_reqs": "required", "ssl_ca_certs": "/etc/ssl/our ca.pem", "ssl_check_hostname": False}
+SECURE = {"db": 3, "ssl": True} | TLS
+
+
+@pytest.mark.parametrize(
+    ("connection", "expected"),
+    [
+        ({"extra": UNTOUCHED}, {"host": "redis", "port": 6380, "db": 3}),
+        ({"extra": SECURE}, {"host": "redis", "port": 6380, "db": 3} | TLS),
+        ({"schema": "2", "login": "market"}, {"host": "redis", "port": 6380, "db": 2, "username": "market"}),
+        ({"password": PASSWORD}, {"host": "redis", "port": 6380, "db": 0, "password": PASSWORD}),
+    ],
+    ids=["form", "TLS", "database and user", "password"],
+)
+def test_what_the_form_of_a_redis_connection_says_reaches_the_client(
+    tmp_path: Path, connection: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    told = json.dumps({"conn_type": "redis", "host": "redis", "port": 6380} | connection)
+    found, _ = ask(tmp_path, db="postgresql://db/perpflow", redis=told)
+    read = dict(parse_url(found["redis_url"]))
+    make = read.pop("connection_class", Connection)
+    assert read == expected
+    # It takes all of that: what a connection does not know it refuses here.
+    assert isinstance(make(**read), SSLConnection) is ("ssl_ca_certs" in expected)
 
 
 def test_without_redis_tasks_go_on_and_a_warning_says_what_that_means(tmp_path: Path) -> None:

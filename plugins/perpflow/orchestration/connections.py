@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
 
 from perpflow.settings import Deployment, deployment_from_environment
 
@@ -15,6 +16,7 @@ REDIS_CONNECTION = "perpflow_redis"
 
 if TYPE_CHECKING:
     from airflow.providers.postgres.hooks.postgres import PostgresHook
+    from airflow.sdk import Connection
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ def _redis_url() -> str | None:
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:
-        return str(RedisHook.get_connection(REDIS_CONNECTION).get_uri())
+        return _url_of_redis(RedisHook.get_connection(REDIS_CONNECTION))
     except AirflowNotFoundException:
         log.warning(
             "There is no connection %s: the exchange's limits are kept per process, each with its part of the share, "
@@ -47,6 +49,23 @@ def _redis_url() -> str | None:
             REDIS_CONNECTION,
         )
         return None
+
+
+def _url_of_redis(connection: Connection) -> str:
+    """The connection as Redis' clients read it, with what Airflow's form keeps in its extra: the database, and TLS.
+
+    Not its URI as it stands: that packs the whole extra into one parameter, which no client knows.
+    """
+    extra = connection.extra_dejson
+    is_secure = connection.conn_type == "rediss" or str(extra.get("ssl")).lower() == "true"
+    secrets = [quote(text or "", safe="") for text in (connection.login, connection.password)]
+    account = f"{':'.join(secrets)}@" if any(secrets) else ""
+    address = f"{account}{connection.host or 'localhost'}:{connection.port or 6379}"
+    database = connection.schema if extra.get("db") in (None, "") else extra["db"]
+    url = f"{'rediss' if is_secure else 'redis'}://{address}/{database or 0}"
+    # Without TLS its options mean nothing, and clients refuse them.
+    options = {name: value for name, value in extra.items() if name.startswith("ssl_") and value not in (None, "")}
+    return f"{url}?{urlencode(options)}" if is_secure and options else url
 
 
 def _conninfo(hook: PostgresHook) -> str:

@@ -47,7 +47,9 @@ async def open_redis(url: str) -> AsyncIterator[redis_asyncio.Redis]:
         client = redis_asyncio.Redis.from_url(
             url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=once_more
         )
-    except (ValueError, RedisError) as error:
+        # Options that it does not know are refused no sooner; this connects to nothing.
+        client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    except (TypeError, ValueError, RedisError) as error:
         # Without the library's words: they may quote the address, password and all.
         raise BadConfiguration(
             "Redis' address is not valid.",

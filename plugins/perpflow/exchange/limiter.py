@@ -21,6 +21,7 @@ from redis import RedisError
 from perpflow.counters import COUNTS, Counts
 from perpflow.datasets import Budget
 from perpflow.errors import CircuitOpen, ExchangeUnavailable, IpBanned, PerpflowError, RateLimited
+from perpflow.exchange.retry_policy import PATIENCE_S
 from perpflow.exchange.shared_budget import SharedBudget
 from perpflow.exchange.weight_budget import LIMITS, Penalty, Refusal, Share, WeightBudget, announced_limits
 
@@ -28,8 +29,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# A 429 never lasts longer than its window; what lasts longer is left to the task's own retries.
-PATIENCE_S = 330.0
 # How long after a failure Redis is tried again.
 REDIS_AWAY_S = 5.0
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from perpflow.counters import COUNTS
-from perpflow.errors import IpBanned, Transient
+from perpflow.errors import IpBanned, RateLimited, Transient
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -24,13 +24,18 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 5
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 30.0
+#: A 429 never lasts longer than its window; what lasts longer is left to the task's own retries.
+PATIENCE_S = 330.0
 
 
 def is_retryable(error: BaseException) -> bool:
     """Whether another attempt within the same task may help.
 
-    A ban (418) lasts two minutes to three days and grows with every request: it is left to the task's own retries.
+    A ban (418) lasts two minutes to three days and grows with every request: it is left to the task's own retries, and
+    so is a limit (429) that lasts as long.
     """
+    if isinstance(error, RateLimited) and error.retry_after_s > PATIENCE_S:
+        return False
     return isinstance(error, Transient) and not isinstance(error, IpBanned)
 
 

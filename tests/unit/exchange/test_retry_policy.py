@@ -17,7 +17,7 @@ from perpflow.errors import (
     StructurallyBad,
     UnknownSymbol,
 )
-from perpflow.exchange.retry_policy import Retry, delay_s, is_retryable
+from perpflow.exchange.retry_policy import PATIENCE_S, Retry, delay_s, is_retryable
 
 DOWN = ExchangeUnavailable("down.")
 LIMITED = RateLimited("slow down.", retry_after_s=17)
@@ -38,9 +38,10 @@ def test_what_may_pass_is_tried_again(error: PerpflowError) -> None:
         StructurallyBad("no."),
         ValueError("bug"),
         BANNED,
+        RateLimited("come back tomorrow.", retry_after_s=PATIENCE_S + 1),
     ],
 )
-def test_what_cannot_pass_and_bans_are_not(error: Exception) -> None:
+def test_what_cannot_pass_or_lasts_too_long_is_not(error: Exception) -> None:
     assert not is_retryable(error)
 
 

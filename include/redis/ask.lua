@@ -4,7 +4,8 @@
 -- ARGV  1 kind of budget, empty for requests that cost nothing  2 weight  3 the exchange's limit unless it announced another
 --       4 the part of it that the caller may use  5 length of the window in ms
 --       6 the part of the limit that everybody on the address may have used  7 ms that a probe of a broken host may take
--- Gives {"go"}, or what stands against it and for how many ms: {"budget" | "banned" | "limited" | "open", ms},
+--       8 ms after which whoever waits for one looks again
+-- Gives {"go"}, or what stands against it and for how many ms: {"budget" | "banned" | "limited" | "open" | "probing", ms},
 -- or {"never", most} where the weight alone exceeds what the caller may spend.
 --
 -- The clock is this server's, the only one that all processes share.
@@ -28,7 +29,7 @@ if open_until > now then
     return {'open', open_until - now}
 end
 if open_until > 0 and field('probe_until') > now then
-    return {'open', math.min(field('probe_until') - now, 1000)}
+    return {'probing', math.min(field('probe_until') - now, tonumber(ARGV[8]))}
 end
 
 if kind ~= '' then

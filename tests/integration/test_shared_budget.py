@@ -150,6 +150,7 @@ async def test_a_circuit_opens_after_failures_in_a_row_lets_one_probe_through_an
     await redis.hset(state_key("office", host), "open_until", "1")
     answers = await asyncio.gather(*(budget.ask("weight", 1, ALL) for budget in budgets))
     assert answers.count(None) == 1
+    assert {answer.obstacle for answer in answers if answer} == {"probing"}
     await budgets[0].answered()
     assert await refusals(budgets[1], "weight", 1, ALL, 3) == [None] * 3
 
@@ -257,6 +258,33 @@ async def test_an_open_circuit_is_an_error_at_once_that_says_when_to_come_back(r
     with pytest.raises(CircuitOpen, match="nothing was sent") as refused:
         await ask(other)
     assert 0 < refused.value.retry_after_s <= FIRST_OPEN_S
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in Redis", "without"])
+async def test_who_comes_while_a_probe_is_under_way_waits_for_what_comes_of_it(
+    redis: Redis, host: str, together: bool
+) -> None:
+    now, waited, counts = 1000.0, asyncio.Event(), Counts()
+
+    async def sleep(_: float) -> None:
+        waited.set()
+        await asyncio.sleep(0)
+
+    local, shared = WeightBudget(clock=lambda: now), SharedBudget(redis, "office", host) if together else None
+    prober, other = (
+        Limiter("exchange", share=ALL, local=local, shared=shared, sleep=sleep, counts=c) for c in (Counts(), counts)
+    )
+    for _ in range(OPEN_AFTER):
+        with pytest.raises(ExchangeUnavailable, match="reset"):
+            await ask(prober, ExchangeUnavailable("reset."))
+    now += FIRST_OPEN_S
+    await redis.hset(state_key("office", host), "open_until", "1")
+    async with prober.request("klines", "weight", 2):
+        waiting = asyncio.create_task(ask(other))
+        await waited.wait()
+        assert counts.take("test").keys() == {"waited_ms"}
+    await waiting
+    assert counts.take("test")["requests.klines"] == 1
 
 
 async def test_requests_weight_and_errors_are_counted_by_name(redis: Redis, host: str) -> None:

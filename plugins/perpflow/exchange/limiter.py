@@ -156,6 +156,7 @@ class Limiter:
             raise _RedisAway from error
 
     def _refuse_long_waits(self, refusal: Refusal) -> None:
+        """Raise where a task should not wait here: for a probe it does, whose end nobody knows but is near."""
         wait = refusal.wait_s
         if refusal.obstacle == "banned":
             raise IpBanned(

@@ -24,6 +24,7 @@ from perpflow.exchange.weight_budget import (
     LONGEST_OPEN_S,
     LONGEST_PENALTY_S,
     OPEN_AFTER,
+    PROBE_LOOK_S,
     PROBE_S,
     Penalty,
     Refusal,
@@ -83,7 +84,7 @@ class SharedBudget:
         whole, length_s = LIMITS[kind or "weight"]
         keys = [self._state, self._windows[kind or "weight"]]
         window = [kind or "", weight, whole, share.fraction, _ms(length_s + TRAVEL_S), ADDRESS_CEILING]
-        verdict, amount = await self._ask(keys, [*window, _ms(PROBE_S)])
+        verdict, amount = await self._ask(keys, [*window, _ms(PROBE_S), _ms(PROBE_LOOK_S)])
         obstacle = verdict.decode()
         if obstacle == "never" and kind is not None:
             raise too_heavy(kind, weight, amount)

@@ -41,7 +41,10 @@ LONGEST_OPEN_S = 60.0
 PROBE_S = 30.0
 _INTERVALS_S = {"SECOND": 1.0, "MINUTE": 60.0, "HOUR": 3600.0, "DAY": 86_400.0}
 
-Obstacle = Literal["budget", "limited", "banned", "open"]
+# How often those who wait for a probe look what has come of it.
+PROBE_LOOK_S = 1.0
+
+Obstacle = Literal["budget", "limited", "banned", "open", "probing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +145,13 @@ class Breaker:
         self._open_until = 0.0
         self._probe_until = 0.0
 
-    def wait_s(self, now: float) -> float:
-        """Seconds until a request may be tried; 0 where one may now."""
+    def refusal(self, now: float) -> Refusal | None:
+        """Why no request may be tried now: the circuit is open, or a probe is under way; None where one may."""
         if self._open_until > now:
-            return self._open_until - now
-        return min(max(self._probe_until - now, 0.0), 1.0) if self._open_until else 0.0
+            return Refusal("open", self._open_until - now)
+        if self._open_until and self._probe_until > now:
+            return Refusal("probing", min(self._probe_until - now, PROBE_LOOK_S))
+        return None
 
     def admitted(self, now: float) -> None:
         """A request is being sent; to a broken host it is the probe."""
@@ -200,8 +205,8 @@ class WeightBudget:
         now = self._clock()
         if refusal := self.blocked():
             return refusal
-        if (wait := self._breaker.wait_s(now)) > 0:
-            return Refusal("open", wait)
+        if refusal := self._breaker.refusal(now):
+            return refusal
         if kind is not None:
             if (wait := self._wait_s(kind, weight, share, now)) > 0:
                 return Refusal("budget", wait)

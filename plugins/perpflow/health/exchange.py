@@ -50,7 +50,7 @@ async def archive(around: Surroundings) -> list[Finding]:
 
 def _held_back(url: str) -> Finding:
     cause = f"{url} gave nothing: the limits hold requests back"
-    return Finding(Level.YELLOW, cause, "See budget and bans.", blocks=True)
+    return Finding(Level.YELLOW, cause, "See budget, bans and circuits.", blocks=True)
 
 
 def clock_finding(url: str, difference: timedelta, *, simulated: bool) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from perpflow.counters import Counts
 from perpflow.datasets import FUNDING_RATE, OHLCV, OPEN_INTEREST
 from perpflow.errors import (
     AccessDenied,
@@ -20,6 +22,7 @@ from perpflow.errors import (
     StructurallyBad,
 )
 from perpflow.exchange.archive import Archive, ArchiveObject
+from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.retry_policy import Retry
 from perpflow.parsing import prefixed
 from perpflow.windows import DAY, Window, month_of
@@ -154,6 +157,27 @@ async def test_a_hanging_archive_is_given_up_on(exchange: Handle) -> None:
     async with session(exchange, read_timeout_s=0.2) as archive:
         with pytest.raises(ExchangeUnavailable, match="ReadTimeout"):
             await archive.fetch(ONE_DAY)
+
+
+async def test_no_more_requests_are_let_go_than_are_sent() -> None:
+    counts, met, going_on = Counts(), asyncio.Semaphore(0), asyncio.Event()
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        met.release()
+        await going_on.wait()
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = "http://127.0.0.1:{1}".format(*server.sockets[0].getsockname())
+        async with Archive(url, concurrency=2, limiter_for=lambda host: Limiter(host, counts=counts)) as archive:
+            asking = [asyncio.create_task(archive.fetch(ONE_DAY)) for _ in range(20)]
+            for _ in range(2):
+                await met.acquire()
+            assert counts.take("test") == {"requests.archive": 2}
+            going_on.set()
+            assert await asyncio.gather(*asking) == [None] * 20
+    assert counts.take("test") == {"requests.archive": 18}
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}], ids=str)

@@ -7,6 +7,7 @@ the ETag and Last-Modified are handed on with the bytes. Times inside are millis
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import lzma
@@ -114,7 +115,7 @@ class Archive:
 
     Args:
         base_url: serves `data/futures/um/...`.
-        concurrency: connections at most; further requests wait for one.
+        concurrency: requests under way, and connections, at most; further ones wait.
         connect_timeout_s: until a connection stands.
         read_timeout_s: between two pieces of a body.
         proxy: URL of an HTTP proxy; None leaves it to the environment.
@@ -141,8 +142,9 @@ class Archive:
         own = LISTING_URL if self._base_url == BASE_URL else f"{self._base_url}/"
         self._listing_url = listing_url or own
         self._retry = retry or Retry()
+        # Before the limiter: what it lets go must be sent at once, and not wait for a connection through a ban.
+        self._slots = asyncio.Semaphore(concurrency)
         self._client = httpx.AsyncClient(
-            # Waiting for a free connection is no failure.
             timeout=httpx.Timeout(read_timeout_s, connect=connect_timeout_s, pool=None),
             limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
             proxy=proxy,
@@ -285,7 +287,7 @@ class Archive:
         return latest
 
     async def _get(self, url: str, asked: Asked, params: dict[str, str] | None = None) -> httpx.Response | None:
-        async with self._limiter_for(urlsplit(url).netloc).request("archive"):
+        async with self._slots, self._limiter_for(urlsplit(url).netloc).request("archive"):
             return await self._get_now(url, asked, params)
 
     async def _get_now(self, url: str, asked: Asked, params: dict[str, str] | None) -> httpx.Response | None:

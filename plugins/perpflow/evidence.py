@@ -95,7 +95,7 @@ def settlements(fetched: FetchedObject, spec: DatasetSpec) -> Iterator[tuple[Any
     assert spec.archive.interval_column is not None
     assert spec.settles_on is not None
     at = spec.archive.columns.index(spec.archive.interval_column)
-    for line in fetched.csv.decode().split("\n"):
-        fields = line.split(",")
-        if fields[0].isdigit() and int(fields[0]) <= LATEST_MS and fields[at].isdigit():
+    for line in fetched.csv.split(b"\n"):
+        fields = line.split(b",")
+        if len(fields) > at and fields[0].isdigit() and int(fields[0]) <= LATEST_MS and fields[at].isdigit():
             yield spec.settles_on.snap(from_ms(int(fields[0])), spec.tolerance), timedelta(hours=int(fields[at]))

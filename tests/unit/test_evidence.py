@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perpflow.datasets import FUNDING_RATE
-from perpflow.evidence import regular_window, unbroken_windows
+from perpflow.evidence import regular_window, settlements, unbroken_windows
 from perpflow.exchange.archive import ArchiveObject, FetchedObject
 from perpflow.parsing import backward_steps, label_column, labels
 from perpflow.windows import LATEST_MS, TIMEFRAMES, Window, intersect, merge, to_ms
@@ -150,3 +150,14 @@ def test_nothing_is_proven_where_a_settlement_lacks(kept: set[tuple[int, int]]) 
     absent = [span(hour, hour + 1) for hour, _ in set(EVERY_8) - kept]
     assert intersect(proven, absent) == []
     assert intersect(proven, [span(hour, hour + 1) for hour, _ in kept]) == merge(span(h, h + 1) for h, _ in kept)
+
+
+@pytest.mark.parametrize(
+    "line", [b"1790000000000", b"", "1790000000000,²,0.1".encode(), b"\xff,8,0.1", b"x,8,0.1"], ids=repr
+)
+def test_a_settlement_that_cannot_be_read_is_left_to_the_gate(line: bytes) -> None:
+    sound = f"{to_ms(DAY.start)},8,0.0001".encode()
+    held = FetchedObject(
+        ArchiveObject("fundingRate", "monthly", "X", None, DAY), line + b"\n" + sound, "", None, None, "", "", 2
+    )
+    assert list(settlements(held, FUNDING_RATE)) == [(DAY.start, timedelta(hours=8))]

@@ -1,8 +1,8 @@
 """Which contracts there are and were, and from when to when: the table `symbols`, with every change of it kept.
 
 exchangeInfo names what is listed now; the archive has a folder of whatever was ever listed. A contract that only the
-archive knows is read out of its name, and its life out of its first and last candles. So research is not left with the
-contracts that have survived.
+archive knows is read out of its name, and its life out of its first candle and the last one that was traded. So
+research is not left with the contracts that have survived.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from perpflow.exchange.listing import (
 )
 from perpflow.exchange.rest import Rest
 from perpflow.fetching import ARCHIVE_LAG
+from perpflow.parsing import numbers
 from perpflow.store import ledger
 from perpflow.store.database import Connection, query
 from perpflow.windows import from_ms, month_of
@@ -135,15 +136,30 @@ class Symbols:
             self._write(list(await asyncio.gather(*(self._with_life(contract, now) for contract in lot))))
 
     async def _with_life(self, contract: ListedSymbol, now: datetime) -> ListedSymbol:
-        """From the first archived candle to the end of the last one; the end stays open while more may be published."""
+        """From the first archived candle to the last traded one; the end stays open while more may be published."""
         life = CANDLES, contract.exchange_symbol, FIVE_MINUTES.name
-        begins, ends = contract.onboarded_at, None
+        begins = contract.onboarded_at
         if begins is None and (first := await first_readable(self._archive, await self._archive.first_objects(*life))):
             begins = instant_of(first.first_label)
-        last = await first_readable(self._archive, await self._archive.last_objects(*life))
-        if last and last.object.period.end <= now - ARCHIVE_LAG:
-            ends = FIVE_MINUTES.after(instant_of(last.last_label))
+        ends = await self._trading_ended(await self._archive.last_objects(*life), now)
         return replace(contract, onboarded_at=begins, delisted_at=ends)
+
+    async def _trading_ended(self, latest: list[ArchiveObject], now: datetime) -> datetime | None:
+        """The end of the last candle with a trade; files go on after it, with flat candles. None while more may come.
+
+        Where a file can't be read, the end of its period: the end is found once, and nothing beyond it is asked for.
+        """
+        if not latest or latest[0].period.end > now - ARCHIVE_LAG:
+            return None
+        for wanted in latest:
+            try:
+                fetched = await self._archive.fetch(wanted)
+                traded = last_traded(fetched) if fetched and fetched.rows else None
+            except (ObjectDamaged, StructurallyBad):
+                return wanted.period.end
+            if traded is not None:
+                return FIVE_MINUTES.after(traded)
+        return latest[0].period.end
 
     def _write(self, contracts: list[ListedSymbol], *, whole: bool = False) -> None:
         parameters = {"listed": Jsonb([_row(contract) for contract in contracts]), "whole": whole, "delisted": DELISTED}
@@ -192,6 +208,17 @@ def after_last_settlement(month: FetchedObject | None, spec: DatasetSpec, ends: 
     rows = [row for row in settlements(month, spec) if row[0] <= ends] if month else []
     last, interval = max(rows, default=(ends, timedelta(0)))
     return spec.settles_on.after(last) if last <= ends < last + interval else ends
+
+
+def last_traded(candles: FetchedObject) -> datetime | None:
+    """When the last candle of a file opens that has a trade; None without any.
+
+    Raises:
+        StructurallyBad: its rows are no candles.
+    """
+    times, trades = numbers(candles.csv, len(CANDLES.columns), 0, CANDLES.columns.index("trade_count"))
+    traded = times[trades > 0]
+    return from_ms(int(traded.max())) if traded.size else None
 
 
 def _quotes(contracts: Iterable[ListedSymbol]) -> frozenset[str]:

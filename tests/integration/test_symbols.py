@@ -117,6 +117,14 @@ def test_an_end_is_left_open_while_the_archive_may_have_more(deployment: Deploym
     assert gone(deployment)[0] == FTM
 
 
+def test_an_end_that_cannot_be_read_is_put_too_late_rather_than_too_early(
+    deployment: Deployment, market: Handle
+) -> None:
+    market.add_fault("bad_checksum", match="FTMUSDT-5m-2026-06-30")
+    pipeline.sync_symbols(deployment)
+    assert gone(deployment)[0] == (*FTM[:5], utc("2026-07-01"))
+
+
 def test_a_contract_that_is_listed_again_goes_on(deployment: Deployment, market: Handle) -> None:
     pipeline.sync_symbols(deployment)
     load(deployment, request("last", "2026-06-29", "2026-07-01", datasets=("open_interest",), symbols=("FTM/USDT",)))

@@ -99,7 +99,7 @@ class ExchangeSettings(Section):
     rate_share: float = Field(0.5, gt=0, le=1)
     live_reserve: float = Field(0.2, ge=0, lt=1)
     egress: str = Field("default", min_length=1, pattern=r"^[\w.-]+$")
-    processes: int = Field(4, ge=1, le=64)
+    processes: int = Field(8, ge=1, le=64)
     rest_concurrency: int = Field(4, ge=1, le=64)
     archive_concurrency: int = Field(8, ge=1, le=64)
     attempts: int = Field(5, ge=1, le=20)

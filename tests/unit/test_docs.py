@@ -139,11 +139,13 @@ def test_named_errors_and_settings_exist() -> None:
 
 
 def test_the_pools_let_no_more_tasks_load_than_share_the_limits() -> None:
-    named = re.search(r"collection.yaml says \((\d+) and (\d+)\), and `perpflow_stream` \((\d+)\)", README)
+    named = re.search(
+        r"`perpflow_rest` \((\d+)\), `perpflow_archive` \((\d+)\) and `perpflow_stream` \((\d+)\)", README
+    )
     assert named is not None
-    rest, archive, stream = map(int, named.groups())
-    assert rest + archive == load_collection().exchange.processes
-    assert stream == pools()["perpflow_stream"]
+    assert list(map(int, named.groups())) == list(pools().values())
+    exchange = load_collection().exchange
+    assert pools()["perpflow_rest"] + pools()["perpflow_archive"] == exchange.processes
 
 
 @pytest.mark.parametrize("statement", SQL)

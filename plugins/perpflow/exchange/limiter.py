@@ -104,8 +104,12 @@ class Limiter:
         await self._learn(sent, None)
 
     async def adopt(self, rate_limits: Iterable[Mapping[str, Any]]) -> None:
-        """Take the limits that `exchangeInfo.rateLimits` announces."""
-        for kind, whole in announced_limits(rate_limits):
+        """Take the limits that `exchangeInfo.rateLimits` announces.
+
+        Raises:
+            StructurallyBad: they are not written as documented.
+        """
+        for kind, whole in announced_limits(rate_limits).items():
             self._local.adopt(kind, whole)
             with suppress(_RedisAway):
                 await self._together(partial(SharedBudget.adopt, kind=kind, whole=whole))

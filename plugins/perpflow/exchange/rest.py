@@ -191,7 +191,7 @@ class Rest:
 
         Delisted contracts leave this list: the archive's listing has them.
 
-        Raises: as `pages`; StructurallyBad where a contract lacks a field.
+        Raises: as `pages`; StructurallyBad where a contract or a limit lacks a field.
         """
         answer = await self._ask("fapiPublicGetExchangeInfo", {}, "weight", 1, dict, NOBODY)
         await self._limiter.adopt(answer.get("rateLimits", []))

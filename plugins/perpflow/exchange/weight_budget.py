@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from perpflow.datasets import Budget
-from perpflow.errors import BadConfiguration
+from perpflow.errors import BadConfiguration, StructurallyBad
 
 #: The exchange's limits per address: amount, window in seconds.
 LIMITS: dict[Budget, tuple[int, float]] = {
@@ -88,12 +88,26 @@ class Penalty:
     obstacle: Literal["limited", "banned"]
 
 
-def announced_limits(rate_limits: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Budget, int]]:
-    """What `exchangeInfo.rateLimits` says of the budgets here; it does not announce the two of five minutes."""
-    for limit in rate_limits:
-        if limit.get("rateLimitType") == "REQUEST_WEIGHT":
-            per_s = int(limit["limit"]) / (_INTERVALS_S[limit["interval"]] * int(limit["intervalNum"]))
-            yield "weight", int(per_s * LIMITS["weight"][1])
+def announced_limits(rate_limits: Iterable[Mapping[str, Any]]) -> dict[Budget, int]:
+    """What `exchangeInfo.rateLimits` says of the budgets here, the strictest where it says several things.
+
+    It does not announce the two of five minutes.
+
+    Raises:
+        StructurallyBad: an entry lacks a field, or names an interval that is not known.
+    """
+    try:
+        per_s = [
+            int(limit["limit"]) / (_INTERVALS_S[limit["interval"]] * int(limit["intervalNum"]))
+            for limit in rate_limits
+            if limit["rateLimitType"] == "REQUEST_WEIGHT"
+        ]
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise StructurallyBad(
+            f"exchangeInfo.rateLimits does not look as documented ({type(error).__name__}: {error}).",
+            hint="Compare the exchange's documentation with exchange/weight_budget.py.",
+        ) from error
+    return {"weight": int(min(per_s) * LIMITS["weight"][1])} if per_s else {}
 
 
 def too_heavy(kind: Budget, weight: int, most: int) -> BadConfiguration:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perpflow.datasets import Budget
-from perpflow.errors import BadConfiguration
+from perpflow.errors import BadConfiguration, StructurallyBad
 from perpflow.exchange.limiter import Limiter
-from perpflow.exchange.weight_budget import LIMITS, Penalty, Share, WeightBudget
+from perpflow.exchange.weight_budget import LIMITS, Penalty, Share, WeightBudget, announced_limits
 
 
 class MovedClock:
@@ -175,6 +176,32 @@ async def test_the_weight_limit_is_taken_from_the_exchange() -> None:
     await budget.limiter.adopt([orders, weight])
     assert budget.allowance("weight") == 3000
     assert budget.allowance("statistics") == 500
+
+
+WEIGHT = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 2400}
+
+
+def test_the_strictest_of_several_weight_limits_counts() -> None:
+    hourly = WEIGHT | {"interval": "HOUR", "limit": 60_000}
+    assert announced_limits([hourly, WEIGHT]) == announced_limits([WEIGHT, hourly]) == {"weight": 1000}
+    assert announced_limits([]) == {}
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        None,
+        [None],
+        [{}],
+        [WEIGHT | {"interval": "FORTNIGHT"}],
+        [WEIGHT | {"limit": "many"}],
+        [WEIGHT | {"intervalNum": 0}],
+    ],
+    ids=str,
+)
+def test_limits_that_are_not_written_as_documented_are_an_error_of_ours(limits: Any) -> None:
+    with pytest.raises(StructurallyBad, match="rateLimits does not look as documented"):
+        announced_limits(limits)
 
 
 def test_one_budget_serves_event_loops_one_after_another() -> None:

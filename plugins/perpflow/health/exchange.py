@@ -21,6 +21,8 @@ NEARLY_SPENT = 0.95
 # Fewer requests prove nothing.
 FEWEST_REQUESTS = 20
 RED_RATE, YELLOW_RATE = 0.2, 0.05
+# What REST says of a delisted contract is an answer; a history of those gets nothing else.
+ANSWER = "errors.UnknownSymbol"
 SHORT_MINUTES, LONG_MINUTES = 5, 60
 LOWER_SHARE = "Something else uses this address, or a process keeps other limits: lower exchange.rate_share."
 
@@ -157,7 +159,8 @@ def _sum(counts: Mapping[str, int], prefix: str) -> int:
 
 def _rate(counts: Mapping[str, int]) -> float:
     requests = _sum(counts, "requests.")
-    return _sum(counts, "errors.") / requests if requests >= FEWEST_REQUESTS else 0.0
+    failed = _sum(counts, "errors.") - counts.get(ANSWER, 0)
+    return failed / requests if requests >= FEWEST_REQUESTS else 0.0
 
 
 def _said(counts: Mapping[str, int]) -> str:

@@ -121,6 +121,12 @@ def test_error_rates_count_from_twenty_requests_on(requests: int, errors: int, l
     assert f"{errors} ExchangeUnavailable" in found.cause
 
 
+def test_a_symbol_that_rest_does_not_know_is_told_and_no_failure() -> None:
+    found = rate_finding({"requests.fundingRate": 100, "errors.UnknownSymbol": 90, "errors.RateLimited": 5}, {})
+    assert found.level is Level.GREEN
+    assert "90 UnknownSymbol" in found.cause
+
+
 def test_errors_that_are_over_are_yellow_for_an_hour() -> None:
     bad = {"requests.klines": FEWEST_REQUESTS, "errors.RateLimited": FEWEST_REQUESTS}
     assert rate_finding({"requests.klines": 100}, bad).level is Level.YELLOW

@@ -21,6 +21,7 @@ from soak.airflow_campaign import AirflowCampaign, RunHangs
 from soak.checks import Check, check
 from soak.house import House, discard, opened
 from soak.market import AUGUST, AUTUMN, JUNE, drawn
+from soak.politeness_campaign import PolitenessCampaign
 from soak.tally import Tally
 from soak.worker_campaign import StepFailed, WorkerCampaign
 from soak.workers import preloaded
@@ -33,7 +34,10 @@ SHORT_SPANS = (Window(utc("2026-06-15"), utc("2026-06-18")), Window(utc("2026-10
 AIRFLOW_SPAN = Window(utc("2026-09-17"), AUTUMN.end)
 SHORT_AIRFLOW_SPAN = Window(utc("2026-10-07"), AUTUMN.end)
 KILLS, SHORT_KILLS = 200, 40
-MINUTES, SHORT_MINUTES = 45, 8
+#: After their part of these minutes campaigns kill no more; what is at work still ends. A quiet machine needs half.
+MINUTES, SHORT_MINUTES = 40, 9
+#: Longer than a window of five minutes, and than one of one minute.
+POLITE_S, SHORT_POLITE_S = 390.0, 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,12 @@ class Options:
         """A campaign's quota: what dies in Airflow comes back in half a minute, elsewhere at once."""
         return max(self.kills // 6, 1) if campaign == "airflow" else self.kills
 
-    @property
-    def command(self) -> str:
+    def command(self, campaign: str) -> str:
         """What makes the same choices again."""
-        short = " --short" if self.short else ""
-        return f'make soak ARGS="--seed {self.seed} --kills {self.kills} --minutes {self.minutes:g}{short}"'
+        options = (
+            f"--seed {self.seed} --kills {self.kills} --minutes {self.minutes:g}{' --short' if self.short else ''}"
+        )
+        return f'make soak ARGS="{campaign} {options}"'
 
 
 def workers(options: Options, house: House, tally: Tally, until: float) -> list[Check]:
@@ -70,9 +75,24 @@ def airflow(options: Options, house: House, tally: Tally, until: float) -> list[
     return AirflowCampaign(house, market, tally, options.seed, until).run()
 
 
-CAMPAIGNS: dict[str, tuple[str, Callable[[Options, House, Tally, float], list[Check]]]] = {
-    "workers": ("Worker processes, killed at random points", workers),
-    "airflow": ("Airflow, its tasks and scheduler killed", airflow),
+def politeness(options: Options, house: House, tally: Tally, until: float) -> list[Check]:
+    """Campaign 3: six processes at the exchange's limits."""
+    return PolitenessCampaign(house, tally, SHORT_POLITE_S if options.short else POLITE_S).run()
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A campaign; `part` of the minutes it may kill in."""
+
+    title: str
+    run: Callable[[Options, House, Tally, float], list[Check]]
+    part: float
+
+
+CAMPAIGNS = {
+    "workers": Campaign("Worker processes, killed at random points", workers, 0.5),
+    "airflow": Campaign("Airflow, its tasks and scheduler killed", airflow, 0.5),
+    "politeness": Campaign("Six processes that want more than there is", politeness, 0.0),
 }
 
 
@@ -85,21 +105,21 @@ class Soak:
 
     def run(self, name: str) -> bool:
         """One campaign in a house of its own; whether everything held. What failed is kept."""
-        title, campaign = CAMPAIGNS[name]
-        tally, began = Tally(self.options.kills_of(name)), time.monotonic()
-        with opened(name, self.options.seed) as house:
-            self.console.print(f"{title}: seed {self.options.seed}, logs in {house.logs}", soft_wrap=True)
+        campaign, tally = CAMPAIGNS[name], Tally(self.options.kills_of(name))
+        began = time.monotonic()
+        with opened(name, self.options.seed) as house, report.progress(self.console, tally):
+            self.console.print(f"{campaign.title}: seed {self.options.seed}, logs in {house.logs}", soft_wrap=True)
             try:
-                checks = campaign(self.options, house, tally, began + 60 * self.options.minutes)
-            except (StepFailed, RunHangs) as failure:
+                checks = campaign.run(self.options, house, tally, began + 60 * self.options.minutes * campaign.part)
+            except (StepFailed, RunHangs, TimeoutError) as failure:
                 checks = [check("every step and run gets to its end", [str(failure)])]
         checks.append(check("no server is left running", map(str, house.left_running())))
-        report.show(self.console, title, tally, checks, time.monotonic() - began)
+        report.show(self.console, campaign.title, tally, checks, time.monotonic() - began)
         held = all(each.holds for each in checks)
         if held:
             discard(house)
         else:
-            self.console.print(f"Logs and data: {house.state}\nTo repeat it: {self.options.command}", soft_wrap=True)
+            self.console.print(f"Logs and data: {house.state}\nTo repeat: {self.options.command(name)}", soft_wrap=True)
         return held
 
 

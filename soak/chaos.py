@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from threading import Event, Thread
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import psutil
 import psycopg
@@ -121,27 +121,31 @@ class Weather(Trouble):
     """Faults of the exchange, one kind at a time, with clear sky between.
 
     A fetch tries five times within fifteen seconds, so none of these outlasts it: what an object's bytes or checksum
-    say wrongly must not happen so often that the object counts as damaged, which would change what is loaded.
+    say wrongly must not happen so often that the object counts as damaged, which would change what is loaded. Storms
+    let some requests through: where none got through, the circuit breaker would have everybody wait for minutes.
     """
 
-    #: Kind, details, and whether it lasts seconds (else: so many strikes).
-    KINDS: tuple[tuple[str, dict[str, Any], bool], ...] = (
-        ("status", {"code": 503, "match": "/fapi/"}, True),
-        ("status", {"code": 500, "match": "/futures/"}, True),
-        ("status", {"code": 502, "match": "/data/"}, True),
-        ("latency", {"ms": 700}, True),
-        ("truncated_body", {}, True),
-        ("malformed_json", {"match": "/fapi/"}, True),
-        ("malformed_json", {"match": "/futures/"}, True),
-        ("truncated_zip", {}, False),
-        ("bad_checksum", {}, False),
+    STORM: ClassVar[dict[str, Any]] = {"probability": 0.5}
+    TWICE: ClassVar[dict[str, Any]] = {"times": 2}
+    KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("status", {"code": 503, "match": "/fapi/", **STORM}),
+        ("status", {"code": 500, "match": "/futures/data/", **STORM}),
+        ("status", {"code": 502, "match": "/data/futures/", **STORM}),
+        ("latency", {"ms": 700}),
+        ("reset", STORM),
+        ("reset_body", STORM),
+        ("truncated_body", STORM),
+        ("malformed_json", {"match": "/fapi/", **STORM}),
+        ("malformed_json", {"match": "/futures/data/", **STORM}),
+        ("weight_header", {"value": -1}),
+        ("truncated_zip", TWICE),
+        ("bad_checksum", TWICE),
     )
 
     def strike(self) -> None:
         """One kind, for up to two seconds or two strikes."""
-        kind, details, lasting = self.dice.choice(self.KINDS)
-        times = {} if lasting else {"times": 2}
-        number = self.house.exchange.add_fault(kind, **details, **times)
+        kind, details = self.dice.choice(self.KINDS)
+        number = self.house.exchange.add_fault(kind, **details)
         self.wait(self.dice.uniform(0.5, 2.0))
         struck = next(fault["struck"] for fault in self.house.exchange.faults() if fault["id"] == number)
         self.tally.count(self.tally.struck, _name(kind, details), struck)

@@ -32,6 +32,11 @@ class House:
         return self.state / "logs"
 
     @property
+    def worker_log(self) -> Path:
+        """What all worker processes log."""
+        return self.logs / "workers.log"
+
+    @property
     def database_url(self) -> str:
         """The market database."""
         assert self.services.database.url is not None

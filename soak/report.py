@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,6 +14,29 @@ from rich.table import Table
 
 from soak.checks import Check
 from soak.tally import Tally
+
+#: So that whoever waits, a person or CI, sees that something happens.
+PROGRESS_EVERY_S = 30.0
+
+
+@contextmanager
+def progress(console: Console, tally: Tally) -> Iterator[None]:
+    """Print every half minute what has been done so far."""
+    over, began = Event(), time.monotonic()
+
+    def tell() -> None:
+        while not over.wait(PROGRESS_EVERY_S):
+            done, errors = tally.done.total(), tally.errors.total()
+            seconds = time.monotonic() - began
+            console.print(f"  {seconds:.0f} s: {tally.killed} kills, {done} steps done, {errors} ended with an error")
+
+    teller = Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
 
 
 def show(console: Console, title: str, tally: Tally, checks: list[Check], seconds: float) -> None:

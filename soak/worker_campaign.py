@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from random import Random
@@ -22,7 +22,7 @@ from soak.checks import Check, Wanted
 from soak.house import House
 from soak.market import Load, Market
 from soak.tally import Tally
-from soak.workers import Pace, Step, Worker
+from soak.workers import STEPS, Pace, Step, Worker
 
 #: Two cores, and steps that wait for exchange and database half of their time.
 LANES = 4
@@ -70,7 +70,7 @@ class WorkerCampaign:
         self._further = market.further_loads(dice, len(self._covering) + 1)
         self._work: SimpleQueue[Work] = SimpleQueue()
         self._lock = Lock()
-        self._failed = Event()
+        self._over = Event()
 
     def run(self) -> list[Check]:
         """Load, kill, and check what came of it.
@@ -84,8 +84,14 @@ class WorkerCampaign:
             Weather(self.house, self.tally, Random(f"{self._seed} weather")),
             ThreadPoolExecutor(LANES, "lane") as lanes,
         ):
-            for lane in [lanes.submit(self._lane) for _ in range(LANES)]:
-                lane.result()
+            started = [lanes.submit(self._lane) for _ in range(LANES)]
+            try:
+                done, _ = wait(started, return_when=FIRST_EXCEPTION)
+            finally:
+                # Interrupted, or one has failed: the others end with the process that they wait for.
+                self._over.set()
+        for lane in done:
+            lane.result()
         return self._checks()
 
     def _checks(self) -> list[Check]:
@@ -102,15 +108,8 @@ class WorkerCampaign:
     # --- lanes
 
     def _lane(self) -> None:
-        """Take batches until all is done, or a lane has failed."""
-        try:
-            self._take_all()
-        except BaseException:
-            self._failed.set()
-            raise
-
-    def _take_all(self) -> None:
-        while not self._failed.is_set():
+        """Take batches until all is done; where none waits plan the next load."""
+        while True:
             try:
                 work = self._work.get_nowait()
             except Empty:
@@ -141,9 +140,9 @@ class WorkerCampaign:
     def _take(self, step: Step, subject: Any, dice: Random, name: str) -> Any:
         """Have a step done by one process after another until one ends by itself; its value."""
         errors = 0
-        while True:
-            worker = Worker(step, self.house.deployment, subject, self.house.logs / "workers.log")
-            if self._kills(worker, dice):
+        while not self._over.is_set():
+            worker = Worker(step, STEPS[step], self.house.deployment, subject, self.house.worker_log)
+            if self._kills(step, worker, dice):
                 continue
             outcome, seconds = worker.outcome()
             if outcome.error is None:
@@ -155,12 +154,13 @@ class WorkerCampaign:
             if not outcome.transient or errors > MOST_ERRORS:
                 raise StepFailed(f"{step} of {name}, error {errors}: {outcome.error}: {outcome.text}")
             time.sleep(dice.uniform(0, LONGEST_PAUSE_S))
+        raise StepFailed(f"{step} of {name} was given up, because another lane has failed")
 
-    def _kills(self, worker: Worker, dice: Random) -> bool:
+    def _kills(self, step: Step, worker: Worker, dice: Random) -> bool:
         """Perhaps kill it; whether that hit."""
         moment = dice.random()
-        if dice.random() > KILLED[worker.step] or not self.tally.wants_more or time.monotonic() > self._until:
+        if dice.random() > KILLED[step] or not self.tally.wants_more or time.monotonic() > self._until:
             return False
-        hit = worker.killed(moment * self._pace.usual_s(worker.step))
-        self.tally.count(self.tally.kills if hit else self.tally.late, worker.step)
+        hit = worker.killed(moment * self._pace.usual_s(step))
+        self.tally.count(self.tally.kills if hit else self.tally.late, step)
         return hit

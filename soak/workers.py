@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import signal
 import sys
 import time
 import traceback
@@ -32,7 +31,8 @@ from perpflow.settings import Deployment
 CONTEXT = multiprocessing.get_context("forkserver")
 
 Step = Literal["plan", "stage", "check", "publish"]
-STEPS: dict[Step, Callable[[Deployment, Any], Any]] = {
+Work = Callable[[Deployment, Any], Any]
+STEPS: dict[Step, Work] = {
     "plan": pipeline.plan,
     "stage": pipeline.stage,
     "check": pipeline.check,
@@ -61,14 +61,14 @@ class Outcome:
         return cls(error=type(error).__name__, text=text, transient=isinstance(error, Transient))
 
 
-def _work(step: Step, deployment: Deployment, subject: Any, log: Path, channel: Connection) -> None:
+def _work(step: str, work: Work, deployment: Deployment, subject: Any, log: Path, channel: Connection) -> None:
     """The process: one step, its outcome sent last."""
     # The semaphore of Great Expectations' progress bars then has no name under which a killed process leaves it behind.
     multiprocessing.set_start_method("fork", force=True)
     logging.basicConfig(filename=log, level=logging.INFO, format=f"%(asctime)s {os.getpid()} {step} %(message)s")
     channel.send(BEGAN)
     try:
-        outcome = Outcome(STEPS[step](deployment, subject))
+        outcome = Outcome(work(deployment, subject))
     except Exception as error:
         logging.exception("failed")
         outcome = Outcome.of(error)
@@ -76,17 +76,19 @@ def _work(step: Step, deployment: Deployment, subject: Any, log: Path, channel: 
 
 
 class Worker:
-    """One step at work in a process of its own.
+    """Work in a process of its own, such as a step.
 
     Args:
-        subject: a LoadRequest to plan, or the Batch.
-        log: what the step logs is appended there.
+        name: for logs and errors.
+        work: gets deployment and subject; what it returns is the outcome's value.
+        log: what is logged is appended there.
     """
 
-    def __init__(self, step: Step, deployment: Deployment, subject: Any, log: Path) -> None:
-        self.step = step
+    def __init__(self, name: str, work: Work, deployment: Deployment, subject: Any, log: Path) -> None:
+        self.name = name
         self._channel, theirs = CONTEXT.Pipe(duplex=False)
-        self._process = CONTEXT.Process(target=_work, args=(step, deployment, subject, log, theirs), daemon=True)
+        arguments = (name, work, deployment, subject, log, theirs)
+        self._process = CONTEXT.Process(target=_work, args=arguments, daemon=True)
         self._process.start()
         # Without our copy of its end the channel closes when the process dies.
         theirs.close()
@@ -94,25 +96,31 @@ class Worker:
 
     def killed(self, after_s: float) -> bool:
         """Kill it so many seconds after it has begun; False where it had ended by then."""
-        self._await_begin()
-        if self._channel.poll(after_s):
+        if self.has_ended(after_s):
             return False
-        assert self._process.pid is not None
-        os.kill(self._process.pid, signal.SIGKILL)
-        self._process.join()
+        self.kill()
         # The last moment before the kill: it may have sent its outcome, and then it was not at work any more.
         return not self._has_outcome()
 
-    def outcome(self) -> tuple[Outcome, float]:
+    def kill(self) -> None:
+        """Kill -9."""
+        self._process.kill()
+        self._process.join()
+
+    def has_ended(self, within_s: float) -> bool:
+        """Whether it ends within so many seconds; those before it has begun do not count."""
+        self._await_begin()
+        return self._channel.poll(within_s)
+
+    def outcome(self, within_s: float = HANGS_AFTER_S) -> tuple[Outcome, float]:
         """Wait for its end; how it ended, and how many seconds it was at work.
 
         Raises:
             TimeoutError: it hangs; it is killed.
         """
-        self._await_begin()
-        if not self._channel.poll(HANGS_AFTER_S):
-            self._process.kill()
-            raise TimeoutError(f"{self.step} hangs: no end after {HANGS_AFTER_S:.0f} s")
+        if not self.has_ended(within_s):
+            self.kill()
+            raise TimeoutError(f"{self.name} hangs: no end after {within_s:.0f} s")
         outcome = self._receive()
         assert self._begun_at is not None
         seconds = time.monotonic() - self._begun_at
@@ -122,7 +130,7 @@ class Worker:
     def _await_begin(self) -> None:
         if self._begun_at is None:
             if not self._channel.poll(HANGS_AFTER_S):
-                raise TimeoutError(f"{self.step} did not begin in {HANGS_AFTER_S:.0f} s")
+                raise TimeoutError(f"{self.name} did not begin in {HANGS_AFTER_S:.0f} s")
             self._receive()
             self._begun_at = time.monotonic()
 
@@ -130,7 +138,7 @@ class Worker:
         try:
             return self._channel.recv()
         except (EOFError, OSError):
-            return Outcome(error="Died", text=f"{self.step} ended without an outcome, exit {self._exitcode()}")
+            return Outcome(error="Died", text=f"{self.name} ended without an outcome, exit {self._exitcode()}")
 
     def _exitcode(self) -> int | None:
         self._process.join()

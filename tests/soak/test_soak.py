@@ -35,14 +35,13 @@ def house() -> Iterator[House]:
 
 def test_a_kill_counts_only_where_the_step_was_at_work(house: House) -> None:
     day = LoadRequest(("open_interest",), ("SOL/USDT",), utc("2026-10-13"), utc("2026-10-14"), "kill")
-    log = house.logs / "workers.log"
     (batch,) = pipeline.plan(house.deployment, day).batches
     slow = house.exchange.add_fault("latency", ms=60_000, match=".zip")
-    assert Worker("stage", house.deployment, batch, log).killed(after_s=0.2)
+    assert Worker("stage", pipeline.stage, house.deployment, batch, house.worker_log).killed(after_s=0.2)
     house.exchange.remove_fault(slow)
-    ended = Worker("stage", house.deployment, batch, log)
+    ended = Worker("stage", pipeline.stage, house.deployment, batch, house.worker_log)
     assert not ended.killed(after_s=120)
-    outcome, _ = Worker("check", house.deployment, batch, log).outcome()
+    outcome, _ = Worker("check", pipeline.check, house.deployment, batch, house.worker_log).outcome()
     assert outcome.error is None
     assert {name: verdict.rows for name, verdict in outcome.value.items()} == {"open_interest": 288}
 
@@ -50,7 +49,7 @@ def test_a_kill_counts_only_where_the_step_was_at_work(house: House) -> None:
 def test_a_step_that_fails_says_how(house: House) -> None:
     nowhere = house.deployment.model_copy(update={"database_url": "postgresql://nobody@127.0.0.1:1/none"})
     request = LoadRequest(("open_interest",), ("SOL/USDT",), SPAN.start, SPAN.end, "nowhere")
-    outcome, _ = Worker("plan", nowhere, request, house.logs / "workers.log").outcome()
+    outcome, _ = Worker("plan", pipeline.plan, nowhere, request, house.worker_log).outcome()
     assert (outcome.error, outcome.transient) == ("StoreUnavailable", True)
 
 

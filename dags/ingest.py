@@ -83,7 +83,7 @@ def ingest(spec: DatasetSpec, collection: Collection) -> None:
         catchup=False,
         max_active_runs=1,
         dagrun_timeout=timedelta(hours=6),
-        default_args=default_args(LIVE_PRIORITY, collection.airflow.task_retries),
+        default_args=default_args(collection.airflow.task_retries, LIVE_PRIORITY),
         params={"symbols_per_task": Param(collection.symbols_per_task, type="integer", minimum=1, maximum=1000)},
         tags={"perpflow", spec.name},
         doc_md=INGEST_DOC.format(title=spec.title, name=spec.name, days=collection.look_back_days),
@@ -94,7 +94,7 @@ def ingest(spec: DatasetSpec, collection: Collection) -> None:
     build()
 
 
-def history(spec: DatasetSpec) -> None:
+def history(spec: DatasetSpec, collection: Collection) -> None:
     """Register history_<dataset>."""
 
     def make_plan(deployment: Deployment, run: str, context: Context) -> Plan:
@@ -111,7 +111,7 @@ def history(spec: DatasetSpec) -> None:
         start_date=START_DATE,
         catchup=False,
         max_active_runs=2,
-        default_args=default_args(retries=COLLECTION.airflow.task_retries),
+        default_args=default_args(collection.airflow.task_retries),
         params={"symbols": SYMBOLS, "again": AGAIN, "symbols_per_task": SYMBOLS_PER_TASK},
         tags={"perpflow", spec.name},
         doc_md=MONTH_DOC.format(title=spec.title, name=spec.name),
@@ -133,7 +133,7 @@ def form_plan(deployment: Deployment, run: str, context: Context) -> Plan:
     schedule=None,
     start_date=START_DATE,
     max_active_runs=2,
-    default_args=default_args(retries=COLLECTION.airflow.task_retries),
+    default_args=default_args(COLLECTION.airflow.task_retries),
     params={
         "symbols": SYMBOLS,
         "datasets": Param(
@@ -174,6 +174,6 @@ for dataset in DATASETS.values():
     load_suite(dataset.name)
     if COLLECTION.dataset(dataset.name).enabled:
         ingest(dataset, COLLECTION)
-        history(dataset)
+        history(dataset, COLLECTION)
 
 load_history()

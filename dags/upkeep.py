@@ -7,6 +7,9 @@ from typing import Any
 from airflow.sdk import CronTriggerTimetable, dag, task
 
 from perpflow.orchestration.defaults import ARCHIVE_POOL, START_DATE, default_args
+from perpflow.settings import load_collection
+
+RETRIES = load_collection().airflow.task_retries
 
 MIGRATE_DOC = """
 ### Migrate the market database
@@ -31,7 +34,7 @@ can't be read are in the log and in what the task returns; delivery contracts ar
 AFTER_THE_ARCHIVE = "20 9 * * *"
 
 
-@dag(schedule=None, start_date=START_DATE, default_args=default_args(), tags={"perpflow"}, doc_md=MIGRATE_DOC)
+@dag(schedule=None, start_date=START_DATE, default_args=default_args(RETRIES), tags={"perpflow"}, doc_md=MIGRATE_DOC)
 def migrate_database() -> None:
     """Bring the market database's schema up to date."""
 
@@ -50,7 +53,7 @@ def migrate_database() -> None:
     start_date=START_DATE,
     catchup=False,
     max_active_runs=1,
-    default_args=default_args(),
+    default_args=default_args(RETRIES),
     tags={"perpflow"},
     doc_md=SYMBOLS_DOC,
 )

@@ -90,6 +90,10 @@ def unbroken_windows(fetched: FetchedObject, spec: DatasetSpec, grid: Timeframe)
     return intersect([period], proven)
 
 
+#: Far above any funding interval: a number beyond it is none.
+LONGEST_INTERVAL_H = 24 * 7
+
+
 def settlements(fetched: FetchedObject, spec: DatasetSpec) -> Iterator[tuple[Any, timedelta]]:
     """Instant, on the grid, and interval of each row that can be read; the others are the gate's business."""
     assert spec.archive.interval_column is not None
@@ -97,5 +101,7 @@ def settlements(fetched: FetchedObject, spec: DatasetSpec) -> Iterator[tuple[Any
     at = spec.archive.columns.index(spec.archive.interval_column)
     for line in fetched.csv.split(b"\n"):
         fields = line.split(b",")
-        if len(fields) > at and fields[0].isdigit() and int(fields[0]) <= LATEST_MS and fields[at].isdigit():
+        if len(fields) <= at or not (fields[0].isdigit() and fields[at].isdigit()):
+            continue
+        if int(fields[0]) <= LATEST_MS and int(fields[at]) <= LONGEST_INTERVAL_H:
             yield spec.settles_on.snap(from_ms(int(fields[0])), spec.tolerance), timedelta(hours=int(fields[at]))

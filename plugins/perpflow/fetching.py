@@ -17,7 +17,7 @@ from typing import Any
 
 from perpflow.aligning import Aligned, Aligner
 from perpflow.datasets import DATASETS, DatasetSpec, Granularity, RestSource
-from perpflow.errors import AmbiguousLabels, ObjectDamaged, StructurallyBad, UnknownSymbol
+from perpflow.errors import AmbiguousLabels, ObjectDamaged, Permanent, StructurallyBad, Transient, UnknownSymbol
 from perpflow.evidence import Evidence, regular_window, unbroken_windows
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject, objects_for
 from perpflow.exchange.rest import Page, Rest
@@ -340,6 +340,12 @@ def _fits(span: Window, timeframe: Timeframe | None, page_rows: int) -> bool:
     return points <= page_rows
 
 
+def _gravity(failure: BaseException) -> tuple[bool, float]:
+    """Of failures that came together the one that decides what the task does: give up, or come back much later."""
+    wait = failure.retry_after_s if isinstance(failure, Transient) else None
+    return isinstance(failure, Permanent), wait or 0.0
+
+
 async def _bounded(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Run the jobs, a few at a time; the first failure ends all of them."""
     queue = iter(jobs)
@@ -353,7 +359,7 @@ async def _bounded(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
             for _ in range(IN_FLIGHT):
                 group.create_task(work())
     except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from failures
+        raise max(failures.exceptions, key=_gravity) from failures
     finally:
         for job in queue:
             job.close()

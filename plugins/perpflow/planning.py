@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from perpflow.aligning import Aligner
 from perpflow.batches import Batch, LoadRequest, Plan, cut
 from perpflow.datasets import DATASETS, DatasetSpec, RestSource, by_archive_kind
-from perpflow.errors import AmbiguousLabels, BadConfiguration, StructurallyBad, UnknownSymbol
-from perpflow.exchange.archive import Archive, FetchedObject
+from perpflow.errors import AmbiguousLabels, BadConfiguration, ObjectDamaged, StructurallyBad, UnknownSymbol
+from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject
 from perpflow.exchange.listing import DELISTED, ListedSymbol
 from perpflow.exchange.rest import Rest
 from perpflow.parsing import labels
@@ -23,7 +23,7 @@ from perpflow.settings import Collection
 from perpflow.store import ledger
 from perpflow.store.database import Connection
 from perpflow.store.ledger import SeriesKey
-from perpflow.symbols import Symbols, first_readable, instant_of
+from perpflow.symbols import Symbols, instant_of
 from perpflow.windows import Window, merge
 
 #: Symbols in these states have data to come; the others keep what they have.
@@ -211,19 +211,30 @@ class Planner:
         return await self._first_objects[key]
 
     async def _read_first_object(self, spec: DatasetSpec, exchange_symbol: str, interval: str | None) -> Life | None:
-        """The first label of the earliest object that can be read; one that is damaged or empty proves nothing."""
-        candidates = await self._archive.first_objects(spec.archive, exchange_symbol, interval)
-        first = await first_readable(self._archive, candidates)
-        return await self._begins(first, spec) if first else None
+        """The first label of the earliest object; the day of one that is damaged, for which there is no finer one."""
+        for candidate in await self._archive.first_objects(spec.archive, exchange_symbol, interval):
+            try:
+                fetched = await self._archive.fetch(candidate)
+            except (ObjectDamaged, StructurallyBad):
+                if candidate.granularity == spec.archive.granularities[-1]:
+                    return _unusable(candidate)
+                continue
+            with suppress(ValueError):
+                if fetched is not None and fetched.rows:
+                    return await self._begins(fetched, spec)
+        return None
 
     async def _begins(self, fetched: FetchedObject, spec: DatasetSpec) -> Life:
-        key = fetched.object.key
         try:
             aligned = await self._aligner.align(fetched, spec)
         except (AmbiguousLabels, StructurallyBad):
-            # There is something of its day, and a later issue of the file may be fit for use: a gap until then.
-            return fetched.object.period.start, f"day of {key}, which can't be used as it is"
-        return instant_of(labels(aligned.fetched.csv)[0]), f"first label of {key}"
+            return _unusable(fetched.object)
+        return instant_of(labels(aligned.fetched.csv)[0]), f"first label of {fetched.object.key}"
+
+
+def _unusable(first: ArchiveObject) -> Life:
+    # There is something of its day, and a later issue of the file may be fit for use: a gap until then.
+    return first.period.start, f"day of {first.key}, which can't be used as it is"
 
 
 def settled(spec: DatasetSpec, series: str, start: datetime, end: datetime, now: datetime) -> Window | None:

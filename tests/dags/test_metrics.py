@@ -24,7 +24,7 @@ from perpflow.orchestration.defaults import default_args
 COUNTS.count("requests.klines", 12)
 COUNTS.count("rows.ohlcv.inserted", 3000)
 for callback in ("on_retry_callback", "on_success_callback"):
-    default_args()[callback]({})
+    default_args(retries=0)[callback]({})
     COUNTS.count("requests.klines")
 """
 

@@ -310,6 +310,22 @@ async def test_without_redis_a_process_keeps_to_its_part_and_says_so_once_in_a_w
     assert len(caplog.records) == 1
 
 
+async def test_a_ban_met_while_redis_was_away_is_told_when_it_is_back(redis: Redis, host: str) -> None:
+    local, shared = WeightBudget(), SharedBudget(redis, "office", host)
+    async with open_redis("redis://127.0.0.1:9/0") as nowhere:
+        with pytest.raises(IpBanned, match="418"):
+            await ask(
+                limiter_of(SharedBudget(nowhere, "office", host), local),
+                IpBanned("418.", banned_until=None, retry_after_s=77.0),  # type: ignore[arg-type]
+            )
+    assert await shared.ask(None, 0, ALL) is None
+    with pytest.raises(IpBanned, match="nothing was sent"):
+        await ask(limiter_of(shared, local))
+    refusal = await shared.ask(None, 0, ALL)
+    assert refusal is not None
+    assert (refusal.obstacle, 70 < refusal.wait_s <= 77) == ("banned", True)
+
+
 async def test_what_was_spent_together_is_remembered_alone(redis: Redis, host: str) -> None:
     local = WeightBudget(processes=4)
     session = limiter_of(SharedBudget(redis, "office", host), local)

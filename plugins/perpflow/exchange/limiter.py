@@ -128,9 +128,11 @@ class Limiter:
             await self._sleep(refusal.wait_s)
 
     async def _ask(self, kind: Budget | None, weight: int) -> Refusal | None:
-        # What this process was told itself holds, whatever has become of Redis since.
-        if refusal := self._local.blocked():
-            return refusal
+        # What this process was told itself holds, whatever has become of Redis since, and is told to all who can hear.
+        if penalty := self._local.penalty():
+            with suppress(_RedisAway):
+                await self._together(lambda shared: shared.answered(penalty=penalty))
+            return Refusal(penalty.obstacle, penalty.seconds)
         try:
             refusal = await self._together(lambda shared: shared.ask(kind, weight, self._share))
         except _RedisAway:
@@ -150,14 +152,20 @@ class Limiter:
         try:
             return await call(self._shared)
         except (RedisError, OSError) as error:
-            self._shared_from = time.monotonic() + REDIS_AWAY_S
+            self._note_outage(error)
+            raise _RedisAway from error
+
+    def _note_outage(self, error: Exception) -> None:
+        now = time.monotonic()
+        # Requests that were under way together find out one after another: it is one outage.
+        if now >= self._shared_from:
             self._counts.count("redis_away")
             log.warning(
                 "Redis does not answer (%s). Until it does, each process keeps to its own part of the exchange's "
                 "limits, and knows of no ban but its own.",
                 error,
             )
-            raise _RedisAway from error
+        self._shared_from = now + REDIS_AWAY_S
 
     def _refuse_long_waits(self, refusal: Refusal) -> None:
         """Raise where a task should not wait here: for a probe it does, whose end nobody knows but is near."""

@@ -153,11 +153,13 @@ class SlidingWindow:
 class Breaker:
     """A circuit breaker: opens after failures in a row, lets one probe through when its time is over, closes by it."""
 
+    _failures: int
+    _open_for: float
+    _open_until: float
+    _probe_until: float
+
     def __init__(self) -> None:
-        self._failures = 0
-        self._open_for = 0.0
-        self._open_until = 0.0
-        self._probe_until = 0.0
+        self.succeeded()
 
     def refusal(self, now: float) -> Refusal | None:
         """Why no request may be tried now: the circuit is open, or a probe is under way; None where one may."""
@@ -174,7 +176,8 @@ class Breaker:
 
     def succeeded(self) -> None:
         """The host has answered."""
-        self.__init__()  # type: ignore[misc]
+        self._failures = 0
+        self._open_for = self._open_until = self._probe_until = 0.0
 
     def failed(self, now: float) -> float | None:
         """The host did not answer; returns for how long that opens the circuit, None where it does not."""
@@ -217,8 +220,8 @@ class WeightBudget:
             BadConfiguration: it costs more than this process may ever spend.
         """
         now = self._clock()
-        if refusal := self.blocked():
-            return refusal
+        if penalty := self.penalty():
+            return Refusal(penalty.obstacle, penalty.seconds)
         if refusal := self._breaker.refusal(now):
             return refusal
         if kind is not None:
@@ -228,12 +231,12 @@ class WeightBudget:
         self._breaker.admitted(now)
         return None
 
-    def blocked(self) -> Refusal | None:
-        """What the exchange has told this process to wait for."""
+    def penalty(self) -> Penalty | None:
+        """What is left of what the exchange has told this process to wait for."""
         if self._blocked is None or self._blocked[0] <= self._clock():
             return None
         until, penalty = self._blocked
-        return Refusal(penalty.obstacle, until - self._clock())
+        return Penalty(until - self._clock(), penalty.obstacle)
 
     def spend(self, kind: Budget, weight: int) -> None:
         """Count what is being sent now, whoever has allowed it."""

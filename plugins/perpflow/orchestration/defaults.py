@@ -47,7 +47,7 @@ RETRY_POLICY = RetryAsToldPolicy()
 LIVE_PRIORITY = 100
 
 
-def default_args(priority: int = 1, retries: int = 4) -> dict[str, Any]:
+def default_args(retries: int, priority: int = 1) -> dict[str, Any]:
     """Task defaults: tried again with exponential backoff from 20 s to 10 min; a permanent error ends it."""
     return {
         "owner": "perpflow",

@@ -20,6 +20,7 @@ from perpflow.errors import (
     RequestRejected,
     UnknownSymbol,
 )
+from perpflow.exchange.weight_budget import LONGEST_PENALTY_S
 from perpflow.windows import Window, from_ms
 
 # Without Retry-After: a whole window of the request-weight limit; bans begin at two minutes.
@@ -55,13 +56,13 @@ class Answer:
     def used_weight(self) -> int | None:
         """The address's request weight of this minute, None where the header is absent."""
         text = self.headers.get("x-mbx-used-weight-1m", "")
-        return int(text) if re.fullmatch(r"-?\d+", text) else None
+        return int(text) if re.fullmatch(r"-?\d{1,18}", text) else None
 
     @property
     def retry_after_s(self) -> float | None:
-        """Seconds from Retry-After, None where it is absent or a date."""
+        """Seconds from Retry-After, three days at most; None where it is absent, a date, or 0, which stops nobody."""
         text = self.headers.get("retry-after", "")
-        return float(text) if text.isdecimal() else None
+        return min(float(text), LONGEST_PENALTY_S) or None if text.isdecimal() else None
 
     def __str__(self) -> str:
         return f"{self.what} answered HTTP {self.status}: {' '.join(self.body[:200].split()) or '(empty)'}"
@@ -85,7 +86,8 @@ def error_for(answer: Answer, now: datetime, asked: Asked = NOBODY) -> PerpflowE
         until = _banned_until(answer, now)
         # Retry-After is preferred to the ban's end, because it needs no clock.
         stated = answer.retry_after_s
-        wait = max((until - now).total_seconds(), SHORTEST_BAN_S) if stated is None else stated
+        left = min(max((until - now).total_seconds(), SHORTEST_BAN_S), LONGEST_PENALTY_S)
+        wait = left if stated is None else stated
         return IpBanned(f"{answer}.", banned_until=until, retry_after_s=wait, **about, hint="Wait until the ban ends.")
     if answer.status == 429 or answer.code == TOO_MANY_REQUESTS:
         wait = DEFAULT_RETRY_AFTER_S if answer.retry_after_s is None else answer.retry_after_s

@@ -87,7 +87,14 @@ def test_a_long_page_is_cut_short_in_the_message() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [({"retry_after": "7"}, 7.0), ({}, 60.0), ({"retry_after": "soon"}, 60.0)]
+    ("header", "seconds"),
+    [
+        ({"retry_after": "7"}, 7.0),
+        ({}, 60.0),
+        ({"retry_after": "soon"}, 60.0),
+        ({"retry_after": "0"}, 60.0),
+        ({"retry_after": "9" * 400}, 3 * 86_400.0),
+    ],
 )
 def test_a_rate_limit_carries_when_to_return(header: dict[str, str], seconds: float) -> None:
     error = error_for(answer(429, "", **header), NOW)
@@ -100,6 +107,8 @@ def test_a_rate_limit_carries_when_to_return(header: dict[str, str], seconds: fl
     [
         (answer(418, {"code": -1003, "msg": BAN}, retry_after="9"), from_ms(1785050129644)),
         (answer(418, "", retry_after="240"), NOW + timedelta(seconds=240)),
+        (answer(418, "", retry_after="0"), NOW + timedelta(minutes=2)),
+        (answer(418, "", retry_after="9" * 20), NOW + timedelta(days=3)),
         (answer(418), NOW + timedelta(minutes=2)),
     ],
 )
@@ -116,6 +125,8 @@ def test_a_ban_carries_its_end(refusal: Answer, until: datetime) -> None:
         (answer(418, {"code": -1003, "msg": BAN}, retry_after="240"), 240.0),
         (answer(418, f"banned until {1792065600000 + 300_000}"), 300.0),
         (answer(418, "banned until 1500000000000"), 120.0),
+        (answer(418, f"banned until {1792065600000 + 300_000}", retry_after="0"), 300.0),
+        (answer(418, "banned until 9999999999999"), 3 * 86_400.0),
         (answer(503), None),
     ],
 )
@@ -126,6 +137,6 @@ def test_limits_and_bans_stop_everyone_for_a_while(refusal: Answer, seconds: flo
     assert (penalty.seconds if penalty else None) == seconds
 
 
-@pytest.mark.parametrize(("text", "used"), [("17", 17), ("-1", -1), ("", None), ("n/a", None)])
+@pytest.mark.parametrize(("text", "used"), [("17", 17), ("-1", -1), ("", None), ("n/a", None), ("9" * 5000, None)])
 def test_the_used_weight_is_read_where_it_is_a_number(text: str, used: int | None) -> None:
     assert answer(200, [], x_mbx_used_weight_1m=text).used_weight == used

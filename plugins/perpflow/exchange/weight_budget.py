@@ -94,20 +94,25 @@ def announced_limits(rate_limits: Iterable[Mapping[str, Any]]) -> dict[Budget, i
     It does not announce the two of five minutes.
 
     Raises:
-        StructurallyBad: an entry lacks a field, or names an interval that is not known.
+        StructurallyBad: an entry lacks a field, names an interval that is not known, or allows nothing at all: who
+            believed that could never ask again, not even whether it has changed.
     """
     try:
-        per_s = [
-            int(limit["limit"]) / (_INTERVALS_S[limit["interval"]] * int(limit["intervalNum"]))
-            for limit in rate_limits
-            if limit["rateLimitType"] == "REQUEST_WEIGHT"
-        ]
+        whole = [_per_minute(limit) for limit in rate_limits if limit["rateLimitType"] == "REQUEST_WEIGHT"]
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise StructurallyBad(
             f"exchangeInfo.rateLimits does not look as documented ({type(error).__name__}: {error}).",
             hint="Compare the exchange's documentation with exchange/weight_budget.py.",
         ) from error
-    return {"weight": int(min(per_s) * LIMITS["weight"][1])} if per_s else {}
+    return {"weight": min(whole)} if whole else {}
+
+
+def _per_minute(limit: Mapping[str, Any]) -> int:
+    amount, number = int(limit["limit"]), int(limit["intervalNum"])
+    whole = int(amount * LIMITS["weight"][1] / (_INTERVALS_S[limit["interval"]] * number))
+    if number < 1 or whole < 1:
+        raise ValueError(f"{amount} per {number} {limit['interval']}")
+    return whole
 
 
 def too_heavy(kind: Budget, weight: int, most: int) -> BadConfiguration:

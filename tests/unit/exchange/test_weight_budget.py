@@ -196,6 +196,10 @@ def test_the_strictest_of_several_weight_limits_counts() -> None:
         [WEIGHT | {"interval": "FORTNIGHT"}],
         [WEIGHT | {"limit": "many"}],
         [WEIGHT | {"intervalNum": 0}],
+        [WEIGHT | {"limit": 0}],
+        [WEIGHT | {"limit": -2400}],
+        [WEIGHT | {"limit": 1, "interval": "DAY"}],
+        [WEIGHT | {"limit": -2400, "intervalNum": -1}],
     ],
     ids=str,
 )

@@ -204,6 +204,22 @@ async def test_labels_that_are_no_text_are_structurally_bad_and_not_fetched_agai
     assert naps.slept == []
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<html><body>Log in</body></html>",
+        "<Error><Code>SlowDown</Code></Error>",
+        "<ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>a</Key></Contents></ListBucketResult>",
+    ],
+    ids=["a sound page of something else", "an error document", "a page that comes again for ever"],
+)
+async def test_a_listing_that_is_none_or_never_ends_is_no_empty_one(exchange: Handle, page: str) -> None:
+    exchange.add_fault("status", code=200, match="prefix=", body=page)
+    async with session(exchange) as archive:
+        with pytest.raises(ExchangeUnavailable, match="did not answer with a listing"):
+            await asyncio.wait_for(archive.symbols("klines", "daily"), 60)
+
+
 async def test_keys_are_listed_over_pages_and_from_a_key_on(exchange: Handle) -> None:
     prefix = "data/futures/um/daily/metrics/BTCUSDT/"
     async with session(exchange) as archive:

@@ -234,10 +234,13 @@ class Archive:
         marker = after
         while limit is None or len(found) < limit:
             most = LISTING_PAGE if limit is None else min(LISTING_PAGE, limit - len(found))
-            page, marker = await self._retry(partial(self._list_once, asked, marker, most))
+            page, following = await self._retry(partial(self._list_once, asked, marker, most))
             found += page
-            if marker is None:
+            if following is None:
                 break
+            if marker is not None and following <= marker:
+                raise _no_listing(self._listing_url, f"what follows {marker!r} goes on at {following!r}")
+            marker = following
         return found[:limit]
 
     async def _list_once(self, asked: dict[str, str], marker: str | None, most: int) -> tuple[list[str], str | None]:
@@ -250,7 +253,7 @@ class Archive:
             raise RequestRejected(f"{self._listing_url} is not there.", hint="Check the archive's URL.")
         try:
             return parse_listing(response.content)
-        except ElementTree.ParseError as error:
+        except (ElementTree.ParseError, ValueError) as error:
             raise _no_listing(str(response.url), repr(response.text[:120])) from error
 
     async def first_objects(
@@ -405,8 +408,11 @@ def parse_listing(xml: bytes) -> tuple[list[str], str | None]:
 
     Raises:
         ElementTree.ParseError: not XML.
+        ValueError: XML, but no listing, such as a login page, which must not pass for an archive that has nothing.
     """
     root = ElementTree.fromstring(xml)  # noqa: S314  expat bounds entity expansion since 2.4.1
+    if root.tag.rpartition("}")[2] != "ListBucketResult":
+        raise ValueError(f"<{root.tag}> is no listing")
     # The live listing has S3's namespace; other servers of the protocol leave it out.
     space = _S3 if root.tag.startswith("{") else ""
     found = [

@@ -18,6 +18,7 @@ from perpflow.errors import (
     PerpflowError,
     RateLimited,
     RequestRejected,
+    StructurallyBad,
     UnknownSymbol,
 )
 from perpflow.exchange.limiter import Limiter
@@ -77,6 +78,14 @@ async def test_the_clock_is_the_exchanges_and_asked_for_once(exchange: Handle) -
         instants = [await rest.now() for _ in range(3)]
     assert all(timedelta(0) <= instant - exchange.now < timedelta(seconds=5) for instant in instants)
     assert exchange.requests()["total"] == 1
+
+
+@pytest.mark.parametrize("answer", [{}, {"serverTime": None}, {"serverTime": "noon"}, {"serverTime": 10**20}], ids=str)
+async def test_a_clock_that_tells_no_time_is_an_error_of_ours(exchange: Handle, answer: dict[str, object]) -> None:
+    exchange.add_fault("status", code=200, match="/fapi/v1/time", body=answer)
+    async with session(exchange) as rest:
+        with pytest.raises(StructurallyBad, match="time does not look as documented"):
+            await rest.now()
 
 
 async def test_the_listing_holds_perpetuals_whatever_their_script(exchange: Handle) -> None:

@@ -81,7 +81,7 @@ def listed_symbols(exchange_info: Mapping[str, Any]) -> list[ListedSymbol]:
     try:
         contracts = exchange_info["symbols"]
         return [_listed(contract) for contract in contracts if contract["contractType"] in PERPETUAL_TYPES]
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise StructurallyBad(
             f"exchangeInfo does not look as documented ({type(error).__name__}: {error}).",
             hint="Compare the exchange's documentation with exchange/listing.py.",

@@ -171,13 +171,13 @@ class Rest:
     async def now(self) -> datetime:
         """The exchange's clock: `/fapi/v1/time` once, then by our monotonic clock, measured again every five minutes.
 
-        Raises: as `pages`.
+        Raises: as `pages`; StructurallyBad where the answer holds no time.
         """
         async with self._clock_turn:
             if self._clock is None or time.monotonic() - self._clock[0] > CLOCK_LASTS_S:
                 answer = await self._ask("fapiPublicGetTime", {}, "weight", 1, dict, NOBODY)
                 # Behind by the way back: rather a candle too late than one that the exchange has not closed.
-                self._clock = (time.monotonic(), from_ms(int(answer["serverTime"])))
+                self._clock = (time.monotonic(), _server_time(answer))
         return self._estimate()
 
     def _estimate(self) -> datetime:
@@ -376,6 +376,16 @@ def _times(source: RestSource, rows: list[Any]) -> list[datetime]:
         raise StructurallyBad(
             f"{source.path}: a row has no time {key!r}: {str(rows[0])[:120]}.",
             hint="Compare the endpoint's documentation with its fields in datasets.py.",
+        ) from error
+
+
+def _server_time(answer: dict[str, Any]) -> datetime:
+    try:
+        return from_ms(int(answer["serverTime"]))
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise StructurallyBad(
+            f"/fapi/v1/time does not look as documented ({type(error).__name__}: {error}).",
+            hint="Compare the exchange's documentation with exchange/rest.py.",
         ) from error
 
 

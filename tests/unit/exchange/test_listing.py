@@ -52,7 +52,15 @@ def test_an_announced_end_is_the_delisting() -> None:
     assert contract.delisted_at == datetime(2026, 10, 3, 4, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("answer", [{}, {"symbols": [{"contractType": "PERPETUAL"}]}, {"symbols": [None]}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"symbols": [{"contractType": "PERPETUAL"}]},
+        {"symbols": [None]},
+        {"symbols": [{**SOL, "onboardDate": 10**20}]},
+    ],
+)
 def test_another_shape_is_refused(answer: dict[str, object]) -> None:
     with pytest.raises(StructurallyBad, match="exchangeInfo does not look as documented"):
         listed_symbols(answer)

@@ -25,6 +25,7 @@ from perpflow.embedded.airflow_client import AirflowClient
 from perpflow.embedded.airflow_runs import FINAL, await_dags
 from perpflow.embedded.airflow_settings import ExchangeAddress, pools
 from perpflow.embedded.airflow_stack import AirflowStack
+from perpflow.embedded.demo import own_collection
 from soak import checks
 from soak.chaos import ServerKiller, Weather, kill
 from soak.checks import Check, Wanted, check
@@ -76,6 +77,11 @@ class Airflow:
         """Start all of its processes anew; what still runs is stopped."""
         self.stack.start(self.house.services, self.address)
 
+    def restart(self) -> None:
+        """Start all of its processes anew where one is gone: killed, or given up without its database."""
+        if not self.stack.running:
+            self.start()
+
     def ask(self, question: Callable[[AirflowClient], T]) -> T:
         """An answer of its API server, which is away at times."""
         deadline = time.monotonic() + RUN_ENDS_IN_S
@@ -104,16 +110,18 @@ class Airflow:
 
 
 @contextmanager
-def running(house: House, market: Market) -> Iterator[Airflow]:
+def running(house: House) -> Iterator[Airflow]:
     """Airflow in the house, its DAG ready; stopped afterwards."""
     airflow = Airflow(house, AirflowStack(house.state, triggerer=False))
     os.environ |= QUICK
     try:
-        airflow.start()
-        airflow.ask(lambda client: client.ensure_pools(pools()))
-        airflow.ask(lambda client: await_dags(client, {DAG}))
-        airflow.ask(lambda client: client.pause(DAG, paused=False))
-        yield airflow
+        # Whatever somebody has made of include/collection.yaml.
+        with own_collection(house.state):
+            airflow.start()
+            airflow.ask(lambda client: client.ensure_pools(pools()))
+            airflow.ask(lambda client: await_dags(client, {DAG}))
+            airflow.ask(lambda client: client.pause(DAG, paused=False))
+            yield airflow
     finally:
         for name in QUICK:
             os.environ.pop(name)
@@ -129,20 +137,22 @@ class AirflowKiller(ServerKiller):
         super().__init__(airflow.house, tally, dice)
         self.airflow = airflow
 
+    def strike(self) -> None:
+        """One victim; what Airflow has lost of its processes is started again."""
+        super().strike()
+        self.airflow.restart()
+
     def kill_one(self, victim: str) -> None:
-        """A task, the scheduler, or a server as everywhere; while no task is at work none of them."""
+        """A task of the step that was hit least, the scheduler, or a server; none while no task is at work."""
         tasks = self.airflow.tasks_at_work()
         if not tasks:
             return
         if victim == "task":
-            self._kill_task(self.dice.choice(tasks))
+            self._kill_task(min(tasks, key=lambda task: (self.tally.kills[_step(task)], self.dice.random())))
         elif victim == "scheduler":
             self._kill_scheduler()
         else:
             super().kill_one(victim)
-        if not self.airflow.stack.running:
-            # Without its database for a moment, a scheduler may give up by itself.
-            self.airflow.start()
 
     def calm_s(self) -> float:
         """Tasks take a second or two."""
@@ -151,12 +161,17 @@ class AirflowKiller(ServerKiller):
     def _kill_task(self, task: DictRow) -> None:
         if kill(task["pid"]):
             late = self.airflow.has_ended(task["id"])
-            self.tally.count(self.tally.late if late else self.tally.kills, task["task_id"].removeprefix("batch."))
+            self.tally.count(self.tally.late if late else self.tally.kills, _step(task))
 
     def _kill_scheduler(self) -> None:
         started = json.loads((self.airflow.stack.home / "processes.json").read_text())["pids"]
         if kill(started["scheduler"]):
             self.tally.count(self.tally.kills, "scheduler")
+
+
+def _step(task: DictRow) -> str:
+    """The step that a task does: its name without its group's."""
+    return str(task["task_id"]).removeprefix("batch.")
 
 
 class AirflowCampaign:
@@ -182,7 +197,7 @@ class AirflowCampaign:
             RunHangs: a run did not end.
         """
         self.market.spoil(self.house.exchange)
-        with running(self.house, self.market) as airflow:
+        with running(self.house) as airflow:
             with (
                 AirflowKiller(airflow, self.tally, Random(f"{self._seed} airflow")),
                 Weather(self.house, self.tally, Random(f"{self._seed} weather")),
@@ -191,6 +206,7 @@ class AirflowCampaign:
                 while self.tally.wants_more and time.monotonic() < self._until:
                     self._load(airflow, again=True)
             self.house.restart()
+            airflow.restart()
             colour = self._load(airflow, again=False)
             plans = [self._plan(airflow, run) for run in self.runs]
             left = airflow.stack

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
 from croniter import croniter  # type: ignore[import-untyped]
@@ -93,7 +94,18 @@ class DatasetSettings(Section):
         return value
 
 
-class ExchangeSettings(Section):
+class Switchless(Section):
+    """A section without switches: `yes` is no number in it, although pydantic would take it for 1."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("yes and no mean nothing here")
+        return value
+
+
+class ExchangeSettings(Switchless):
     """How politely and how eagerly the exchange is asked."""
 
     rate_share: float = Field(0.5, gt=0, le=1)
@@ -110,13 +122,22 @@ class ExchangeSettings(Section):
     @field_validator("proxy")
     @classmethod
     def _proxy_address(cls, value: str | None) -> str | None:
-        # What aiohttp and httpx both take. A password in it must not be quoted back.
-        if value is not None and not re.match(r"https?://[^\s/]+", value):
+        # What aiohttp and httpx both take.
+        if value is not None and not _is_proxy(value):
             raise ValueError("not the address of an HTTP proxy; write http://user:password@host:3128")
         return value
 
 
-class PoolSettings(Section):
+def _is_proxy(text: str) -> bool:
+    try:
+        address = urlsplit(text)
+        named = bool(address.hostname) and address.port != 0
+    except ValueError:
+        return False
+    return named and address.scheme in ("http", "https") and address.path in ("", "/") and not re.search(r"\s", text)
+
+
+class PoolSettings(Switchless):
     """Slots of Airflow's pools: how many tasks of a kind run at once."""
 
     perpflow_rest: int = Field(4, ge=1, le=128)
@@ -124,14 +145,14 @@ class PoolSettings(Section):
     perpflow_stream: int = Field(2, ge=1, le=16)
 
 
-class AirflowSettings(Section):
+class AirflowSettings(Switchless):
     """How Airflow runs the work."""
 
     pools: PoolSettings = PoolSettings()
     task_retries: int = Field(4, ge=0, le=100)
 
 
-class Collection(Section):
+class Collection(Switchless):
     """collection.yaml, whole."""
 
     symbols: tuple[Symbol, ...] | Literal["all"] = ("SOL/USDT", "BTC/USDT", "ETH/USDT")
@@ -212,7 +233,7 @@ def load_collection(path: Path | None = None) -> Collection:
         # A subclass of the safe loader, which makes plain values only.
         content = yaml.load(_text(path), _Loader) or {}  # noqa: S506
     except (yaml.YAMLError, ValueError) as error:
-        raise BadConfiguration(f"{path} is not valid YAML: {error}") from error
+        raise BadConfiguration(f"{path} is not valid YAML: {_without_secrets(str(error))}") from error
     if not isinstance(content, dict):
         raise BadConfiguration(f"{path} must hold keys such as `symbols:`, not {type(content).__name__}.")
     try:
@@ -248,10 +269,16 @@ def _fault(detail: Any) -> str:
     steps = [str(step) for step in detail["loc"] if not re.search(r"[\[(]|^literal", str(step))]
     where = ".".join(steps) or "the file"
     if detail["type"] == "extra_forbidden":
-        return f"unknown key {where} (value {detail['input']!r}); allowed here: {', '.join(_allowed(steps[:-1]))}"
-    # A proxy's address holds its password.
-    value = "..." if steps[-1:] == ["proxy"] else repr(detail["input"])
+        value = _without_secrets(repr(detail["input"]))
+        return f"unknown key {where} (value {value}); allowed here: {', '.join(_allowed(steps[:-1]))}"
+    # A proxy's address holds its password, wherever an address that is none has it.
+    value = "..." if steps[-1:] == ["proxy"] else _without_secrets(repr(detail["input"]))
     return f"{where} = {value}: {detail['msg'].removeprefix('Value error, ')}"
+
+
+def _without_secrets(text: str) -> str:
+    """The text with what stands before the @ of an address left out: it may hold a password."""
+    return re.sub(r"\S+(?=@)", "...", text)
 
 
 def _allowed(path: list[str]) -> list[str]:

@@ -88,6 +88,10 @@ REFUSED = [
     ("exchange: {rate_share: 0}", ["exchange.rate_share = 0", "greater than 0"]),
     ("exchange: {rate_share: 1.5}", ["exchange.rate_share = 1.5", "less than or equal to 1"]),
     ("exchange: {processes: many}", ["exchange.processes = 'many'", "integer"]),
+    ("exchange: {attempts: yes}", ["exchange.attempts = True", "yes and no mean nothing here"]),
+    ("look_back_days: on", ["look_back_days = True", "yes and no mean nothing here"]),
+    ("airflow: {pools: {perpflow_rest: true}}", ["airflow.pools.perpflow_rest = True"]),
+    ("exchange: {timeout_s: .nan}", ["exchange.timeout_s = nan"]),
     ("exchange: {rate: 1}", ["unknown key exchange.rate", "rate_share", "timeout_s"]),
     ("- SOL/USDT", ["must hold keys", "list"]),
     ("symbols: [", ["not valid YAML"]),
@@ -102,6 +106,32 @@ def test_a_value_that_is_not_valid_is_an_error_that_names_key_value_and_what_is_
     said = refusal(written, text)
     assert [part for part in (*named, written.name) if part not in said] == []
     assert said.count("\n") == 0 or "YAML" in said
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["proxy:3128", "socks5://h:1080", "http://", "http://h:port", "http://h:0", "http://h/path", "http://a b"],
+)
+def test_what_is_no_http_proxy_is_refused(written: Path, address: str) -> None:
+    said = refusal(written, f"exchange: {{proxy: '{address}'}}")
+    assert "exchange.proxy = ...: not the address of an HTTP proxy; write http://user:password@host:3128" in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "exchange: {proxy: 'ftp://me:s3cret@host:21'}",
+        "exchange: {proxi: 'http://me:s3cret@host:3128'}",
+        "exchange: {proxi: 'http://me:s3/cr@et@host:3128'}",
+        "exchange: [{proxy: 'http://me:s3cret@host:3128'}]",
+        "proxy: http://me:s3cret@host:3128",
+        "exchange: {proxy: http://me:s3cret@host:3128",
+        "exchange:\n  proxy: [http://me:s3cret@host:3128]\n",
+    ],
+)
+def test_no_error_quotes_a_password(written: Path, text: str) -> None:
+    said = refusal(written, text)
+    assert [secret for secret in ("s3", "cr@", "me:") if secret in said] == []
 
 
 def test_a_date_in_the_future_is_refused(written: Path) -> None:

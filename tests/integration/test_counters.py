@@ -126,6 +126,18 @@ async def test_counters_reach_redis_while_a_long_stage_still_runs(redis: Redis) 
     assert await redis.hget(TOTALS_KEY, "weight") == b"7"
 
 
+async def test_what_is_counted_during_the_last_export_is_exported_too(redis: Redis) -> None:
+    counts = Counts()
+    for number in range(1, 51):
+        async with exporting_counts(redis, counts, every_s=0):
+            counts.count("weight")
+            # As far as the exporter gets in so many turns of the loop: it ends at all points of an export.
+            for _ in range(number):
+                await asyncio.sleep(0)
+            counts.count("weight")
+        assert await redis.hget(TOTALS_KEY, "weight") == str(2 * number).encode()
+
+
 async def test_what_is_counted_while_redis_is_away_is_exported_when_it_is_back(
     redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -109,6 +109,8 @@ async def _export_until(ended: asyncio.Event, redis: redis_asyncio.Redis, counts
         with suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), every_s)
         await export_counts(redis, counts)
+    # What was counted while the last export was under way.
+    await export_counts(redis, counts)
 
 
 async def read_counts(redis: redis_asyncio.Redis, minutes: int) -> Counter[str]:

@@ -157,7 +157,7 @@ FAULTS: list[tuple[dict[str, Any], type[PerpflowError]]] = [
     ({"kind": "status", "code": 200, "body": {"rows": []}}, ExchangeUnavailable),
     ({"kind": "malformed_json"}, ExchangeUnavailable),
     ({"kind": "truncated_body"}, ExchangeUnavailable),
-    ({"kind": "status", "code": 429, "headers": {"Retry-After": "0"}}, RateLimited),
+    ({"kind": "status", "code": 429, "headers": {"Retry-After": "1"}}, RateLimited),
 ]
 
 

@@ -211,12 +211,13 @@ class Planner:
         return await self._first_objects[key]
 
     async def _read_first_object(self, spec: DatasetSpec, exchange_symbol: str, interval: str | None) -> Life | None:
-        """The first label of the earliest object; the day of one that is damaged, for which there is no finer one."""
-        for candidate in await self._archive.first_objects(spec.archive, exchange_symbol, interval):
+        """The first label of the earliest object; the period of one that is damaged, if there is no finer one of it."""
+        candidates = await self._archive.first_objects(spec.archive, exchange_symbol, interval)
+        for candidate in candidates:
             try:
                 fetched = await self._archive.fetch(candidate)
             except (ObjectDamaged, StructurallyBad):
-                if candidate.granularity == spec.archive.granularities[-1]:
+                if not any(_is_part(other, candidate) for other in candidates):
                     return _unusable(candidate)
                 continue
             with suppress(ValueError):
@@ -232,9 +233,14 @@ class Planner:
         return instant_of(labels(aligned.fetched.csv)[0]), f"first label of {fetched.object.key}"
 
 
+def _is_part(other: ArchiveObject, whole: ArchiveObject) -> bool:
+    return other.period != whole.period and other.period.intersect(whole.period) == other.period
+
+
 def _unusable(first: ArchiveObject) -> Life:
-    # There is something of its day, and a later issue of the file may be fit for use: a gap until then.
-    return first.period.start, f"day of {first.key}, which can't be used as it is"
+    # There is something of its time, and a later issue of the file may be fit for use: a gap until then.
+    period = "day" if first.granularity == "daily" else "month"
+    return first.period.start, f"{period} of {first.key}, which can't be used as it is"
 
 
 def settled(spec: DatasetSpec, series: str, start: datetime, end: datetime, now: datetime) -> Window | None:

@@ -11,6 +11,7 @@ from perpflow import pipeline
 from perpflow.datasets import DATASETS
 from perpflow.errors import BadConfiguration
 from perpflow.exchange import retry_policy
+from perpflow.exchange.archive import ArchiveObject
 from perpflow.settings import Deployment
 from perpflow.store import ledger
 from perpflow.store.database import session
@@ -18,6 +19,7 @@ from perpflow.store.ledger import Coverage
 from perpflow.windows import TIMEFRAMES, Window
 from simulator.process import Handle
 from simulator.truth import Truth
+from tests.archive_server import serving, zip_of
 from tests.expected import Expected
 from tests.loading import deployment_of, facts, ingest, load, request, rows, utc, windows_of
 
@@ -169,16 +171,56 @@ def test_a_delisted_symbols_history_comes_from_the_archive_alone(
         assert windows_of(stored, TIMEFRAMES["5m"]) == [span]
 
 
-def test_a_first_object_with_a_wrong_checksum_proves_nothing_and_the_next_one_does(
+@pytest.mark.parametrize("kind", ["bad_checksum", "truncated_zip"])
+def test_a_history_begins_with_the_day_of_its_first_file_though_that_is_damaged(
+    deployment: Deployment, market: Handle, truth: Truth, kind: str
+) -> None:
+    first = Window(utc("2021-12-01"), utc("2021-12-02"))
+    damage = market.add_fault(kind, match="SOLUSDT-metrics-2021-12-01")
+    load(deployment, request("damaged", "2021-11-30", first.end, datasets=("open_interest",)))
+    row = coverage(deployment, "open_interest")
+    key = "data/futures/um/daily/metrics/SOLUSDT/SOLUSDT-metrics-2021-12-01.zip"
+    assert (row.available_from, row.evidence) == (first.start, f"day of {key}, which can't be used as it is")
+    assert (row.present, row.missing_upstream) == ([], [])
+    market.remove_fault(damage)
+    again = load(deployment, request("issued again", "2021-11-30", first.end, datasets=("open_interest",)))
+    pipeline.report(deployment, again)
+    assert truth.available_from("open_interest", "SOLUSDT", "5m") == first.start
+    assert coverage(deployment, "open_interest").present == [first]
+
+
+@pytest.mark.parametrize(
+    ("damaged", "begins", "evidence"),
+    [
+        ("/monthly/klines/FTMUSDT/5m/FTMUSDT-5m-2020-08", "2020-08-25T07:00", "first label of {day}"),
+        ("FTMUSDT-5m-2020-08", "2020-08-25", "day of {day}, which can't be used as it is"),
+    ],
+    ids=["the month", "the month and its days"],
+)
+def test_where_the_first_month_is_damaged_its_first_day_tells_when_a_history_begins(
+    deployment: Deployment, market: Handle, damaged: str, begins: str, evidence: str
+) -> None:
+    remember(deployment, "FTM/USDT", "FTMUSDT")
+    market.add_fault("bad_checksum", match=damaged)
+    pipeline.plan(
+        deployment, request("history", "2020-08-01", "2020-08-02", datasets=("ohlcv",), symbols=("FTM/USDT",))
+    )
+    day = "data/futures/um/daily/klines/FTMUSDT/5m/FTMUSDT-5m-2020-08-25.zip"
+    row = coverage(deployment, "ohlcv", "FTM/USDT")
+    assert (row.available_from, row.evidence) == (utc(begins), evidence.format(day=day))
+
+
+def test_where_the_first_month_is_unusable_and_has_no_days_a_history_begins_with_the_month(
     deployment: Deployment, market: Handle
 ) -> None:
-    market.add_fault("bad_checksum", match="/daily/metrics/SOLUSDT/SOLUSDT-metrics-2021-12-01")
-    planned = pipeline.plan(deployment, request("history", "2026-10-10", "2026-10-11", datasets=("open_interest",)))
-    assert len(planned.batches) == 1
-    row = coverage(deployment, "open_interest")
-    assert row.available_from == utc("2021-12-02")
-    assert row.evidence is not None
-    assert row.evidence.endswith("SOLUSDT-metrics-2021-12-02.zip")
+    remember(deployment, "FTM/USDT", "FTMUSDT")
+    held = ArchiveObject("klines", "monthly", "FTMUSDT", "5m", Window(utc("2020-08-01"), utc("2020-09-01")))
+    asked = request("history", "2020-08-01", "2020-08-02", datasets=("ohlcv",), symbols=("FTM/USDT",))
+    with serving(held, zip_of(b"one file", b"too many")) as url:
+        pipeline.plan(deployment.model_copy(update={"archive_url": url}), asked)
+    row = coverage(deployment, "ohlcv", "FTM/USDT")
+    assert row.available_from == held.period.start
+    assert row.evidence == f"month of {held.key}, which can't be used as it is"
 
 
 # --- a month of settlements

@@ -92,6 +92,8 @@ def unbroken_windows(fetched: FetchedObject, spec: DatasetSpec, grid: Timeframe)
 
 #: Far above any funding interval: a number beyond it is none.
 LONGEST_INTERVAL_H = 24 * 7
+#: As many as an unsigned number of 64 bits may have.
+MOST_DIGITS = 20
 
 
 def settlements(fetched: FetchedObject, spec: DatasetSpec) -> Iterator[tuple[Any, timedelta]]:
@@ -101,7 +103,15 @@ def settlements(fetched: FetchedObject, spec: DatasetSpec) -> Iterator[tuple[Any
     at = spec.archive.columns.index(spec.archive.interval_column)
     for line in fetched.csv.split(b"\n"):
         fields = line.split(b",")
-        if len(fields) <= at or not (fields[0].isdigit() and fields[at].isdigit()):
+        if len(fields) <= at:
             continue
-        if int(fields[0]) <= LATEST_MS and int(fields[at]) <= LONGEST_INTERVAL_H:
-            yield spec.settles_on.snap(from_ms(int(fields[0])), spec.tolerance), timedelta(hours=int(fields[at]))
+        instant, hours = _number(fields[0], LATEST_MS), _number(fields[at], LONGEST_INTERVAL_H)
+        if instant is not None and hours is not None:
+            yield spec.settles_on.snap(from_ms(instant), spec.tolerance), timedelta(hours=hours)
+
+
+def _number(text: bytes, most: int) -> int | None:
+    """A whole number that is not above `most`; None for anything else."""
+    # Of digits by the thousand Python makes no number, but a ValueError.
+    number = int(text) if text.isdigit() and len(text) <= MOST_DIGITS else None
+    return number if number is not None and number <= most else None

@@ -19,7 +19,7 @@ from perpflow.settings import Deployment
 from perpflow.store import ledger
 from perpflow.store.database import session
 from perpflow.store.ledger import Coverage
-from perpflow.windows import TIMEFRAMES, Window, subtract
+from perpflow.windows import TIMEFRAMES, Window, subtract, to_ms
 from simulator.process import Handle
 from simulator.truth import Truth
 from tests.archive_server import serving, zip_of
@@ -147,6 +147,23 @@ def test_what_only_a_damaged_object_has_stays_a_gap(deployment: Deployment, exch
     again = load_day(deployment, "again", "open_interest", window=OLD_DAY)
     pipeline.report(deployment, again)
     assert coverage(deployment, "open_interest")["5m"].present == [OLD_DAY]
+
+
+def test_a_settlement_whose_interval_is_absurd_proves_nothing_and_rest_answers_beside_it(
+    deployment: Deployment, exchange: Handle, expected: Expected
+) -> None:
+    august = Window(utc("2026-08-01"), utc("2026-09-01"))
+    settled = [(time, rate) for _, time, rate, *_ in expected.funding_rate("SOL/USDT", august)]
+    lines = [f"{to_ms(time)},{10**15 if n == 10 else 8},{rate}" for n, (time, rate) in enumerate(settled)]
+    held = ArchiveObject("fundingRate", "monthly", "SOLUSDT", None, august)
+    with serving(held, zip_of("\n".join(lines).encode())) as url:
+        elsewhere = deployment.model_copy(update={"archive_url": url})
+        planned = load_day(elsewhere, "run", "funding_rate", window=august)
+    pipeline.report(deployment, planned)
+    assert [(row[1], row[2]) for row in facts(deployment.database_url, "funding_rate")] == settled
+    assert {row[4] for row in facts(deployment.database_url, "funding_rate")} == {8}
+    assert table(deployment, "SELECT key, verdict FROM archive_objects") == [(held.key, "ok")]
+    assert table(deployment, "SELECT time FROM funding_rate WHERE source = 'rest'") == [(settled[10][0],)]
 
 
 # --- sources that do not answer

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perpflow.datasets import FUNDING_RATE
-from perpflow.evidence import regular_window, settlements, unbroken_windows
+from perpflow.evidence import LONGEST_INTERVAL_H, regular_window, settlements, unbroken_windows
 from perpflow.exchange.archive import ArchiveObject, FetchedObject
 from perpflow.parsing import backward_steps, label_column, labels
 from perpflow.windows import LATEST_MS, TIMEFRAMES, Window, intersect, merge, to_ms
@@ -135,6 +135,11 @@ def test_a_month_of_which_one_settlement_cannot_be_read_is_not_whole() -> None:
     assert settled(*EVERY_8[:10], (beyond, 8), *EVERY_8[11:]) == [span(0, 73), span(88, 720)]
 
 
+@pytest.mark.parametrize("absurd", [LONGEST_INTERVAL_H + 1, 10**15])
+def test_a_month_of_which_one_interval_is_absurd_is_not_whole(absurd: int) -> None:
+    assert settled(*EVERY_8[:10], (80, absurd), *EVERY_8[11:]) == [span(0, 73), span(88, 720)]
+
+
 def test_no_rows_and_rows_without_an_interval_prove_nothing() -> None:
     assert settled() == []
     content = b"1788220800000,,0.1"
@@ -153,7 +158,19 @@ def test_nothing_is_proven_where_a_settlement_lacks(kept: set[tuple[int, int]]) 
 
 
 @pytest.mark.parametrize(
-    "line", [b"1790000000000", b"", "1790000000000,²,0.1".encode(), b"\xff,8,0.1", b"x,8,0.1"], ids=repr
+    "line",
+    [
+        b"1790000000000",
+        b"",
+        "1790000000000,²,0.1".encode(),
+        b"\xff,8,0.1",
+        b"x,8,0.1",
+        b"1790000000000,169,0.1",
+        b"1790000000000,999999999999999,0.1",
+        b"1790000000000," + b"9" * 5000,
+        b"9" * 5000 + b",8,0.1",
+    ],
+    ids=lambda line: repr(line[:40]),
 )
 def test_a_settlement_that_cannot_be_read_is_left_to_the_gate(line: bytes) -> None:
     sound = f"{to_ms(DAY.start)},8,0.0001".encode()

@@ -194,8 +194,17 @@ async def test_microseconds_are_no_times_of_this_archive() -> None:
                 await archive.fetch(ONE_DAY)
 
 
-@pytest.mark.parametrize("member", [b"2026-04-01\xff,1\n", b"2026-04-01,1\n2026\xe2\x82,1\n"])
-async def test_labels_that_are_no_text_are_structurally_bad_and_not_fetched_again(member: bytes) -> None:
+@pytest.mark.parametrize(
+    "member",
+    [
+        b"2026-04-01\xff,1\n",
+        b"2026-04-01,1\n2026\xe2\x82,1\n",
+        "1775001600000,1\n²,1\n".encode(),
+        b"9" * 5000 + b",1\n",
+    ],
+    ids=["no text", "no text at the end", "a superscript at the end", "thousands of digits"],
+)
+async def test_labels_that_are_neither_time_nor_text_are_structurally_bad_and_not_fetched_again(member: bytes) -> None:
     naps = Naps()
     with serving(ONE_DAY, zip_of(member)) as url:
         async with Archive(url, retry=Retry(sleep=naps)) as archive:

@@ -377,9 +377,10 @@ def _check_members(wanted: ArchiveObject, members: list[zipfile.ZipInfo]) -> Non
 def _labels(wanted: ArchiveObject, csv: bytes) -> tuple[str, str, int]:
     try:
         first, last, rows = labels(csv)
-    except UnicodeDecodeError as error:
-        raise _structurally_bad(wanted, f"has a first column that is no text ({error})") from error
-    beyond = [label for label in (first, last) if label.isdigit() and int(label) > LATEST_MS]
+        beyond = [label for label in (first, last) if label.isdigit() and int(label) > LATEST_MS]
+    # Bytes that are no text, digits such as a superscript, or thousands of them: all of these are ValueErrors.
+    except ValueError as error:
+        raise _structurally_bad(wanted, f"has a first column that is neither time nor text ({error})") from error
     if beyond:
         raise _structurally_bad(wanted, f"has {beyond[0]} for a time, which is no milliseconds")
     return first, last, rows

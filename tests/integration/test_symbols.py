@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 
+import httpx
 import pytest
 
 from perpflow import pipeline
@@ -131,6 +133,31 @@ def test_a_contract_that_is_listed_again_goes_on(deployment: Deployment, market:
     market.set_now("2026-06-20T00:00:00Z")
     pipeline.sync_symbols(deployment)
     assert asked(deployment, "SELECT available_to FROM coverage WHERE symbol = 'FTM/USDT'") == [(None,)]
+
+
+def list_as(market: Handle, exchange_symbol: str, base: str, quote: str) -> None:
+    """Let exchangeInfo name a contract that trades, cut into this base and quote."""
+    told = httpx.get(f"{market.url}/fapi/v1/exchangeInfo").json()
+    cut = {"symbol": exchange_symbol, "pair": exchange_symbol, "baseAsset": base, "quoteAsset": quote}
+    like = next(contract for contract in told["symbols"] if contract["symbol"] == "SOLUSDT")
+    others = [contract for contract in told["symbols"] if contract["symbol"] != exchange_symbol]
+    market.add_fault(
+        "status", code=200, body=json.dumps(told | {"symbols": [*others, like | cut]}), match="exchangeInfo"
+    )
+
+
+def test_what_the_archive_named_first_keeps_its_name_though_the_exchange_lists_it_by_another(
+    deployment: Deployment, market: Handle
+) -> None:
+    pipeline.sync_symbols(deployment)
+    list_as(market, "FTMUSDT", "FT", "MUSDT")
+    for _ in range(2):
+        pipeline.sync_symbols(deployment)
+    named = "SELECT symbol, base, quote, status FROM symbols WHERE exchange_symbol = 'FTMUSDT'"
+    assert asked(deployment, named) == [("FTM/USDT", "FTM", "USDT", "TRADING")]
+    assert gone(deployment) == [ICP]
+    history = "SELECT symbol, status FROM symbol_history WHERE symbol LIKE 'FT%%' ORDER BY seen_at, status"
+    assert asked(deployment, history)[-2:] == [("FTM/USDT", "DELISTED"), ("FTM/USDT", "TRADING")]
 
 
 def test_an_empty_exchange_info_delists_nobody(deployment: Deployment, market: Handle) -> None:

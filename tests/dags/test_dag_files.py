@@ -138,6 +138,15 @@ def test_working_tasks_are_retried_and_the_report_is_not(parsed: dict[str, Any])
     assert all(count > 0 for count in retries.values())
 
 
+def test_how_often_working_tasks_are_retried_is_a_setting_for_every_dag(tmp_path: Path) -> None:
+    collection = tmp_path / "collection.yaml"
+    collection.write_text("airflow:\n  task_retries: 7\n")
+    dags = parse(tmp_path, PERPFLOW_COLLECTION=str(collection))["dags"]
+    tasks = [(name, task, count) for name, dag in dags.items() for task, count in dag["retries"].items()]
+    assert {name for name, _, _ in tasks} == DAGS
+    assert [(name, task, count) for name, task, count in tasks if count != 7 and task != "report"] == []
+
+
 def test_the_form_offers_symbols_datasets_and_a_range(parsed: dict[str, Any]) -> None:
     form = parsed["dags"]["load_history"]["params"]
     assert {"symbols", "datasets", "start", "end", "again"} <= set(form)

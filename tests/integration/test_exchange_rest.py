@@ -149,6 +149,14 @@ async def test_an_unknown_symbol_is_not_asked_for_twice(exchange: Handle) -> Non
     assert naps.slept == []
 
 
+async def test_rows_of_another_symbol_are_nobodys(exchange: Handle) -> None:
+    row = {"symbol": "BTCUSDT", "fundingTime": 1791964800000, "fundingRate": "0.00012345", "markPrice": "60000.5"}
+    exchange.add_fault("status", code=200, match="/fundingRate?", body=[row | {"symbol": "SOLUSDT"}, row])
+    async with session(exchange, Naps()) as rest:
+        with pytest.raises(StructurallyBad, match=r"^SOLUSDT .*/fapi/v1/fundingRate answered with rows of BTCUSDT\."):
+            await rest.first_instant(FUNDING, "SOLUSDT", "settlement")
+
+
 FAULTS: list[tuple[dict[str, Any], type[PerpflowError]]] = [
     ({"kind": "status", "code": 503, "body": "<html>Service Unavailable</html>"}, ExchangeUnavailable),
     ({"kind": "status", "code": 500, "body": {"code": -1000, "msg": "UNKNOWN"}}, ExchangeUnavailable),

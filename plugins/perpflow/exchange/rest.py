@@ -303,7 +303,9 @@ class Rest:
             parameters[source.period_parameter] = timeframe.name
         asked = Asked(exchange_symbol, window)
         weight = request_weight(source, limit)
-        return Page(window, await self._ask(source.method, parameters, source.budget, weight, list, asked))
+        rows = await self._ask(source.method, parameters, source.budget, weight, list, asked)
+        _check_symbol(source, rows, asked)
+        return Page(window, rows)
 
     async def _ask(
         self, method: str, parameters: dict[str, Any], budget: Budget, weight: int, expected: type[T], asked: Asked
@@ -366,6 +368,19 @@ def _cut(source: RestSource, window: Window, timeframe: Timeframe) -> Iterator[t
         points = timeframe.count(page)
         if points:
             yield page, points
+
+
+def _check_symbol(source: RestSource, rows: list[Any], asked: Asked) -> None:
+    """Rows that name a symbol, which those of some endpoints don't, must name the one that was asked for."""
+    named = {str(row["symbol"]) for row in rows if isinstance(row, dict) and "symbol" in row}
+    others = named - {asked.symbol}
+    if others:
+        raise StructurallyBad(
+            f"{source.path} answered with rows of {', '.join(sorted(others))[:120]}.",
+            symbol=asked.symbol,
+            window=asked.window,
+            hint="Look for a proxy or cache in between that mixes answers; nothing of this answer was stored.",
+        )
 
 
 def _times(source: RestSource, rows: list[Any]) -> list[datetime]:

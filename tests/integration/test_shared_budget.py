@@ -25,6 +25,7 @@ from perpflow.exchange.weight_budget import FIRST_OPEN_S, OPEN_AFTER, Penalty, R
 from perpflow.store.cache import open_redis
 
 ALL = Share(1.0, live=True)
+HALF = Share(0.5, live=True)
 _numbers = count(1)
 
 
@@ -302,7 +303,7 @@ async def test_without_redis_a_process_keeps_to_its_part_and_says_so_once_in_a_w
 ) -> None:
     async with open_redis("redis://127.0.0.1:9/0") as nowhere:
         local = WeightBudget(processes=4)
-        session = limiter_of(SharedBudget(nowhere, "office", host), local, share=Share(0.5, live=True))
+        session = limiter_of(SharedBudget(nowhere, "office", host), local, share=HALF)
         await ask(session)
         await ask(session)
     assert local._windows["weight"].used(local._clock()) == 4
@@ -315,7 +316,7 @@ async def test_a_ban_met_while_redis_was_away_is_told_when_it_is_back(redis: Red
     async with open_redis("redis://127.0.0.1:9/0") as nowhere:
         with pytest.raises(IpBanned, match="418"):
             await ask(
-                limiter_of(SharedBudget(nowhere, "office", host), local),
+                limiter_of(SharedBudget(nowhere, "office", host), local, share=HALF),
                 IpBanned("418.", banned_until=None, retry_after_s=77.0),  # type: ignore[arg-type]
             )
     assert await shared.ask(None, 0, ALL) is None
@@ -332,6 +333,35 @@ async def test_what_was_spent_together_is_remembered_alone(redis: Redis, host: s
     for _ in range(300):
         await ask(session)
     assert local.ask("weight", 2, ALL) == Refusal("budget", pytest.approx(60, abs=30))
+
+
+async def test_what_was_spent_alone_is_counted_by_all_when_redis_is_back(redis: Redis, host: str) -> None:
+    together = [limiter_of(SharedBudget(redis, "office", host), WeightBudget(8), share=HALF) for _ in range(8)]
+    async with open_redis("redis://127.0.0.1:9/0") as nowhere:
+        for limiter in together:
+            alone = limiter_of(SharedBudget(nowhere, "office", host), limiter._local, share=HALF)
+            for _ in range(62):
+                async with alone.request("openInterestHist", "statistics", 1):
+                    pass
+    shared = SharedBudget(redis, "office", host)
+    for limiter in together:
+        async with limiter.request("archive"):
+            pass
+    asked = await refusals(shared, "statistics", 1, HALF, 6)
+    assert [refusal and refusal.obstacle for refusal in asked] == [None, None, None, None, "budget", "budget"]
+    assert asked[-1] is not None
+    assert 290 < asked[-1].wait_s <= 300 + TRAVEL_S
+    assert (await read_state(redis, "office", host)).used["statistics"] == 500
+
+
+async def test_what_could_not_be_told_is_told_later(redis: Redis, host: str) -> None:
+    local = WeightBudget()
+    async with open_redis("redis://127.0.0.1:9/0") as nowhere:
+        await ask(limiter_of(SharedBudget(nowhere, "office", host), local, share=HALF))
+        await ask(limiter_of(SharedBudget(nowhere, "office", host), local, share=HALF))
+    assert (await read_state(redis, "office", host)).used["weight"] == 0
+    await ask(limiter_of(SharedBudget(redis, "office", host), local))
+    assert (await read_state(redis, "office", host)).used["weight"] == 6
 
 
 @pytest.fixture

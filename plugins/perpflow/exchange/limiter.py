@@ -150,13 +150,27 @@ class Limiter:
         if self._shared is None or time.monotonic() < self._shared_from:
             raise _RedisAway
         try:
-            return await call(self._shared)
+            await self._tell_what_was_spent_alone(self._shared)
+            answer = await call(self._shared)
         except (RedisError, OSError) as error:
             self._note_outage(error)
             raise _RedisAway from error
+        self._local.found()
+        return answer
+
+    async def _tell_what_was_spent_alone(self, shared: SharedBudget) -> None:
+        untold = self._local.take_untold()
+        if not untold:
+            return
+        try:
+            await shared.tell((spent.kind, spent.weight, self._local.age_s(spent)) for spent in untold)
+        except BaseException:
+            self._local.give_back_untold(untold)
+            raise
 
     def _note_outage(self, error: Exception) -> None:
         now = time.monotonic()
+        self._local.lost()
         # Requests that were under way together find out one after another: it is one outage.
         if now >= self._shared_from:
             self._counts.count("redis_away")

@@ -9,9 +9,11 @@ at once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from itertools import chain
 from typing import Any, Literal
 
 from redis.asyncio import Redis
@@ -73,6 +75,7 @@ class SharedBudget:
         self._redis = redis
         self._ask = redis.register_script(_script("ask"))
         self._answered = redis.register_script(_script("answered"))
+        self._spent = redis.register_script(_script("spent"))
 
     async def ask(self, kind: Budget | None, weight: int, share: Share) -> Refusal | None:
         """None where the request may be sent, and is counted, now.
@@ -89,6 +92,17 @@ class SharedBudget:
         if obstacle == "never" and kind is not None:
             raise too_heavy(kind, weight, amount)
         return None if obstacle == "go" else Refusal(obstacle, amount / 1000)
+
+    async def tell(self, spent: Iterable[tuple[Budget, int, float]]) -> None:
+        """Count what a process has spent while it was on its own: (budget, weight, seconds ago).
+
+        Raises:
+            redis.RedisError: Redis does not answer.
+        """
+        kinds = list(LIMITS)
+        lengths = [_ms(length_s + TRAVEL_S) for _, length_s in LIMITS.values()]
+        entries = [(kinds.index(kind) + 1, weight, _ms(ago_s)) for kind, weight, ago_s in spent]
+        await self._spent([self._state, *self._windows.values()], [*lengths, *chain.from_iterable(entries)])
 
     async def answered(self, used_weight: int | None = None, penalty: Penalty | None = None) -> None:
         """The host has answered. See `WeightBudget.answered`.

@@ -123,6 +123,15 @@ def too_heavy(kind: Budget, weight: int, most: int) -> BadConfiguration:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What was let go at a monotonic instant."""
+
+    at: float
+    kind: Budget
+    weight: int
+
+
 class SlidingWindow:
     """What was spent in the last `length_s` seconds."""
 
@@ -211,18 +220,56 @@ class WeightBudget:
         self._whole = {kind: most for kind, (most, _) in LIMITS.items()}
         self._windows = {kind: SlidingWindow(length) for kind, (_, length) in LIMITS.items()}
         self._others: tuple[float, int] = (-LIMITS["weight"][1], 0)
+        self._untold: deque[Spent] = deque()
+        self._alone_since: float | None = None
         self._blocked: tuple[float, Penalty] | None = None
         self._breaker = Breaker()
 
     def allowance(self, kind: Budget, share: Share) -> int:
-        """What this process may spend in one window of `kind`."""
-        return int(self._whole[kind] * share.fraction / self._processes)
+        """What this process may spend in one window of `kind`.
+
+        Where the processes have only just lost each other, all together may have spent the whole share by then.
+        """
+        fraction = share.fraction
+        if self._just_lost_s(kind) > 0:
+            fraction = min(fraction, 1 - share.share)
+        return int(self._whole[kind] * fraction / self._processes)
+
+    def lost(self) -> None:
+        """The others can no longer be heard: what they have spent is unknown for as long as a window lasts."""
+        if self._alone_since is None:
+            self._alone_since = self._clock()
+
+    def found(self) -> None:
+        """They are heard again."""
+        self._alone_since = None
+
+    def take_untold(self) -> list[Spent]:
+        """What was spent alone and still counts, for the others to know."""
+        untold = [spent for spent in self._untold if self._still_counts(spent)]
+        self._untold.clear()
+        return untold
+
+    def give_back_untold(self, untold: list[Spent]) -> None:
+        """What could not be told, for the next try."""
+        self._untold.extendleft(reversed(untold))
+
+    def age_s(self, spent: Spent) -> float:
+        """How long ago it was spent."""
+        return self._clock() - spent.at
+
+    def _still_counts(self, spent: Spent) -> bool:
+        return self.age_s(spent) < LIMITS[spent.kind][1]
+
+    def _just_lost_s(self, kind: Budget) -> float:
+        """Seconds for which a window of `kind` still reaches back to when all counted together."""
+        return 0.0 if self._alone_since is None else self._alone_since + LIMITS[kind][1] - self._clock()
 
     def ask(self, kind: Budget | None, weight: int, share: Share) -> Refusal | None:
         """None where the request may be sent, and is counted, now.
 
         Raises:
-            BadConfiguration: it costs more than this process may ever spend.
+            BadConfiguration: it costs more than all processes together may ever spend.
         """
         now = self._clock()
         if penalty := self.penalty():
@@ -233,6 +280,9 @@ class WeightBudget:
             if (wait := self._wait_s(kind, weight, share, now)) > 0:
                 return Refusal("budget", wait)
             self.spend(kind, weight)
+            while self._untold and not self._still_counts(self._untold[0]):
+                self._untold.popleft()
+            self._untold.append(Spent(now, kind, weight))
         self._breaker.admitted(now)
         return None
 
@@ -248,10 +298,13 @@ class WeightBudget:
         self._windows[kind].spend(weight, self._clock())
 
     def _wait_s(self, kind: Budget, weight: int, share: Share, now: float) -> float:
-        most = self.allowance(kind, share)
-        if weight > most:
-            raise too_heavy(kind, weight, most)
-        wait = self._windows[kind].wait_s(weight, now, most)
+        together, most = int(self._whole[kind] * share.fraction), self.allowance(kind, share)
+        if weight > together:
+            raise too_heavy(kind, weight, together)
+        if weight > most and (just_lost := self._just_lost_s(kind)) > 0:
+            return just_lost
+        # What all together may send must not become impossible for each alone: one at a time then.
+        wait = self._windows[kind].wait_s(weight, now, max(most, weight))
         return max(wait, self._wait_for_others_s(weight, now)) if kind == "weight" else wait
 
     def _wait_for_others_s(self, weight: int, now: float) -> float:

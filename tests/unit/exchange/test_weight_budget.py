@@ -105,8 +105,55 @@ async def test_who_comes_first_goes_first_even_if_a_later_one_would_fit() -> Non
 
 async def test_a_request_that_can_never_fit_is_refused() -> None:
     budget = budget_of(MovedClock(), share=0.01, processes=4)
-    with pytest.raises(BadConfiguration, match="a request of weight 10 exceeds the 6 that may be spent"):
-        await budget.acquire("weight", 10)
+    with pytest.raises(BadConfiguration, match="a request of weight 25 exceeds the 24 that may be spent"):
+        await budget.acquire("weight", 25)
+
+
+async def test_what_all_together_may_send_each_alone_may_send_one_at_a_time() -> None:
+    clock = MovedClock()
+    budget = budget_of(clock, share=0.01, processes=64)
+    assert budget.allowance("funding") == 0
+    assert await spend(budget, clock, "funding", 1, 3) == [0, 300, 600]
+
+
+async def test_who_has_just_lost_the_others_leaves_room_for_all_that_they_may_have_spent() -> None:
+    clock = MovedClock()
+    budget = budget_of(clock, share=0.9, processes=10)
+    budget.local.lost()
+    assert (budget.allowance("statistics"), budget.allowance("weight")) == (9, 23)
+    clock.now += 60
+    # A minute does not reach back to when all counted together any more, five minutes do.
+    assert (budget.allowance("statistics"), budget.allowance("weight")) == (9, 216)
+    budget.local.lost()
+    clock.now += 240
+    assert budget.allowance("statistics") == 90
+
+
+async def test_what_does_not_fit_beside_the_others_waits_until_they_no_longer_count() -> None:
+    clock = MovedClock()
+    budget = budget_of(clock, share=1.0, processes=4)
+    budget.local.lost()
+    clock.now += 10
+    assert await spend(budget, clock, "weight", 2, 2) == [60, 60]
+
+
+def test_what_is_told_is_told_once_and_only_while_it_counts() -> None:
+    clock = MovedClock()
+    local = WeightBudget(clock=clock)
+    share = Share(1.0, live=True)
+    local.ask("weight", 2, share)
+    local.ask("statistics", 1, share)
+    clock.now += 61
+    local.ask("weight", 5, share)
+    untold = local.take_untold()
+    assert [(spent.kind, spent.weight, local.age_s(spent)) for spent in untold] == [
+        ("statistics", 1, 61),
+        ("weight", 5, 0),
+    ]
+    assert local.take_untold() == []
+    local.ask("funding", 1, share)
+    local.give_back_untold(untold)
+    assert [spent.kind for spent in local.take_untold()] == ["statistics", "weight", "funding"]
 
 
 @pytest.mark.parametrize(("share", "reserve"), [(0.0, 0.2), (1.5, 0.2), (0.5, 1.0), (0.5, -0.1)])

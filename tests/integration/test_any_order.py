@@ -1,13 +1,14 @@
-"""Any set of windows, overlapping, from any mix of sources, its steps interleaved in any way: the same rows and ledger.
+"""Any set of windows, overlapping, from any mix of sources, in any order or at once: the same rows and ledger.
 
-Tasks of different runs stage, check and publish side by side. Here their steps are put into an order that hypothesis
-chooses; that two of them run at the same instant is the soak's business (and `test_atomicity`'s, for one batch).
+Tasks of different runs stage, check and publish side by side: here in an order of steps that hypothesis chooses, and by
+processes that run at the same time. With servers and processes killed meanwhile it is the soak's business.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
@@ -24,15 +25,17 @@ from perpflow.settings import Deployment
 from perpflow.store import ledger
 from perpflow.store.database import session
 from perpflow.windows import Window, merge
-from simulator.process import Handle
+from simulator.process import Handle, running
 from simulator.truth import Truth
-from tests.loading import Row, deployment_of, facts, request, utc
+from tests.loading import Row, deployment_of, facts, request, run_batch, utc
 
 #: Within REST's thirty days, so that each source can give all of it; no quirk of SOLUSDT falls on these days.
 FIRST, DAYS = utc("2026-09-20"), 8
 SYMBOL, EXCHANGE_SYMBOL = "SOL/USDT", "SOLUSDT"
 LOADED = ("ohlcv", "long_short_ratio")
 Step = Callable[[Deployment, Batch], Any]
+DRAWN = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PROCESSES = 3
 STEPS: tuple[Step, ...] = (pipeline.stage, pipeline.check, pipeline.publish)
 
 
@@ -60,32 +63,35 @@ LOADS = st.builds(
 )
 
 
-@contextmanager
-def served(exchange: Handle, load: Load) -> Iterator[None]:
-    """The archive, or none."""
-    hidden = exchange.add_fault("not_found", match="/data/futures/um/") if load.rest_only else None
-    yield
-    if hidden is not None:
-        exchange.remove_fault(hidden)
+@dataclass(frozen=True)
+class Served:
+    """A deployment on an exchange that has both sources, and the same on one whose archive is empty."""
+
+    both: Deployment
+    rest_alone: Deployment
+
+    def of(self, load: Load) -> Deployment:
+        return self.rest_alone if load.rest_only else self.both
 
 
-def interleaved(order: Random, loads: list[Load], deployment: Deployment) -> None:
-    """Take every batch of every load its whole way, the steps of different batches in a drawn order."""
-    ways: list[tuple[Load, Batch, list[Step]]] = []
+def planned(served: Served, loads: list[Load]) -> list[tuple[Deployment, Batch]]:
+    """Every batch of every load, and the deployment that it is loaded with."""
+    found = []
     for number, load in enumerate(loads):
-        window = load.window
+        window, deployment = load.window, served.of(load)
         asked = request(f"{number}", window.start, window.end, datasets=(load.dataset,), again=True)
-        ways += [(load, batch, [*STEPS]) for batch in pipeline.plan(deployment, asked).batches]
+        found += [(deployment, batch) for batch in pipeline.plan(deployment, asked).batches]
+    return found
+
+
+def interleaved(order: Random, batches: list[tuple[Deployment, Batch]]) -> None:
+    """Take every batch its whole way, the steps of different batches in a drawn order."""
+    ways: list[tuple[Deployment, Batch, list[Step]]] = [(*batch, [*STEPS]) for batch in batches]
     while ways:
-        load, batch, steps = way = order.choice(ways)
-        with served(EXCHANGE[0], load):
-            steps.pop(0)(deployment, batch)
+        deployment, batch, steps = way = order.choice(ways)
+        steps.pop(0)(deployment, batch)
         if not steps:
             ways.remove(way)
-
-
-#: The module's exchange: hypothesis and fixtures of a function do not go together.
-EXCHANGE: list[Handle] = []
 
 
 def covered(loads: list[Load], dataset: str, *, rest_only: bool | None = None) -> list[Window]:
@@ -118,10 +124,25 @@ def expected_ratios(truth: Truth, loads: list[Load]) -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-def deployment(database_url: str, exchange: Handle) -> Iterator[Deployment]:
-    EXCHANGE.append(exchange)
-    yield deployment_of(database_url, exchange, datasets={"ohlcv": {"timeframes": ["1h"]}})
-    EXCHANGE.clear()
+def served(database_url: str, exchange: Handle) -> Iterator[Served]:
+    timeframes = {"ohlcv": {"timeframes": ["1h"]}}
+    without_archive = running(seed=exchange.seed, faults=[{"kind": "not_found", "match": "/data/futures/um/"}])
+    with without_archive as alone:
+        yield Served(
+            deployment_of(database_url, exchange, datasets=timeframes),
+            deployment_of(database_url, alone, datasets=timeframes),
+        )
+
+
+@pytest.fixture(scope="module")
+def truth(exchange: Handle) -> Truth:
+    return Truth(exchange.seed)
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
+        yield pool
 
 
 def emptied(deployment: Deployment) -> None:
@@ -131,18 +152,35 @@ def emptied(deployment: Deployment) -> None:
         )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(loads=st.lists(LOADS, min_size=1, max_size=5), order=st.randoms(use_true_random=False))
-def test_rows_and_ledger_depend_on_what_was_loaded_and_on_nothing_else(
-    deployment: Deployment, loads: list[Load], order: Random
-) -> None:
-    emptied(deployment)
-    interleaved(order, loads, deployment)
-    truth = Truth(EXCHANGE[0].seed)
-    assert [row[2:-1] for row in facts(deployment.database_url, "ohlcv")] == expected_candles(truth, loads)
-    assert [row[1:-1] for row in facts(deployment.database_url, "long_short_ratio")] == expected_ratios(truth, loads)
-    with session(deployment.database_url) as connection:
+def check(served: Served, truth: Truth, loads: list[Load]) -> None:
+    """Rows and ledger are what was loaded and nothing else."""
+    url = served.both.database_url
+    assert [row[2:-1] for row in facts(url, "ohlcv")] == expected_candles(truth, loads)
+    assert [row[1:-1] for row in facts(url, "long_short_ratio")] == expected_ratios(truth, loads)
+    with session(url) as connection:
         for row in ledger.read(connection, LOADED):
             if row.series in ("1h", *DATASETS["long_short_ratio"].series):
                 assert row.present == covered(loads, row.dataset), row
                 assert row.missing_upstream == row.quarantined == []
+
+
+@DRAWN
+@given(loads=st.lists(LOADS, min_size=1, max_size=5), order=st.randoms(use_true_random=False))
+def test_rows_and_ledger_depend_on_what_was_loaded_and_on_nothing_else(
+    served: Served, truth: Truth, loads: list[Load], order: Random
+) -> None:
+    emptied(served.both)
+    interleaved(order, planned(served, loads))
+    check(served, truth, loads)
+
+
+@DRAWN
+@given(loads=st.lists(LOADS, min_size=2, max_size=6))
+def test_nor_do_they_depend_on_what_was_loaded_at_the_same_time(
+    served: Served, truth: Truth, processes: ProcessPoolExecutor, loads: list[Load]
+) -> None:
+    emptied(served.both)
+    running_now = [processes.submit(run_batch, *batch) for batch in planned(served, loads)]
+    for batch in running_now:
+        batch.result()
+    check(served, truth, loads)

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = {"perpflow", "simulator", "benchmarks", "tests"}
+OURS = {"perpflow", "simulator", "benchmarks", "soak", "tests"}
 
 #: What no file imports, and who uses it instead.
 UNIMPORTED = {
@@ -64,13 +64,13 @@ def distribution(name: str, known: dict[str, list[str]]) -> str:
 def test_whatever_is_imported_is_required_by_name() -> None:
     run_time = imported("plugins", "dags", "simulator", "benchmarks")
     assert run_time - required("requirements").keys() == set()
-    assert imported("tests") - required("requirements").keys() - required("requirements-dev").keys() == set()
+    assert imported("tests", "soak") - required("requirements").keys() - required("requirements-dev").keys() == set()
 
 
 def test_whatever_is_required_is_used() -> None:
     used = {
         "requirements": imported("plugins", "dags", "simulator", "benchmarks"),
-        "requirements-dev": imported("tests"),
+        "requirements-dev": imported("tests", "soak"),
     }
     for stem, unimported in UNIMPORTED.items():
         assert required(stem).keys() - used[stem] == unimported

@@ -20,6 +20,7 @@ from typing import Any
 from perpflow import pipeline
 from perpflow.batches import LoadRequest
 from perpflow.datasets import OHLCV
+from perpflow.exchange.shared_budget import TRAVEL_S
 from perpflow.exchange.weight_budget import LIMITS, Share
 from perpflow.sessions import exchange_sessions
 from perpflow.settings import Collection, DatasetSettings, Deployment, ExchangeSettings
@@ -41,6 +42,8 @@ LEAST_USED = 0.9
 #: 499 candles cost 2 units of weight; a month's last page is shorter.
 LEAST_ROWS_PER_WEIGHT = 237
 LONGEST_LIVE_WAIT_S = 2.0
+#: As long may six processes take to spend what a window allows.
+TIME_TO_SPEND_S = 25.0
 #: What was on its way when the first met the ban arrives within this; nobody asks after it.
 ON_ITS_WAY_S = 1.0
 
@@ -53,6 +56,8 @@ REACH = timedelta(days=29)
 #: As long as a window of weight: somebody may ask again while it lasts, and meets it.
 BAN_S = 60.0
 LIVE_EVERY_S = 2.0
+#: Of request weight: a page of six candles.
+LIVE_WEIGHT = 1
 #: What failed is tried again almost at once: that the ban holds is not due to anybody's patience here.
 AGAIN_AFTER_S = 0.5
 
@@ -111,14 +116,17 @@ class PolitenessCampaign:
         exchange.clear_requests()
         with ThreadPoolExecutor(PROCESSES) as threads:
             try:
+                began = time.monotonic()
                 asking = [threads.submit(self._ask_on, number) for number in range(PROCESSES)]
                 waits, report = self._ask_live(), exchange.requests()
+                lasted_s = time.monotonic() - began
                 ban = self._ban()
             finally:
                 self._over.set()
         for process in asking:
             process.result()
-        return [*_judged(report, self.deployment.collection.exchange), _live(waits), *ban]
+        judged = _judged(report, self.deployment.collection.exchange, lasted_s, LIVE_WEIGHT * len(waits))
+        return [*judged, _live(waits), *ban]
 
     # --- processes
 
@@ -185,21 +193,32 @@ def _request(datasets: tuple[str, ...], symbol: str, window: Window) -> LoadRequ
 # --- judging
 
 
-def _judged(report: dict[str, Any], settings: ExchangeSettings) -> Iterator[Check]:
-    """What the exchange's report says of the time before the ban."""
+def _judged(report: dict[str, Any], settings: ExchangeSettings, lasted_s: float, live_weight: int) -> Iterator[Check]:
+    """What the exchange's report says of the time before the ban, which lasted so long."""
     beyond = {name: times for name, times in report["violations_by_limit"].items() if times}
     yield check(f"none of {report['total']:,} requests went beyond a limit", map(str, beyond.items()))
     fraction = Share(settings.rate_share, settings.live_reserve).fraction
     for name, window in report["windows"].items():
-        yield _use(name, window["peak"], window["limit"] * fraction)
+        used = window["total"] - (live_weight if name == "weight" else 0)
+        yield _use(name, used, window["limit"] * fraction, _windows_begun(name, lasted_s))
     rows, weight = report["rows"].get(CANDLES, 0), report["weights"].get(CANDLES, 1)
     few = [f"at least {LEAST_ROWS_PER_WEIGHT} are possible"] if rows / weight < LEAST_ROWS_PER_WEIGHT else []
     yield check(f"{rows / weight:.0f} candles per unit of weight ({rows:,} for {weight:,})", few)
 
 
-def _use(name: str, peak: int, allowed: float) -> Check:
-    little = name in WANTED and peak < LEAST_USED * allowed
-    subject = f"{name}: {peak} in the fullest window, {peak / allowed:.0%} of the {allowed:.0f} for backfill"
+def _windows_begun(name: str, lasted_s: float) -> int:
+    """How many windows, one after another, have begun: what one of them allows may be spent as soon as it begins.
+
+    One that has only just begun, which nobody has had the time to spend, does not count.
+    """
+    _, length_s = LIMITS[name]  # type: ignore[index]
+    return 1 + int(max(lasted_s - TIME_TO_SPEND_S, 0.0) // (length_s + TRAVEL_S))
+
+
+def _use(name: str, used: int, allowed_once: float, windows: int) -> Check:
+    allowed = allowed_once * windows
+    little = name in WANTED and used < LEAST_USED * allowed
+    subject = f"{name}: {used:,} used by backfill, {used / allowed:.0%} of the {allowed:,.0f} in {windows} windows"
     return check(subject, [f"less than {LEAST_USED:.0%} although more was wanted"] if little else [])
 
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 import yaml
 from croniter import croniter  # type: ignore[import-untyped]
@@ -21,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from perpflow.datasets import DATASETS
 from perpflow.errors import BadConfiguration
 from perpflow.include import include_path
+from perpflow.proxies import is_proxy
 from perpflow.windows import TIMEFRAMES, parse_instant
 
 #: `SOL/USDT`, `1000PEPE/USDT`, `ICP/USDT#SETTLED`; the exchange lists names in Chinese characters too.
@@ -122,19 +122,9 @@ class ExchangeSettings(Switchless):
     @field_validator("proxy")
     @classmethod
     def _proxy_address(cls, value: str | None) -> str | None:
-        # What aiohttp and httpx both take.
-        if value is not None and not _is_proxy(value):
+        if value is not None and not is_proxy(value):
             raise ValueError("not the address of an HTTP proxy; write http://user:password@host:3128")
         return value
-
-
-def _is_proxy(text: str) -> bool:
-    try:
-        address = urlsplit(text)
-        named = bool(address.hostname) and address.port != 0
-    except ValueError:
-        return False
-    return named and address.scheme in ("http", "https") and address.path in ("", "/") and not re.search(r"\s", text)
 
 
 class PoolSettings(Switchless):

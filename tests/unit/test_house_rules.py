@@ -16,7 +16,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 #: A module may import from its own layer and from those below it. Folders stand for all their modules; what is not
 #: named here stands on top, so that nothing below may import it.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"windows", "include", "counters"}),
+    frozenset({"windows", "include", "counters", "proxies"}),
     frozenset({"datasets", "errors"}),
     frozenset({"parsing", "settings"}),
     frozenset({"batches"}),

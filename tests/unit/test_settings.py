@@ -110,7 +110,20 @@ def test_a_value_that_is_not_valid_is_an_error_that_names_key_value_and_what_is_
 
 @pytest.mark.parametrize(
     "address",
-    ["proxy:3128", "socks5://h:1080", "http://", "http://h:port", "http://h:0", "http://h/path", "http://a b"],
+    [
+        *("proxy:3128", "socks5://h:1080", "http://", "http://h:port", "http://h:0", "http://h/path", "http://a b"),
+        *("http://u:p@999.999.999.999:1", "http://u:p@1.2.3:1", "http://u:p@höst:1", "http://u:p@[v1.x]:1"),
+        *(
+            "http://u:p@[::1",
+            "http://u:p@[::1]x:1",
+            "http://u:p@host\\x:1",
+            "http://h:1?q=1",
+            "http://h:1?",
+            "http://h#f",
+        ),
+        *("http://u:€@h:1", "http://u:%E2%82%AC@h:1", "http://a%3Ab:p@h:1", "http://-h:1", "http://a..b:1"),
+        "http://" + "h" * 64,
+    ],
 )
 def test_what_is_no_http_proxy_is_refused(written: Path, address: str) -> None:
     said = refusal(written, f"exchange: {{proxy: '{address}'}}")

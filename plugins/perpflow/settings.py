@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from croniter import croniter  # type: ignore[import-untyped]
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -21,7 +20,9 @@ from perpflow.datasets import DATASETS
 from perpflow.errors import BadConfiguration
 from perpflow.include import include_path
 from perpflow.proxies import is_proxy
+from perpflow.quoting import named, quoted
 from perpflow.windows import TIMEFRAMES, parse_instant
+from perpflow.yaml_file import read_mapping
 
 #: `SOL/USDT`, `1000PEPE/USDT`, `ICP/USDT#SETTLED`; the exchange lists names in Chinese characters too.
 SYMBOL_PATTERN = r"^[^\s/#a-z]+/[^\s/#a-z]+(#[A-Z0-9]+)?$"
@@ -34,7 +35,7 @@ def is_symbol(text: str) -> bool:
 
 def _symbol(text: str) -> str:
     if not is_symbol(text):
-        raise ValueError(f"{text!r} is not a symbol; write base and quote in capitals, as in SOL/USDT")
+        raise ValueError(f"{quoted(text)} is not a symbol; write base and quote in capitals, as in SOL/USDT")
     return text
 
 
@@ -46,11 +47,20 @@ def _instant(value: Any) -> datetime:
             raise ValueError(f"{value} has no time zone; write {value:%Y-%m-%dT%H:%M:%S}Z for UTC")
     elif isinstance(value, date):
         instant = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    elif isinstance(value, str | int):
+        instant = _parsed(str(value).strip())
     else:
-        instant = parse_instant(str(value))
+        raise ValueError("not an instant; write one such as 2024-01-31, or 2024-01-31T12:00:00Z")
     if instant > datetime.now(UTC):
         raise ValueError(f"{instant.isoformat()} lies in the future; give a date that has passed")
     return instant.astimezone(UTC)
+
+
+def _parsed(text: str) -> datetime:
+    try:
+        return parse_instant(text)
+    except ValueError as error:
+        raise ValueError(str(error).replace(repr(text), quoted(text))) from error
 
 
 #: Names another collection.yaml than the project's.
@@ -90,7 +100,7 @@ class DatasetSettings(Section):
             raise ValueError(f"give at least one of {', '.join(TIMEFRAMES)}, or leave the key out")
         for timeframe in value or ():
             if timeframe not in TIMEFRAMES:
-                raise ValueError(f"unknown timeframe {timeframe!r}; allowed: {', '.join(TIMEFRAMES)}")
+                raise ValueError(f"unknown timeframe {quoted(timeframe)}; allowed: {', '.join(TIMEFRAMES)}")
         return value
 
 
@@ -170,7 +180,7 @@ class Collection(Switchless):
     def _known_datasets(cls, value: Any) -> Any:
         for name in value if isinstance(value, Mapping) else ():
             if name not in DATASETS:
-                raise ValueError(f"unknown dataset {name!r}; allowed: {', '.join(DATASETS)}")
+                raise ValueError(f"unknown dataset {quoted(name)}; allowed: {', '.join(DATASETS)}")
         return value
 
     @model_validator(mode="after")
@@ -203,15 +213,6 @@ def collection_path() -> Path:
     return Path(configured) if configured else include_path() / "collection.yaml"
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without its timestamps: dates stay text, so that one the calendar lacks is refused with its key."""
-
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
 def load_collection(path: Path | None = None) -> Collection:
     """Read and validate collection.yaml.
 
@@ -219,30 +220,12 @@ def load_collection(path: Path | None = None) -> Collection:
         BadConfiguration: the file is missing, not readable, not YAML, or holds a value that is not allowed.
     """
     path = path or collection_path()
-    try:
-        # A subclass of the safe loader, which makes plain values only.
-        content = yaml.load(_text(path), _Loader) or {}  # noqa: S506
-    except (yaml.YAMLError, ValueError) as error:
-        raise BadConfiguration(f"{path} is not valid YAML: {_without_secrets(str(error))}") from error
-    if not isinstance(content, dict):
-        raise BadConfiguration(f"{path} must hold keys such as `symbols:`, not {type(content).__name__}.")
+    content = read_mapping(path)
     try:
         return Collection.model_validate(content)
     except ValidationError as error:
-        raise BadConfiguration(f"{path.name}: {_faults(error)}") from error
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise BadConfiguration(f"{path} does not exist.", hint="Set PERPFLOW_COLLECTION, or restore it.") from error
-    except OSError as error:
-        hint = "Let PERPFLOW_COLLECTION name a file that this user may read."
-        raise BadConfiguration(f"{path} cannot be read: {error.strerror}.", hint=hint) from error
-    except UnicodeDecodeError as error:
-        found = f"byte {error.object[error.start]:#04x} at position {error.start}"
-        raise BadConfiguration(f"{path} is not UTF-8 text: {found}.", hint="Save it as UTF-8.") from error
+        # No cause: it would be printed in the traceback that Airflow shows, and pydantic's quotes passwords.
+        raise BadConfiguration(f"{path.name}: {_faults(error)}") from None
 
 
 def _faults(error: ValidationError) -> str:
@@ -256,19 +239,16 @@ def _faults(error: ValidationError) -> str:
 
 def _fault(detail: Any) -> str:
     # pydantic adds the branch of a union to the path ("symbols.tuple[...].0"): users know only their own keys.
-    steps = [str(step) for step in detail["loc"] if not re.search(r"[\[(]|^literal", str(step))]
-    where = ".".join(steps) or "the file"
+    path = detail["loc"]
+    steps = [str(step) for step in (path[:1] + path[2:] if path[:1] == ("symbols",) else path)]
+    where, value = ".".join(map(named, steps)), quoted(detail["input"], steps)
     if detail["type"] == "extra_forbidden":
-        value = _without_secrets(repr(detail["input"]))
         return f"unknown key {where} (value {value}); allowed here: {', '.join(_allowed(steps[:-1]))}"
-    # A proxy's address holds its password, wherever an address that is none has it.
-    value = "..." if steps[-1:] == ["proxy"] else _without_secrets(repr(detail["input"]))
-    return f"{where} = {value}: {detail['msg'].removeprefix('Value error, ')}"
-
-
-def _without_secrets(text: str) -> str:
-    """The text with what stands before the @ of an address left out: it may hold a password."""
-    return re.sub(r"\S+(?=@)", "...", text)
+    if detail["type"] == "invalid_key":
+        section = ".".join(map(named, steps[:-1])) or "the file"
+        return f"{section} has the key {value}: keys are words, such as {_allowed(steps[:-1])[0]}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{where} = {value}: {message}" if steps else message
 
 
 def _allowed(path: list[str]) -> list[str]:

@@ -16,9 +16,9 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 #: A module may import from its own layer and from those below it. Folders stand for all their modules; what is not
 #: named here stands on top, so that nothing below may import it.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"windows", "include", "counters", "proxies"}),
+    frozenset({"windows", "include", "counters", "proxies", "quoting"}),
     frozenset({"datasets", "errors"}),
-    frozenset({"parsing", "settings"}),
+    frozenset({"parsing", "settings", "yaml_file"}),
     frozenset({"batches"}),
     frozenset({"store", "exchange"}),
     frozenset({"quality"}),

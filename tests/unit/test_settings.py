@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -94,8 +95,24 @@ REFUSED = [
     ("exchange: {timeout_s: .nan}", ["exchange.timeout_s = nan"]),
     ("exchange: {rate: 1}", ["unknown key exchange.rate", "rate_share", "timeout_s"]),
     ("- SOL/USDT", ["must hold keys", "list"]),
-    ("symbols: [", ["not valid YAML"]),
-    ("look_back_days: !!timestamp 2026-02-30", ["not valid YAML", "day is out of range for month"]),
+    ('"\\uD800": 1', ["unable to parse raw data as a unicode string"]),
+    ('"look\\nback": 1', ["unknown key 'look\\nback' (value 1)"]),
+    ("look(back: 1", ["unknown key look(back (value 1)"]),
+    ("yes: no", ["the file has the key True: keys are words, such as airflow"]),
+    ("exchange: {1: 2}", ["exchange has the key 1: keys are words, such as archive_concurrency"]),
+    ("start: [2026-01-01]", ["start = ['2026-01-01']: not an instant; write one such as 2024-01-31"]),
+    ("0", ["must hold keys", "int"]),
+    ("symbols: [", ["not valid YAML", "but found '<stream end>' (line 1, column 11)"]),
+    ("look_back_days: !!timestamp 2026-02-30", ["not valid YAML", "no timestamp: day is out of range for month (l"]),
+    ("\nsymbols: !!bool abc", ["not valid YAML", "this is no bool (line 2, column 10)"]),
+    ("symbols: !!timestamp abc", ["not valid YAML", "this is no timestamp (line 1, column 10)"]),
+    ("start: !!int ''", ["not valid YAML", "this is no int (line 1, column 8)"]),
+    ("look_back_days: 1" + ":1" * 200 + ".", ["not valid YAML", "this is no float (line 1, column 17)"]),
+    ("symbols: " + "[" * 2000, ["not valid YAML", "too deep in one another"]),
+    ("quote: USDT\n---\nquote: USDC", ["not valid YAML", "expected a single document", "another document (line 2"]),
+    ("symbols: \0", ["not valid YAML", "the character 0x0000 at position 9 is not allowed"]),
+    ("quote: USDT\nexchange: {}\n'quote': USDC", ["the key quote is given twice, first in line 1 (line 3, column 1)"]),
+    ("exchange:\n  attempts: 1\n  attempts: 2", ["key attempts is given twice, first in line 2 (line 3, column 3)"]),
 ]  # fmt: skip
 
 
@@ -140,11 +157,57 @@ def test_what_is_no_http_proxy_is_refused(written: Path, address: str) -> None:
         "proxy: http://me:s3cret@host:3128",
         "exchange: {proxy: http://me:s3cret@host:3128",
         "exchange:\n  proxy: [http://me:s3cret@host:3128]\n",
+        "exchange: {password: s3cret}",
+        "exchange: {Proxy_Pwd: s3cret}",
+        "exchange: {proxy_password: [s3cret]}",
+        "exchange: {proxy: {user: me, secret: s3cret}}",
+        "proxy: {url: 'http://host', password: s3cret}",
+        "proxi: 'http://me:s3 cret@host:1'",
+        "exchange: 'http://me:s3 cret@host:1'",
+        "symbols: ['http://me:s3 cret@host:1']",
+        "start: ' http://me:s3 cret@host:1'",
+        "start: {password: s3cret}",
+        "datasets: {'http://me:s3 cret@host:1': {}}",
+        "datasets: {ohlcv: {timeframes: ['http://me:s3 cret@host:1']}}",
+        "datasets: {open_interest: {timeframes: [5m]}}\nexchange: {egress: s3}",
+        "exchange: {proxy:http://me:s3cret@host:3128}",
+        "exchange: {'pass(': s3cret}",
+        "{proxy: http://me:s3cret@host:3128: x, proxy: y}",
+        "{'http://me:s3cret@h': 1, 'http://me:s3cret@h': 1}",
+        'proxy: "http://me:s3eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee',
+        "exchange:\n  proxy: http://me:s3cret: host",
+        "exchange: {password: !s3cret}",
+        "exchange: {password: !s3cret!x y}",
+        "exchange: {password: *s3cret}",
+        "exchange: {password: &s3cret 1, pass: &s3cret 2}",
+        "exchange: {password: !!int s3cret}",
+        "exchange: {password: !!float s3cret}",
     ],
 )
-def test_no_error_quotes_a_password(written: Path, text: str) -> None:
-    said = refusal(written, text)
-    assert [secret for secret in ("s3", "cr@", "me:") if secret in said] == []
+def test_no_error_quotes_a_password_nor_does_its_traceback(written: Path, text: str) -> None:
+    written.write_text(text)
+    with pytest.raises(BadConfiguration) as refused:
+        load_collection(written)
+    said = "".join(traceback.format_exception(refused.value, limit=0))
+    assert [secret for secret in ("s3", "cr@", "cret@", "me:") if secret in said] == []
+
+
+def test_a_fault_of_the_whole_file_does_not_quote_the_file(written: Path) -> None:
+    said = refusal(written, "symbols: [SOL/USDT]\ndatasets: {open_interest: {timeframes: [5m]}}")
+    fault = "datasets.open_interest.timeframes: open_interest has no timeframes; only ohlcv has"
+    assert said == f"collection.yaml: {fault}"
+
+
+def test_a_merged_mapping_may_be_overruled(written: Path) -> None:
+    written.write_text(
+        "datasets:\n"
+        "  funding_rate: &base {start: 2024-01-01, enabled: false}\n"
+        "  ohlcv: &more {<<: *base, enabled: true}\n"
+        "  open_interest: {<<: *more, enabled: false}\n"
+    )
+    read = load_collection(written)
+    assert [read.dataset(name).enabled for name in ("ohlcv", "open_interest", "funding_rate")] == [True, False, False]
+    assert read.start_of("open_interest") == datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def test_a_date_in_the_future_is_refused(written: Path) -> None:

@@ -30,7 +30,8 @@ SYMBOL_PATTERN = r"^[^\s/#a-z]+/[^\s/#a-z]+(#[A-Z0-9]+)?$"
 
 def is_symbol(text: str) -> bool:
     """Whether the text is written like a unified symbol; whether the exchange lists it is another question."""
-    return re.fullmatch(SYMBOL_PATTERN, text) is not None
+    # Printable: without control characters, and without halves of characters, which no database stores.
+    return re.fullmatch(SYMBOL_PATTERN, text) is not None and text.isprintable()
 
 
 def _symbol(text: str) -> str:
@@ -75,6 +76,10 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+#: croniter's own fields of a random or, given an id, a hashed time: `R`, `r(0-5)`, `H/10`; not the R in FRI.
+_RANDOM_FIELD = re.compile(r"\b[RH]\b", re.IGNORECASE)
+
+
 class DatasetSettings(Section):
     """How one dataset is collected; what is left out is the dataset table's."""
 
@@ -91,6 +96,8 @@ class DatasetSettings(Section):
         # Airflow reads it with croniter too. Strict: a day that no month has would never come.
         if value is not None and not (len(value.split()) == 5 and croniter.is_valid(value, strict=True)):
             raise ValueError("not a cron expression of 5 fields; write one such as '*/5 * * * *', every five minutes")
+        if value is not None and _RANDOM_FIELD.search(value):
+            raise ValueError("R is another time at each reading; write fixed times, such as '7 * * * *'")
         return value
 
     @field_validator("timeframes")
@@ -118,15 +125,18 @@ class Switchless(Section):
 class ExchangeSettings(Switchless):
     """How politely and how eagerly the exchange is asked."""
 
-    rate_share: float = Field(0.5, gt=0, le=1)
-    live_reserve: float = Field(0.2, ge=0, lt=1)
+    # With less, a page of candles costs more than a process without Redis may spend at all.
+    rate_share: float = Field(0.5, ge=0.01, le=1)
+    # With more, backfill is left nothing to go on with.
+    live_reserve: float = Field(0.2, ge=0, le=0.9)
     egress: str = Field("default", min_length=1, pattern=r"^[\w.-]+$")
     processes: int = Field(8, ge=1, le=64)
     rest_concurrency: int = Field(4, ge=1, le=64)
     archive_concurrency: int = Field(8, ge=1, le=64)
     attempts: int = Field(5, ge=1, le=20)
-    timeout_s: float = Field(30, gt=0, le=600)
-    connect_timeout_s: float = Field(10, gt=0, le=600)
+    # In less than a second a connection over TLS may not stand, nor a page of rows be sent.
+    timeout_s: float = Field(30, ge=1, le=600)
+    connect_timeout_s: float = Field(10, ge=1, le=600)
     proxy: str | None = None
 
     @field_validator("proxy")
@@ -165,6 +175,13 @@ class Collection(Switchless):
     airflow: AirflowSettings = AirflowSettings()
 
     _start = field_validator("start", mode="before")(_instant)
+
+    @field_validator("quote")
+    @classmethod
+    def _quote_currency(cls, value: str) -> str:
+        if not re.fullmatch("[A-Z0-9]+", value):
+            raise ValueError("not a quote currency; write capitals and digits, as in USDT")
+        return value
 
     @field_validator("symbols", mode="before")
     @classmethod

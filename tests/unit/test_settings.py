@@ -86,7 +86,7 @@ REFUSED = [
     ("start: 'January'", ["start", "'January'"]),
     ("datasets: {ohlcv: {start: 2026-01-01T12:00:00}}", ["datasets.ohlcv.start", "no time zone"]),
     ("look_back_days: 31", ["look_back_days = 31", "30"]),
-    ("exchange: {rate_share: 0}", ["exchange.rate_share = 0", "greater than 0"]),
+    ("exchange: {rate_share: 0}", ["exchange.rate_share = 0", "greater than or equal to 0.01"]),
     ("exchange: {rate_share: 1.5}", ["exchange.rate_share = 1.5", "less than or equal to 1"]),
     ("exchange: {processes: many}", ["exchange.processes = 'many'", "integer"]),
     ("exchange: {attempts: yes}", ["exchange.attempts = True", "yes and no mean nothing here"]),
@@ -95,6 +95,15 @@ REFUSED = [
     ("exchange: {timeout_s: .nan}", ["exchange.timeout_s = nan"]),
     ("exchange: {rate: 1}", ["unknown key exchange.rate", "rate_share", "timeout_s"]),
     ("- SOL/USDT", ["must hold keys", "list"]),
+    ("exchange: {rate_share: 0.009}", ["exchange.rate_share = 0.009", "greater than or equal to 0.01"]),
+    ("exchange: {live_reserve: 0.91}", ["exchange.live_reserve = 0.91", "less than or equal to 0.9"]),
+    ("exchange: {timeout_s: 0.9}", ["exchange.timeout_s = 0.9", "greater than or equal to 1"]),
+    ("exchange: {connect_timeout_s: 0.9}", ["exchange.connect_timeout_s = 0.9", "greater than or equal to 1"]),
+    ("quote: ''", ["quote = ''", "not a quote currency; write capitals and digits, as in USDT"]),
+    ("quote: usdt", ["quote = 'usdt'", "not a quote currency; write capitals and digits, as in USDT"]),
+    ("quote: \"USDT\\n\"", ["quote = 'USDT\\n'", "not a quote currency"]),
+    ('symbols: ["\\uD800/USDT"]', ["symbols.0 = '\\ud800/USDT'", "'\\ud800/USDT' is not a symbol"]),
+    ('symbols: ["\\0/USDT"]', ["symbols.0 = '\\x00/USDT'", "'\\x00/USDT' is not a symbol"]),
     ('"\\uD800": 1', ["unable to parse raw data as a unicode string"]),
     ('"look\\nback": 1', ["unknown key 'look\\nback' (value 1)"]),
     ("look(back: 1", ["unknown key look(back (value 1)"]),
@@ -210,6 +219,18 @@ def test_a_merged_mapping_may_be_overruled(written: Path) -> None:
     assert read.start_of("open_interest") == datetime(2024, 1, 1, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("field", ["R * * * *", "r(0-5) * * * *", "0 R/2 * * *", "H * * * *", "0 h(1-5) * * *"])
+def test_a_schedule_of_random_times_is_refused(written: Path, field: str) -> None:
+    said = refusal(written, f"datasets: {{ohlcv: {{schedule: '{field}'}}}}")
+    assert f"datasets.ohlcv.schedule = '{field}': " in said
+
+
+@pytest.mark.parametrize("schedule", ["0 0 * MAR FRI", "0 0 * mar-apr thu,fri", "0 0 * * fri#1", "0 0 L * *"])
+def test_a_schedule_may_have_names(written: Path, schedule: str) -> None:
+    written.write_text(f"datasets: {{ohlcv: {{schedule: '{schedule}'}}}}")
+    assert load_collection(written).schedule("ohlcv") == schedule
+
+
 def test_a_date_in_the_future_is_refused(written: Path) -> None:
     tomorrow = (datetime.now(UTC) + timedelta(days=2)).date()
     for key, text in (
@@ -289,7 +310,8 @@ def test_symbols_are_written_base_slash_quote(text: str) -> None:
     assert is_symbol(text)
 
 
-NO_SYMBOLS = ("", "SOL", "SOLUSDT", "sol/usdt", "SOL/USDT/X", "SOL /USDT", "/USDT", "SOL/", "SOL/USDT#", "SOL/USDT\n")
+NO_SYMBOLS = ("", "SOL", "SOLUSDT", "sol/usdt", "SOL/USDT/X", "SOL /USDT", "/USDT", "SOL/", "SOL/USDT#", "SOL/USDT\n",
+              "\0/USDT", "SOL/\x85", "\ud800/USDT")  # fmt: skip
 
 
 @pytest.mark.parametrize("text", NO_SYMBOLS)

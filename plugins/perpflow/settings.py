@@ -130,7 +130,7 @@ class ExchangeSettings(Switchless):
     # With more, backfill is left nothing to go on with.
     live_reserve: float = Field(0.2, ge=0, le=0.9)
     egress: str = Field("default", min_length=1, pattern=r"^[\w.-]+$")
-    processes: int = Field(8, ge=1, le=64)
+    processes: int = Field(8, ge=1, le=256)
     rest_concurrency: int = Field(4, ge=1, le=64)
     archive_concurrency: int = Field(8, ge=1, le=64)
     attempts: int = Field(5, ge=1, le=20)
@@ -239,10 +239,24 @@ def load_collection(path: Path | None = None) -> Collection:
     path = path or collection_path()
     content = read_mapping(path)
     try:
-        return Collection.model_validate(content)
+        collection = Collection.model_validate(content)
     except ValidationError as error:
         # No cause: it would be printed in the traceback that Airflow shows, and pydantic's quotes passwords.
         raise BadConfiguration(f"{path.name}: {_faults(error)}") from None
+    _check_processes(path, collection)
+    return collection
+
+
+def _check_processes(path: Path, collection: Collection) -> None:
+    """Of a file only: who makes a `Collection` in Python has no pools."""
+    pools, processes = collection.airflow.pools, collection.exchange.processes
+    slots = pools.perpflow_rest + pools.perpflow_archive
+    if processes < slots:
+        raise BadConfiguration(
+            f"{path.name}: exchange.processes = {processes}: fewer than the {slots} tasks that load at once by "
+            f"airflow.pools (perpflow_rest {pools.perpflow_rest}, perpflow_archive {pools.perpflow_archive}).",
+            hint=f"Without Redis they would exceed rate_share together: give at least {slots}, or fewer slots.",
+        )
 
 
 def _faults(error: ValidationError) -> str:

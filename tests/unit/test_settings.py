@@ -219,6 +219,23 @@ def test_a_merged_mapping_may_be_overruled(written: Path) -> None:
     assert read.start_of("open_interest") == datetime(2024, 1, 1, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("text", "slots"),
+    [
+        ("exchange: {processes: 7}", 8),
+        ("airflow: {pools: {perpflow_rest: 5}}", 9),
+        ("airflow: {pools: {perpflow_archive: 128, perpflow_rest: 128}}\nexchange: {processes: 255}", 256),
+    ],
+)
+def test_processes_are_at_least_as_many_as_the_two_pools_let_load(written: Path, text: str, slots: int) -> None:
+    said = refusal(written, text)
+    assert f"fewer than the {slots} tasks that load at once by airflow.pools (perpflow_rest " in said
+    assert f"give at least {slots}" in said
+    pools = f"{{perpflow_rest: {slots // 2}, perpflow_archive: {slots - slots // 2}}}"
+    written.write_text(f"airflow: {{pools: {pools}}}\nexchange: {{processes: {slots}}}\n")
+    assert load_collection(written).exchange.processes == slots
+
+
 @pytest.mark.parametrize("field", ["R * * * *", "r(0-5) * * * *", "0 R/2 * * *", "H * * * *", "0 h(1-5) * * *"])
 def test_a_schedule_of_random_times_is_refused(written: Path, field: str) -> None:
     said = refusal(written, f"datasets: {{ohlcv: {{schedule: '{field}'}}}}")

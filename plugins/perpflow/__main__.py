@@ -6,6 +6,7 @@ The same use cases as the DAGs', run in this process. Without PERPFLOW_DATABASE_
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ T = TypeVar("T")
 # Bans begin at two minutes and grow; a person would rather be told of the longer ones.
 LONGEST_BAN_S = 900.0
 MOST_BANS = 3
+# Who looks more seldom than once a day starts the command by cron.
+LONGEST_PAUSE_S = 86_400.0
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Binance USD-M futures data, complete and verified."
@@ -182,10 +185,24 @@ def _load(deployment: Deployment, plan: Plan) -> None:
     typer.echo(f"{len(plan.batches)} batches, all published" if plan.batches else "nothing to load: the ledger is full")
 
 
+def _number(value: float | None) -> float | None:
+    """An option's value; `nan` is neither below a minimum nor above a maximum."""
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("nan is no number.")
+    return value
+
+
 @app.command()
 def health(
     continuous: Annotated[
-        float | None, typer.Option(min=0.1, metavar="SECONDS", help="Look again every so many seconds, until Ctrl-C.")
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=LONGEST_PAUSE_S,
+            callback=_number,
+            metavar="SECONDS",
+            help="Look again every so many seconds, until Ctrl-C.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each look.")] = False,
 ) -> None:

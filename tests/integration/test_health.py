@@ -391,7 +391,9 @@ def test_the_command_ends_with_one_and_a_line_that_says_what_to_do_where_the_dat
     assert "secret" not in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [("--continuous", "0"), ("--continuous", "often"), ("--jsonn",)])
+@pytest.mark.parametrize(
+    "arguments", [("--continuous", "0"), ("--continuous", "often"), ("--continuous", "1e12"), ("--jsonn",)]
+)
 def test_the_command_ends_with_two_where_its_arguments_make_no_sense(
     deployment: Deployment, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:

@@ -82,3 +82,10 @@ def test_a_memory_of_the_services_that_is_cut_short_is_one_message(tmp_path: Pat
         assert code == 1
         assert f"services: {memory} is damaged" in said
         assert "remove it" in said
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "1e12", "86401"])
+def test_a_pause_that_nobody_can_wait_for_is_bad_usage(seconds: str) -> None:
+    code, said = ended("health", "--continuous", seconds)
+    assert code == 2
+    assert "--continuous" in said

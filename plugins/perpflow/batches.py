@@ -65,6 +65,8 @@ class LoadRequest:
         malformed = [symbol for symbol in symbols or () if symbol != "all" and not is_symbol(symbol)]
         if malformed:
             raise BadConfiguration(f"symbols = {malformed}: not symbols.", hint="Write SOL/USDT, or all.")
+        if symbols and "all" in symbols and len(symbols) > 1:
+            raise BadConfiguration(f"symbols = {list(symbols)}: all stands alone.", hint="Write all, or symbols.")
         return cls(
             datasets=tuple(dict.fromkeys(form["datasets"])),
             symbols=symbols,

@@ -165,6 +165,7 @@ def test_what_a_form_leaves_empty_is_left_to_the_configuration() -> None:
         ({"datasets": ["ohlcv", "liquidations", "tea"]}, "liquidations, tea cannot be loaded. Allowed: ohlcv, "),
         ({"symbols": ["SOLUSDT"]}, "SOLUSDT"),
         ({"symbols": ["sol/usdt"]}, "sol/usdt"),
+        ({"symbols": ["all", "SOL/USDT"]}, "all stands alone"),
     ],
 )
 def test_a_form_that_makes_no_sense_is_refused_with_key_and_value(changes: dict[str, Any], said: str) -> None:

@@ -89,3 +89,9 @@ def test_a_pause_that_nobody_can_wait_for_is_bad_usage(seconds: str) -> None:
     code, said = ended("health", "--continuous", seconds)
     assert code == 2
     assert "--continuous" in said
+
+
+def test_all_symbols_and_one_of_them_is_bad_usage() -> None:
+    code, said = ended("backfill", "--symbols", "all,SOL/USDT")
+    assert code == 2
+    assert "all stands alone" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import signal
 import sys
@@ -127,10 +128,14 @@ def main(
     campaigns: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(CAMPAIGNS)}; all by default.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Draws loads, kills and faults; random by default.")] = None,
     kills: Annotated[int | None, typer.Option(min=1, help=f"At least so many: {KILLS}, short {SHORT_KILLS}.")] = None,
-    minutes: Annotated[float | None, typer.Option(help=f"Then no more: {MINUTES}, short {SHORT_MINUTES}.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=1, help=f"Then no more: {MINUTES}, short {SHORT_MINUTES}.")
+    ] = None,
     short: Annotated[bool, typer.Option("--short", help="The form that CI runs.")] = False,
 ) -> None:
     """Kill everything again and again, then compare whole tables with the truth."""
+    if minutes is not None and math.isnan(minutes):
+        raise typer.BadParameter("--minutes nan: no number")
     unknown = [name for name in campaigns or () if name not in CAMPAIGNS]
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(CAMPAIGNS)}")

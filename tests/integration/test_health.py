@@ -166,6 +166,25 @@ def test_a_migration_that_has_not_run_is_named(deployment: Deployment, empty_dat
 
 
 @pytest.mark.parametrize(
+    ("time", "said"),
+    [
+        (253402300799999, "the exchange's clock says 9999-12-31"),
+        (4102444800000, "the exchange's clock says 2100-01-01"),
+        (0, "the exchange's clock says 1970-01-01"),
+        (1, "the exchange's clock says 1970-01-01"),
+        (True, "the exchange's clock says True"),
+    ],
+)
+def test_a_clock_that_says_what_no_clock_does_is_red(
+    deployment: Deployment, exchange: Handle, time: object, said: str
+) -> None:
+    exchange.add_fault("status", code=200, match="/fapi/v1/time", body={"serverTime": time})
+    findings = look(deployment)
+    assert not_green(findings) == {"exchange": "red", "freshness": "yellow"}
+    assert said in findings["exchange"].cause
+
+
+@pytest.mark.parametrize(
     ("check", "match", "code", "said"),
     [
         ("exchange", "/fapi/v1/time", 503, "503"),

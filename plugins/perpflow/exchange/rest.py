@@ -38,6 +38,8 @@ from perpflow.windows import pages as cut_into_pages
 BASE_URL = "https://fapi.binance.com"
 # USD-M futures opened on 2019-09-08. Never 0: fundingRate answers startTime=0 with the latest row.
 OPENING = datetime(2019, 9, 1, tzinfo=UTC)
+# A clock may be set to any year that somebody would simulate; what is planned from one beyond would leave the calendar.
+CLOCK_BEFORE = datetime(2100, 1, 1, tzinfo=UTC)
 CLOCK_LASTS_S = 300.0
 
 T = TypeVar("T")
@@ -171,7 +173,7 @@ class Rest:
     async def now(self) -> datetime:
         """The exchange's clock: `/fapi/v1/time` once, then by our monotonic clock, measured again every five minutes.
 
-        Raises: as `pages`; StructurallyBad where the answer holds no time.
+        Raises: as `pages`; StructurallyBad where the answer holds no time, or one that no clock shows.
         """
         async with self._clock_turn:
             if self._clock is None or time.monotonic() - self._clock[0] > CLOCK_LASTS_S:
@@ -395,7 +397,19 @@ def _times(source: RestSource, rows: list[Any]) -> list[datetime]:
 
 
 def _server_time(answer: dict[str, Any]) -> datetime:
+    said = _instant_of(answer)
+    if not OPENING <= said < CLOCK_BEFORE:
+        raise StructurallyBad(
+            f"the exchange's clock says {said.isoformat()}, which is not within {OPENING:%Y-%m} to {CLOCK_BEFORE:%Y}.",
+            hint="Check PERPFLOW_REST_URL, and what stands between here and there.",
+        )
+    return said
+
+
+def _instant_of(answer: dict[str, Any]) -> datetime:
     try:
+        if isinstance(answer["serverTime"], bool):
+            raise TypeError(f"the exchange's clock says {answer['serverTime']}")
         return from_ms(int(answer["serverTime"]))
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise StructurallyBad(

@@ -256,7 +256,7 @@ async def test_the_first_object_is_there_and_nothing_lies_before_it(exchange: Ha
 
 async def test_nobody_listening_is_said() -> None:
     async with Archive("http://127.0.0.1:9", retry=Retry(sleep=Naps())) as archive:
-        with pytest.raises(ExchangeUnavailable, match="ConnectError"):
+        with pytest.raises(ExchangeUnavailable, match="ConnectError: Connection refused"):
             await archive.fetch(ONE_DAY)
 
 

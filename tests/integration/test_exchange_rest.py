@@ -234,15 +234,41 @@ async def test_a_ban_carries_its_end_and_stops_everyone(exchange: Handle) -> Non
 async def test_a_hanging_exchange_is_given_up_on(exchange: Handle) -> None:
     exchange.add_fault("latency", ms=2000, match="/klines", times=5)
     async with session(exchange, timeout_s=0.2) as rest:
-        with pytest.raises(ExchangeUnavailable, match="Check the network"):
+        with pytest.raises(ExchangeUnavailable, match=r": timed out\. Check the network"):
             await collect(rest, KLINES, "5m", last(exchange, HOUR), FIVE)
 
 
 async def test_nobody_listening_is_said() -> None:
     rest = Rest("http://127.0.0.1:9", limiter=Limiter("exchange"), retry=Retry(sleep=Naps()))
     async with rest:
-        with pytest.raises(ExchangeUnavailable):
+        with pytest.raises(ExchangeUnavailable, match=r"/fapi/v1/time: 127\.0\.0\.1:9: Connection refused\. Check"):
             await rest.now()
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"kind": "reset"}, "Connection reset by peer"),
+        ({"kind": "truncated_body"}, "Not enough data to satisfy content length header"),
+        ({"kind": "status", "code": 302, "headers": {"Location": "/fapi/v1/time"}, "body": {}}, "redirected 10 times"),
+        (
+            {"kind": "status", "code": 302, "headers": {"Location": "http://127.0.0.1:9/"}, "body": {}},
+            "127.0.0.1:9: Connection refused",
+        ),
+        (
+            {"kind": "status", "code": 302, "headers": {"Location": "ftp://keeper:secret@x/"}, "body": {}},
+            "a redirect or the proxy has an address that is none of HTTP",
+        ),
+    ],
+    ids=["reset", "cut short", "redirects without end", "redirect to nobody", "redirect to FTP"],
+)
+async def test_why_nothing_came_is_said(exchange: Handle, fault: dict[str, Any], said: str) -> None:
+    exchange.add_fault(**fault, match="/fapi/v1/time")
+    async with session(exchange) as rest:
+        with pytest.raises(ExchangeUnavailable) as caught:
+            await rest.now()
+    assert f"/fapi/v1/time: {said}" in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 async def test_concurrent_refusals_are_told_apart(exchange: Handle) -> None:

@@ -92,12 +92,26 @@ async def test_the_environments_proxy_counts_where_none_is_set(
     assert len(proxy.asked) == 3
 
 
-async def test_a_proxy_that_is_away_is_said_and_never_gone_around(exchange: Handle) -> None:
-    nowhere = "http://127.0.0.1:9"
-    once = Retry(attempts=1)
-    async with Rest(exchange.url, limiter=Limiter("exchange"), proxy=nowhere, retry=once) as rest:
-        with pytest.raises(ExchangeUnavailable, match="Check the network"):
+SAID = (
+    r"Connection refused, through the proxy http://127\.0\.0\.1:9\. Check .* the proxy \(exchange\.proxy in collection"
+)
+
+
+@pytest.mark.parametrize("is_configured", [True, False], ids=["configured", "of the environment"])
+async def test_a_proxy_that_is_away_is_said_without_its_password_and_never_gone_around(
+    exchange: Handle, monkeypatch: pytest.MonkeyPatch, is_configured: bool
+) -> None:
+    nowhere = "http://keeper:secret@127.0.0.1:9"
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+    if not is_configured:
+        monkeypatch.setenv("http_proxy", nowhere)
+    proxy, once = nowhere if is_configured else None, Retry(attempts=1)
+    async with Rest(exchange.url, limiter=Limiter("exchange"), proxy=proxy, retry=once) as rest:
+        with pytest.raises(ExchangeUnavailable, match=SAID) as of_rest:
             await rest.now()
-    async with Archive(exchange.url, proxy=nowhere, retry=once) as archive:
-        with pytest.raises(ExchangeUnavailable, match="Check the network"):
+    async with Archive(exchange.url, proxy=proxy, retry=once) as archive:
+        with pytest.raises(ExchangeUnavailable, match=SAID) as of_archive:
             await archive.fetch(august())
+    for caught in (of_rest, of_archive):
+        assert "secret" not in str(caught.value)

@@ -28,6 +28,7 @@ import httpx
 
 from perpflow.datasets import ArchiveSource, Granularity
 from perpflow.errors import ExchangeUnavailable, ObjectDamaged, RequestRejected, StructurallyBad
+from perpflow.exchange.causes import HINT, PROXY_HINT, cause_of, proxy_of
 from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.refusals import Answer, Asked, error_for
 from perpflow.exchange.retry_policy import Retry
@@ -138,6 +139,7 @@ class Archive:
         retry: Retry | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
+        self._proxy = proxy
         self._limiter_for = cache(limiter_for)
         own = LISTING_URL if self._base_url == BASE_URL else f"{self._base_url}/"
         self._listing_url = listing_url or own
@@ -297,11 +299,13 @@ class Archive:
         try:
             response = await self._client.get(url, params=params)
         except httpx.TransportError as error:
+            proxy = proxy_of(url, self._proxy)
+            through = f", through the proxy {proxy}" if proxy else ""
             raise ExchangeUnavailable(
-                f"{url}: {type(error).__name__} {error}".rstrip() + ".",
+                f"{url}: {type(error).__name__}: {cause_of(error)}{through}.",
                 symbol=asked.symbol,
                 window=asked.window,
-                hint="Check the network, or try again later.",
+                hint=PROXY_HINT if proxy else HINT,
             ) from error
         return None if response.status_code == httpx.codes.NOT_FOUND else _accepted(response, asked)
 

@@ -31,7 +31,7 @@ TRANSIENT_CODES = frozenset({"-1000", "-1001", "-1006", "-1007", "-1008", "-1016
 TOO_MANY_REQUESTS = "-1003"
 INVALID_SYMBOL = "-1121"
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})")
-_PROXY_HINT = "Run from another address, or set a proxy."
+_PROXY_HINT = "Run from another address, or set exchange.proxy in collection.yaml."
 
 
 @dataclass(frozen=True, slots=True)

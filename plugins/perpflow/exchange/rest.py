@@ -27,6 +27,7 @@ import httpx
 
 from perpflow.datasets import FIVE_MINUTES, Budget, RestSource
 from perpflow.errors import ExchangeUnavailable, PerpflowError, StructurallyBad
+from perpflow.exchange.causes import HINT, PROXY_HINT, cause_of, proxy_of
 from perpflow.exchange.limiter import Limiter, Sent
 from perpflow.exchange.listing import ListedSymbol, listed_symbols
 from perpflow.exchange.refusals import NOBODY, Answer, Asked, error_for
@@ -330,12 +331,18 @@ class Rest:
         except Refused as refused:
             raise self._translated(refused.answer, asked) from refused
         except (ccxt.NetworkError, OSError) as error:
-            raise _unavailable(error, asked) from error
+            raise self._unreached(error, asked) from error
         except ccxt.ExchangeError as error:
             # ccxt's word for the rest of aiohttp's errors, e.g. a body that was cut short.
             if isinstance(error.__cause__, aiohttp.ClientError):
-                raise _unavailable(error, asked) from error
+                raise self._unreached(error, asked) from error
             raise
+
+    def _unreached(self, error: Exception, asked: Asked) -> ExchangeUnavailable:
+        """ccxt's error names what was asked; why it came to nothing is wrapped up in it."""
+        proxy = proxy_of(self._base_url, self._proxy)
+        through = f", through the proxy {proxy}" if proxy else ""
+        return _unavailable(f"{error}: {cause_of(error)}{through}", asked, PROXY_HINT if proxy else HINT)
 
     def _translated(self, answer: Answer, asked: Asked) -> PerpflowError:
         error = error_for(answer, self._estimate(), asked)
@@ -348,10 +355,8 @@ def _endpoint(method: str) -> str:
     return name[0].lower() + name[1:]
 
 
-def _unavailable(what: object, asked: Asked) -> ExchangeUnavailable:
-    return ExchangeUnavailable(
-        f"{what}.", symbol=asked.symbol, window=asked.window, hint="Check the network, or try again later."
-    )
+def _unavailable(what: str, asked: Asked, hint: str = HINT) -> ExchangeUnavailable:
+    return ExchangeUnavailable(f"{what}.", symbol=asked.symbol, window=asked.window, hint=hint)
 
 
 def answerable(source: RestSource, window: Window, timeframe: Timeframe | None, now: datetime) -> Window | None:

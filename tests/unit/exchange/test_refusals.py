@@ -76,7 +76,8 @@ def test_an_error_names_symbol_window_and_answer_and_says_what_to_do() -> None:
     error = error_for(answer(451, "no"), NOW, Asked("SOLUSDT", window))
     assert str(error) == (
         f"SOLUSDT {window}: GET /x answered HTTP 451: no. "
-        "The exchange does not serve this country. Run from another address, or set a proxy."
+        "The exchange does not serve this country. Run from another address, or set exchange.proxy in "
+        "collection.yaml."
     )
     assert error is not None
     assert (error.symbol, error.window) == ("SOLUSDT", window)

@@ -311,7 +311,7 @@ def deployment_from_environment(
     """The deployment that the environment describes; Airflow passes the URLs of its connections instead.
 
     Raises:
-        BadConfiguration: no database URL is known, or collection.yaml is not valid.
+        BadConfiguration: no database URL is known, an address is none, or collection.yaml is not valid.
     """
     database_url = database_url or os.environ.get("PERPFLOW_DATABASE_URL")
     if not database_url:
@@ -319,10 +319,34 @@ def deployment_from_environment(
             "no market database is known.",
             hint="Run `python -m perpflow services start`, or set PERPFLOW_DATABASE_URL.",
         )
-    addresses = {"rest_url": os.environ.get("PERPFLOW_REST_URL"), "archive_url": os.environ.get("PERPFLOW_ARCHIVE_URL")}
+    variables = {"rest_url": "PERPFLOW_REST_URL", "archive_url": "PERPFLOW_ARCHIVE_URL"}
+    addresses = {name: _web_address(variable) for name, variable in variables.items()}
     return Deployment(
         database_url=database_url,
         redis_url=redis_url or os.environ.get("PERPFLOW_REDIS_URL"),
         collection=collection or load_collection(),
         **{name: url for name, url in addresses.items() if url},
     )
+
+
+def _web_address(variable: str) -> str | None:
+    """The exchange's address that a variable names, None where it is unset or empty.
+
+    Raises:
+        BadConfiguration: it is none, or holds user and password: it stands in messages and in Redis' keys.
+    """
+    url = os.environ.get(variable)
+    hint = "Write one such as https://fapi.binance.com, or leave it unset for Binance's own."
+    if url and "@" in url:
+        raise BadConfiguration(
+            f"{variable} holds a user or a password, which no address of an exchange does.", hint=hint
+        )
+    if url and not _is_web_address(url):
+        raise BadConfiguration(f"{variable} = {url!r}: not the address of an HTTP server.", hint=hint)
+    return url or None
+
+
+def _is_web_address(url: str) -> bool:
+    # What comes before the path is written as a proxy's address is.
+    origin = re.match(r"[a-z]+://[^/]*", url)
+    return origin is not None and is_proxy(origin[0]) and re.search(r"[\s\\?#]", url) is None

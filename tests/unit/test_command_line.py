@@ -13,7 +13,13 @@ from perpflow.__main__ import app
 @pytest.fixture(autouse=True)
 def _no_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERPFLOW_HOME", str(tmp_path / "state"))
-    for name in ("PERPFLOW_DATABASE_URL", "PERPFLOW_REDIS_URL", "PERPFLOW_COLLECTION"):
+    for name in (
+        "PERPFLOW_DATABASE_URL",
+        "PERPFLOW_REDIS_URL",
+        "PERPFLOW_REST_URL",
+        "PERPFLOW_ARCHIVE_URL",
+        "PERPFLOW_COLLECTION",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -95,3 +101,42 @@ def test_all_symbols_and_one_of_them_is_bad_usage() -> None:
     code, said = ended("backfill", "--symbols", "all,SOL/USDT")
     assert code == 2
     assert "all stands alone" in said
+
+
+@pytest.mark.parametrize("variable", ["PERPFLOW_REST_URL", "PERPFLOW_ARCHIVE_URL"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1:0",
+        "http://[::1",
+        "//x",
+        "nonsense",
+        "ftp://x",
+        "http://",
+        "http://a..b",
+        "http://a b",
+        "http://x?y",
+        f"http://{'x' * 64}",
+    ],
+)
+def test_an_address_of_the_exchange_that_is_none_is_bad_usage(
+    monkeypatch: pytest.MonkeyPatch, variable: str, url: str
+) -> None:
+    monkeypatch.setenv("PERPFLOW_DATABASE_URL", "postgresql://127.0.0.1:1/nowhere")
+    monkeypatch.setenv(variable, url)
+    code, said = ended("health")
+    assert code == 2
+    assert said.startswith(f"{variable} = {url!r}: not the address of an HTTP server.")
+
+
+@pytest.mark.parametrize("url", ["http://keeper:secret@127.0.0.1:1", "http://keeper:secret@[::1", "keeper:secret@x"])
+def test_an_address_of_the_exchange_with_a_password_is_bad_usage_and_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("PERPFLOW_DATABASE_URL", "postgresql://127.0.0.1:1/nowhere")
+    monkeypatch.setenv("PERPFLOW_REST_URL", url)
+    code, said = ended("health")
+    assert code == 2
+    assert said.startswith("PERPFLOW_REST_URL holds a user or a password")
+    assert "secret" not in said

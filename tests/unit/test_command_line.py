@@ -140,3 +140,46 @@ def test_an_address_of_the_exchange_with_a_password_is_bad_usage_and_not_quoted(
     assert code == 2
     assert said.startswith("PERPFLOW_REST_URL holds a user or a password")
     assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"database_port": "abc"}',
+        '{"database_port": -1}',
+        '{"redis_port": 70000}',
+        '{"database_password": null}',
+        '{"redis_password": ["secret"]}',
+        '{"redis_password": "se/cret@"}',
+        '{"database_port": true}',
+    ],
+)
+def test_a_memory_of_the_services_with_a_wrong_value_is_one_message(tmp_path: Path, text: str) -> None:
+    memory = tmp_path / "state" / "services.json"
+    memory.parent.mkdir()
+    memory.write_text(text)
+    for command in (("migrate",), ("health",), ("services", "status")):
+        code, said = ended(*command)
+        assert code == 1
+        assert f"services: {memory} is damaged" in said
+        assert "secret" not in said
+
+
+def test_a_memory_of_the_services_that_is_a_folder_is_one_message(tmp_path: Path) -> None:
+    memory = tmp_path / "state" / "services.json"
+    memory.mkdir(parents=True)
+    for command in (("migrate",), ("services", "status"), ("services", "start")):
+        code, said = ended(*command)
+        assert code == 1
+        assert f"services: {memory} can't be used: Is a directory" in said
+
+
+def test_a_home_that_is_a_file_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.write_text("")
+    monkeypatch.setenv("PERPFLOW_HOME", str(home))
+    for command in (("migrate",), ("services", "status"), ("services", "start"), ("services", "stop")):
+        code, said = ended(*command)
+        assert code == 1
+        assert f"services: {home}" in said
+        assert "let PERPFLOW_HOME name a folder" in said

@@ -26,7 +26,7 @@ from perpflow.embedded.airflow_stack import AirflowStack
 from perpflow.embedded.errors import ServiceError
 from perpflow.embedded.exchange_process import ExchangeProcess
 from perpflow.embedded.simulated import simulated_state_dir, without_external_servers
-from perpflow.embedded.state import Services, default_state_dir
+from perpflow.embedded.state import Services, StateFolder, default_state_dir
 from perpflow.errors import PerpflowError
 
 UI_PORT = 8080
@@ -63,7 +63,8 @@ def _reported() -> Iterator[None]:
 def up(exchange: ExchangeOption = Exchange.LIVE) -> None:
     """Start services and Airflow, migrate the database, and say where the UI is; what runs already goes on."""
     state = state_dir(exchange)
-    state.mkdir(parents=True, exist_ok=True)
+    with _reported():
+        StateFolder(state).make()
     with _reported(), processes.exclusive(state / "up.lock"):
         if exchange is Exchange.SIMULATOR:
             with without_external_servers():

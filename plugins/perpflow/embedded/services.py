@@ -47,7 +47,7 @@ class _External:
 def start(state_dir: Path | None = None) -> Services:
     """Start what isn't running, and say where everything is; does nothing, quickly, when all of it runs."""
     state = _folder(state_dir)
-    state.root.mkdir(parents=True, exist_ok=True)
+    state.make()
     with exclusive(state.lock):
         memory = state.recall() or _first_memory(state)
         found = _describe(state, memory)

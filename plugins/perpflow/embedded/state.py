@@ -13,7 +13,10 @@ import os
 import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from perpflow.embedded.accounts import substitute_folder
 from perpflow.embedded.errors import ServiceError
@@ -79,14 +82,21 @@ class Services:
         return json.dumps(asdict(self), indent=2)
 
 
+Port = Annotated[int, Field(ge=1, le=65535)]
+# They stand in URLs as they are.
+Password = Annotated[str, Field(pattern=r"^[\w.~-]+$")]
+
+
 @dataclass
 class Memory:
     """What services.json holds. Ports are chosen once and kept as long as no stranger takes them."""
 
-    database_port: int | None = None
-    database_password: str = field(default_factory=lambda: secrets.token_hex(16))
-    redis_port: int | None = None
-    redis_password: str = field(default_factory=lambda: secrets.token_hex(16))
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    database_port: Port | None = None
+    database_password: Password = field(default_factory=lambda: secrets.token_hex(16))
+    redis_port: Port | None = None
+    redis_password: Password = field(default_factory=lambda: secrets.token_hex(16))
     # The version whose objects stand in the data folder: it can't be opened without that extension any more.
     timescaledb: str | None = None
     timescaledb_missing: str | None = None
@@ -144,28 +154,41 @@ class StateFolder:
         substitute = substitute_folder(self.root)
         return (substitute if substitute.exists() else self.root) / service
 
+    def make(self) -> None:
+        """Make the folder where it is missing.
+
+        Raises:
+            ServiceError: it can't be made.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise _unusable(self.root, problem) from problem
+
     def recall(self) -> Memory | None:
         """What services.json says, or None before the first start.
 
         Raises:
-            ServiceError: the file belongs to another user, or is damaged.
+            ServiceError: the file belongs to another user, can't be read, or is damaged.
         """
         file = self.root / "services.json"
         try:
-            return Memory(**json.loads(file.read_text()))
+            return TypeAdapter(Memory).validate_json(file.read_bytes())
         except FileNotFoundError:
             return None
         except PermissionError as problem:
             raise ServiceError(
                 "services", f"{self.root} belongs to another user", advice="run as that user, or set PERPFLOW_HOME"
             ) from problem
-        except (ValueError, TypeError) as problem:
+        except OSError as problem:
+            raise _unusable(file, problem) from problem
+        except ValidationError:
             # Cut short, as by a full disk or a copy that broke off, or not what we write. Its passwords are gone with
-            # it, and without them the data can't be opened.
+            # it, and without them the data can't be opened. From None: pydantic quotes what it refuses, passwords too.
             raise ServiceError(
                 "services", f"{file} is damaged",
                 advice=f"restore it, or remove it, and {self.data('postgres')} with its data too, to begin again",
-            ) from problem  # fmt: skip
+            ) from None  # fmt: skip
 
     def remember(self, memory: Memory) -> None:
         """Write services.json: never half, never readable by others, not even for a moment."""
@@ -176,6 +199,11 @@ class StateFolder:
             file.flush()
             os.fsync(file.fileno())
         new.replace(self.root / "services.json")
+
+
+def _unusable(path: Path, problem: OSError) -> ServiceError:
+    advice = "let PERPFLOW_HOME name a folder of yours, or leave it unset"
+    return ServiceError("services", f"{path} can't be used: {problem.strerror}", advice=advice)
 
 
 def masked(url: str | None) -> str:

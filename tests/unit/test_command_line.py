@@ -66,6 +66,8 @@ def test_an_option_without_a_symbol_does_not_mean_all_that_is_configured(text: s
             "libpq can't read it; special characters in user and password",
         ),
         ("keeper:secret://foo", "it is neither a postgresql:// URL nor a list of key=value"),
+        ("postgresql://keeper:p@secret@foo/bar", "libpq can't read it; special characters in user and password"),
+        ("postgresql://keeper:12/secret@foo/bar", "libpq can't read it; special characters in user and password"),
     ],
 )
 def test_a_database_address_that_is_none_is_bad_usage_and_its_password_stays_secret(

@@ -7,6 +7,9 @@ from urllib.parse import urlsplit
 
 import psycopg
 
+from perpflow.errors import BadConfiguration
+from perpflow.store.database import address_of
+
 # Loopback answers at once; a server elsewhere may be behind a slow line.
 TIMEOUT_S = 5
 
@@ -27,12 +30,15 @@ NOTHING = Seen(reachable=False)
 def database(url: str) -> Seen:
     """Ask a PostgreSQL server for its version and its TimescaleDB."""
     try:
+        address_of(url)
         with psycopg.connect(url, autocommit=True, connect_timeout=TIMEOUT_S) as connection:
             major, minor = divmod(connection.info.server_version, 10000)
             row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'").fetchone()
-    except psycopg.ProgrammingError:
+    except (psycopg.ProgrammingError, BadConfiguration):
         # libpq would quote the address, and the password in it.
-        return Seen(reachable=False, problem="that is no address of PostgreSQL, as postgresql://user@host:5432/name is")
+        problem = "that is no address of PostgreSQL, as postgresql://user@host:5432/name is; "
+        problem += "special characters in user and password must be percent-encoded, as @ by %40"
+        return Seen(reachable=False, problem=problem)
     except psycopg.Error as problem:
         return Seen(reachable=False, problem=str(problem).strip().splitlines()[0])
     return Seen(reachable=True, version=f"{major}.{minor}", timescaledb=row[0] if row else None)
@@ -62,6 +68,9 @@ def any_redis(url: str) -> Seen:
     try:
         with redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S) as client:
             version = client.info("server")["redis_version"]
-    except (redis.RedisError, ValueError) as problem:
+    except (TypeError, ValueError):
+        # redis-py would quote what it can't read, which may be a password.
+        return Seen(reachable=False, problem="that is no address of Redis, as redis://host:6379/0 is")
+    except redis.RedisError as problem:
         return Seen(reachable=False, problem=str(problem))
     return Seen(reachable=True, version=str(version))

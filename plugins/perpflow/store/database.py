@@ -79,14 +79,7 @@ def connection_options(url: str = "") -> dict[str, Any]:
     Raises:
         BadConfiguration: the URL is none that libpq reads.
     """
-    try:
-        said = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        # Without libpq's own words: they quote the address, password and all.
-        raise BadConfiguration(
-            f"the market database's address is not valid: {_problem_of(url)}.",
-            hint="Set PERPFLOW_DATABASE_URL to one such as postgresql://user:password@host:5432/perpflow.",
-        ) from None
+    said = address_of(url)
     return {
         "autocommit": True,
         "row_factory": dict_row,
@@ -97,13 +90,39 @@ def connection_options(url: str = "") -> dict[str, Any]:
     }
 
 
+def address_of(url: str) -> dict[str, Any]:
+    """What a URL or a list of key=value says, by libpq's names.
+
+    Raises:
+        BadConfiguration: it is none that libpq reads, or one of which it would take a password's end for the host.
+    """
+    try:
+        said = conninfo_to_dict(url)
+        if not _is_misread(url):
+            return said
+    except psycopg.ProgrammingError:
+        pass
+    # Without libpq's own words: they quote the address, password and all.
+    raise BadConfiguration(
+        f"the market database's address is not valid: {_problem_of(url)}.",
+        hint="Set PERPFLOW_DATABASE_URL to one such as postgresql://user:password@host:5432/perpflow.",
+    )
+
+
+def _is_misread(url: str) -> bool:
+    """Whether an @ or / of user or password stands as it is: what follows would be shown as host, port or name."""
+    _, is_url, rest = url.partition("?")[0].partition("://")
+    account, _, name = rest.partition("/")
+    return bool(is_url) and (account.count("@") > 1 or "@" in name)
+
+
 def _problem_of(url: str) -> str:
     scheme = re.match(r"[\w+.-]+://", url)
     if scheme is None:
         return "it is neither a postgresql:// URL nor a list of key=value"
     if scheme[0] not in ("postgresql://", "postgres://"):
         return f"it begins with {scheme[0]}, not postgresql://"
-    return "libpq can't read it; special characters in user and password must be percent-encoded"
+    return "libpq can't read it; special characters in user and password must be percent-encoded, as @ by %40"
 
 
 def unavailable(error: psycopg.OperationalError) -> StoreUnavailable:

@@ -92,6 +92,49 @@ def test_a_memory_of_the_services_that_is_cut_short_is_one_message(tmp_path: Pat
         assert "remove it" in said
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"database_port": "abc"}',
+        '{"database_port": -1}',
+        '{"redis_port": 70000}',
+        '{"database_password": null}',
+        '{"redis_password": ["secret"]}',
+        '{"redis_password": "se/cret@"}',
+        '{"database_port": true}',
+    ],
+)
+def test_a_memory_of_the_services_with_a_wrong_value_is_one_message(tmp_path: Path, text: str) -> None:
+    memory = tmp_path / "state" / "services.json"
+    memory.parent.mkdir()
+    memory.write_text(text)
+    for command in (("migrate",), ("health",), ("services", "status")):
+        code, said = ended(*command)
+        assert code == 1
+        assert f"services: {memory} is damaged" in said
+        assert "secret" not in said
+
+
+def test_a_memory_of_the_services_that_is_a_folder_is_one_message(tmp_path: Path) -> None:
+    memory = tmp_path / "state" / "services.json"
+    memory.mkdir(parents=True)
+    for command in (("migrate",), ("services", "status"), ("services", "start")):
+        code, said = ended(*command)
+        assert code == 1
+        assert f"services: {memory} can't be used: Is a directory" in said
+
+
+def test_a_home_that_is_a_file_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.write_text("")
+    monkeypatch.setenv("PERPFLOW_HOME", str(home))
+    for command in (("migrate",), ("services", "status"), ("services", "start"), ("services", "stop")):
+        code, said = ended(*command)
+        assert code == 1
+        assert f"services: {home}" in said
+        assert "let PERPFLOW_HOME name a folder" in said
+
+
 @pytest.mark.parametrize("seconds", ["inf", "nan", "1e12", "86401"])
 def test_a_pause_that_nobody_can_wait_for_is_bad_usage(seconds: str) -> None:
     code, said = ended("health", "--continuous", seconds)
@@ -145,43 +188,21 @@ def test_an_address_of_the_exchange_with_a_password_is_bad_usage_and_not_quoted(
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("variable", "url"),
     [
-        '{"database_port": "abc"}',
-        '{"database_port": -1}',
-        '{"redis_port": 70000}',
-        '{"database_password": null}',
-        '{"redis_password": ["secret"]}',
-        '{"redis_password": "se/cret@"}',
-        '{"database_port": true}',
+        ("PERPFLOW_DATABASE_URL", "host=127.0.0.1 port=1 user=keeper password=secret dbname=x"),
+        ("PERPFLOW_DATABASE_URL", "postgresql://127.0.0.1:1/x?user=keeper&password=secret"),
+        ("PERPFLOW_DATABASE_URL", "postgresql://keeper:p@secret@127.0.0.1:1/x"),
+        ("PERPFLOW_DATABASE_URL", "postgresql://keeper:12/secret@127.0.0.1:1/x"),
+        ("PERPFLOW_REDIS_URL", "redis://127.0.0.1:1/0?password=secret"),
+        ("PERPFLOW_REDIS_URL", "unix:///nowhere/redis.sock?password=secret"),
+        ("PERPFLOW_REDIS_URL", "redis://:secret/x@127.0.0.1:1/0"),
+        ("PERPFLOW_REDIS_URL", "redis://127.0.0.1:secret/0"),
     ],
 )
-def test_a_memory_of_the_services_with_a_wrong_value_is_one_message(tmp_path: Path, text: str) -> None:
-    memory = tmp_path / "state" / "services.json"
-    memory.parent.mkdir()
-    memory.write_text(text)
-    for command in (("migrate",), ("health",), ("services", "status")):
-        code, said = ended(*command)
-        assert code == 1
-        assert f"services: {memory} is damaged" in said
-        assert "secret" not in said
-
-
-def test_a_memory_of_the_services_that_is_a_folder_is_one_message(tmp_path: Path) -> None:
-    memory = tmp_path / "state" / "services.json"
-    memory.mkdir(parents=True)
-    for command in (("migrate",), ("services", "status"), ("services", "start")):
-        code, said = ended(*command)
-        assert code == 1
-        assert f"services: {memory} can't be used: Is a directory" in said
-
-
-def test_a_home_that_is_a_file_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = tmp_path / "home"
-    home.write_text("")
-    monkeypatch.setenv("PERPFLOW_HOME", str(home))
-    for command in (("migrate",), ("services", "status"), ("services", "start"), ("services", "stop")):
-        code, said = ended(*command)
-        assert code == 1
-        assert f"services: {home}" in said
-        assert "let PERPFLOW_HOME name a folder" in said
+def test_no_form_of_an_address_shows_its_password(monkeypatch: pytest.MonkeyPatch, variable: str, url: str) -> None:
+    monkeypatch.setenv(variable, url)
+    done = CliRunner().invoke(app, ["services", "status"])
+    assert done.exit_code == 0
+    assert f"{variable} names a server that does not answer" in done.output
+    assert "secret" not in done.output

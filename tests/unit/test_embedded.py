@@ -16,8 +16,9 @@ import pytest
 from perpflow.embedded import postgres_settings, probe, processes, redis_server, server_tree, timescale_package
 from perpflow.embedded.accounts import Account, substitute_folder
 from perpflow.embedded.errors import PackageUnavailable, ServiceError
+from perpflow.embedded.masking import UNREADABLE, masked
 from perpflow.embedded.server_tree import ServerTree, choose_launch, launch_command
-from perpflow.embedded.state import AirflowDatabase, Database, Memory, Redis, Services, StateFolder, masked
+from perpflow.embedded.state import AirflowDatabase, Database, Memory, Redis, Services, StateFolder
 from perpflow.embedded.timescale_package import TimescalePackage
 
 GIB = 1024**3
@@ -244,6 +245,20 @@ def test_urls_appear_with_the_ports() -> None:
         ("postgresql://perpflow:pw@127.0.0.1:1/perpflow", "postgresql://perpflow:***@127.0.0.1:1/perpflow"),
         ("redis://:pw@127.0.0.1:1/0", "redis://:***@127.0.0.1:1/0"),
         ("redis://127.0.0.1:1/0", "redis://127.0.0.1:1/0"),
+        ("redis://127.0.0.1:1/0?password=pw&db=3", "redis://127.0.0.1:1/0?password=***&db=3"),
+        ("unix:///run/redis.sock?password=pw", "unix:///run/redis.sock?password=***"),
+        ("postgresql://[::1]:1/x?user=u&password=pw", "postgresql://[::1]:1/x?user=u&password=***"),
+        ("postgresql:///x?host=/run&sslpassword=pw", "postgresql:///x?host=/run&sslpassword=***"),
+        ("host=h user=u password='p w' dbname=x", "user=u password=*** dbname=x host=h"),
+        ("host=h user=u", "host=h user=u"),
+        ("postgresql://u:p@w@127.0.0.1:1/x", "postgresql://u:***@127.0.0.1:1/x"),
+        ("postgresql://u:p/w@127.0.0.1:1/x", UNREADABLE),
+        ("postgresql://u:p?w@127.0.0.1:1/x", UNREADABLE),
+        ("redis://:p#w@127.0.0.1:1/0", UNREADABLE),
+        ("redis://:pw@[::1/0", UNREADABLE),
+        ("redis://127.0.0.1:pw/0", UNREADABLE),
+        ("postgresql://u:pw@one:1,two:2/x", "postgresql://u:***@one:1,two:2/x"),
+        ("redis:secret", UNREADABLE),
         (None, "-"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from perpflow import embedded
-from perpflow.embedded.state import Database, Redis, Services, masked
+from perpflow.embedded.state import Database, Redis, Services
 
 app = typer.Typer(no_args_is_help=True, help="TimescaleDB and Redis on this machine, without Docker or root.")
 
@@ -54,6 +54,8 @@ def _report(act: Callable[[Path | None], Services], as_json: bool, *, expect_run
 def _print_table(services: Services) -> None:
     from rich.console import Console
     from rich.table import Table
+
+    from perpflow.embedded.masking import masked
 
     table = Table("service", "state", "version")
     table.add_column("address", overflow="fold")

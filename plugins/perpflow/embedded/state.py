@@ -14,7 +14,6 @@ import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -204,13 +203,3 @@ class StateFolder:
 def _unusable(path: Path, problem: OSError) -> ServiceError:
     advice = "let PERPFLOW_HOME name a folder of yours, or leave it unset"
     return ServiceError("services", f"{path} can't be used: {problem.strerror}", advice=advice)
-
-
-def masked(url: str | None) -> str:
-    """A URL to show to people: without its password."""
-    if url is None:
-        return "-"
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))

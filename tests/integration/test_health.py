@@ -168,6 +168,30 @@ def test_a_migration_that_has_not_run_is_named(deployment: Deployment, empty_dat
     assert "0006_recheck.sql" in found.cause
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("min-replicas-to-write", 3, "Redis takes no writes: NOREPLICAS Not enough good replicas to write"),
+        ("maxmemory", 1, "Redis' memory is full ("),
+    ],
+)
+def test_a_redis_that_takes_no_writes_is_red_in_its_own_words_until_it_does(
+    deployment: Deployment, option: str, value: int, said: str
+) -> None:
+    with shared(deployment) as client:
+        before = client.config_get(option)[option]
+        client.config_set(option, value)
+        try:
+            findings = look_alone(deployment)
+        finally:
+            client.config_set(option, before)
+    unknown = ("budget", "bans", "circuits", "errors")
+    assert not_green(findings) == {"redis": "red"} | dict.fromkeys(unknown, "yellow")
+    assert findings["redis"].cause.startswith(said)
+    assert findings["redis"].advice
+    assert not_green(look(deployment)) == {}
+
+
 # --- the exchange
 
 

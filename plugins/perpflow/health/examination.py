@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from perpflow.errors import PerpflowError
 from perpflow.health import data, exchange, services
@@ -66,7 +66,8 @@ async def _found(check: Check, around: Surroundings) -> list[Finding]:
         return [Finding.of_error(error)]
     except (RedisError, OSError) as error:
         advice = "Check `python -m perpflow services status`, or the connection perpflow_redis."
-        return [Finding(Level.RED, f"Redis does not answer: {error}".rstrip("."), advice, blocks=True)]
+        what = "refuses" if isinstance(error, ResponseError) else "does not answer"
+        return [Finding(Level.RED, f"Redis {what}: {error}".rstrip("."), advice, blocks=True)]
 
 
 def _unknown(lacking: list[str]) -> Finding:

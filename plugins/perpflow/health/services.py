@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from redis.exceptions import OutOfMemoryError, ResponseError
+
 from perpflow.health.finding import Finding, Level
 from perpflow.health.surroundings import Surroundings
 from perpflow.store import migrations
 from perpflow.store.database import one, query, session
 
 MIGRATE = "Run `python -m perpflow migrate`, or the DAG migrate_database."
+#: Written to learn whether anything can be.
+PROBE_KEY = "perpflow:health"
+PROBE_LASTS_S = 60
 REDIS_WANTED = "Set PERPFLOW_REDIS_URL, or the connection perpflow_redis."
 
 
@@ -32,12 +37,27 @@ async def schema(around: Surroundings) -> list[Finding]:
 
 
 async def redis_server(around: Surroundings) -> list[Finding]:
-    """Redis answers, and keeps what it is given."""
+    """Redis answers, takes what it is given, and keeps it."""
     if around.redis is None:
         cause = "none is known: each process keeps to its part of the exchange's limits, and nothing is counted"
         return [Finding(Level.YELLOW, cause, REDIS_WANTED, blocks=True)]
     told = await around.redis.info()
+    try:
+        await around.redis.set(PROBE_KEY, "", ex=PROBE_LASTS_S)
+    except ResponseError as error:
+        return [refused_finding(told, error)]
     return [redis_finding(told)]
+
+
+def refused_finding(told: dict[str, object], error: ResponseError) -> Finding:
+    """A Redis that takes no writes, in its own words: nothing is counted, and no limit shared."""
+    said = str(error).rstrip(".")
+    if isinstance(error, OutOfMemoryError):
+        used = f"{told['used_memory_human']} used, maxmemory is {told['maxmemory_human']}"
+        advice = "Raise maxmemory in redis.conf, or delete what else is kept in this Redis."
+        return Finding(Level.RED, f"Redis' memory is full ({used}): {said}", advice, blocks=True)
+    advice = "Look at Redis' log and at what it names: disk, replicas, rights of the user."
+    return Finding(Level.RED, f"Redis takes no writes: {said}", advice, blocks=True)
 
 
 def redis_finding(told: dict[str, object]) -> Finding:

@@ -17,6 +17,7 @@ PerpflowError
      ├─ AccessDenied          451, or the exchange's web application firewall
      ├─ StructurallyBad       rows that do not have the dataset's shape at all
      ├─ AmbiguousLabels       rows of which nobody can tell at which end of their period they are labelled
+     ├─ StateDamaged          a key in Redis holds what no process of ours writes
      ├─ SchemaMissing         the market database has not been migrated
      ├─ MigrationChanged      an applied migration file was edited
      └─ BatchFaulty           a run in which batches failed or rows were withheld (raised by `report` only)
@@ -135,6 +136,17 @@ class StructurallyBad(Permanent):
 
 class AmbiguousLabels(Permanent):
     """The labels of an archive object may be the start or the end of its rows' periods."""
+
+
+class StateDamaged(Permanent):
+    """A key in Redis does not hold what processes write there."""
+
+    def __init__(self, key: str, what: str) -> None:
+        self.key = key
+        super().__init__(
+            f"Redis' key {key} holds {what}.",
+            hint=f"Delete it with `redis-cli DEL {key}`: it is made anew, and what it said is forgotten.",
+        )
 
 
 class SchemaMissing(Permanent):

@@ -32,7 +32,7 @@ from perpflow.exchange.weight_budget import OPEN_AFTER, Share
 from perpflow.health.examination import CHECKS, examine
 from perpflow.health.finding import Finding, Level
 from perpflow.settings import Deployment
-from perpflow.store.cache import export_counts, open_redis
+from perpflow.store.cache import export_counts, minute_key, open_redis, this_minute
 from perpflow.store.database import session
 from simulator.process import Handle, running
 from tests.loading import deployment_of, ingest
@@ -189,6 +189,56 @@ def test_a_redis_that_takes_no_writes_is_red_in_its_own_words_until_it_does(
     assert not_green(findings) == {"redis": "red"} | dict.fromkeys(unknown, "yellow")
     assert findings["redis"].cause.startswith(said)
     assert findings["redis"].advice
+    assert not_green(look(deployment)) == {}
+
+
+Damage = Callable[[redis_sync.Redis, str], Any]
+FAR = "99999999999999"
+
+
+@pytest.mark.parametrize(
+    ("damage", "of", "said"),
+    [
+        (lambda client, key: client.hset(key, "blocked_until", "abc"), "", "'abc' for blocked_until"),
+        (lambda client, key: client.hset(key, "limit:weight", "abc"), "", "'abc' for limit:weight"),
+        (lambda client, key: client.hset(key, "blocked_until", FAR), "", "blocked_until without blocked_by"),
+        (lambda client, key: client.hset(key, "blocked_until", "1e300"), "", "1e300"),
+        (lambda client, key: client.set(key, "text"), "", "another type"),
+        (lambda client, key: client.zadd(key, {"x": 2**42}), ":weight", "'x' at 4"),
+        (lambda client, key: client.zadd(key, {"1:x": 1}), ":statistics", "'1:x' at 1"),
+        (lambda client, key: client.set(key, "text"), ":weight", "another type"),
+    ],
+)
+def test_a_damaged_state_of_a_host_is_red_with_its_key_until_that_is_deleted(
+    deployment: Deployment, damage: Damage, of: str, said: str
+) -> None:
+    key = state_key("default", host_of(deployment)) + of
+    with shared(deployment) as client:
+        damage(client, key)
+        findings = look_alone(deployment)
+        assert not_green(findings) == dict.fromkeys(("budget", "bans", "circuits"), "red")
+        for check in ("budget", "bans", "circuits"):
+            assert f"Redis' key {key} holds " in findings[check].cause
+            assert said in findings[check].cause
+            assert f"redis-cli DEL {key}" in findings[check].advice
+        client.delete(key)
+    assert not_green(look(deployment)) == {}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda client, key: client.hset(key, "requests.klines", "abc"), lambda client, key: client.set(key, "text")],
+    ids=["no number", "another type"],
+)
+def test_damaged_counts_are_red_with_their_key_until_it_is_deleted(deployment: Deployment, damage: Damage) -> None:
+    key = minute_key(this_minute() - 3)
+    with shared(deployment) as client:
+        damage(client, key)
+        findings = look(deployment)
+        assert not_green(findings) == {"errors": "red"}
+        assert f"Redis' key {key} holds " in findings["errors"].cause
+        assert f"redis-cli DEL {key}" in findings["errors"].advice
+        client.delete(key)
     assert not_green(look(deployment)) == {}
 
 

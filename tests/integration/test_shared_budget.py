@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from perpflow import embedded
 from perpflow.counters import Counts
@@ -55,6 +56,28 @@ async def test_a_request_is_let_go_until_the_share_is_spent_whoever_asks(redis: 
         assert refusal is not None
         assert refusal.obstacle == "budget"
         assert 50 < refusal.wait_s <= 60 + TRAVEL_S
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"blocked_until": "99999999999999"},
+        {"blocked_until": "99999999999999", "blocked_by": "limited"},
+        {"blocked_until": "1e300", "blocked_by": "banned"},
+        {"blocked_until": "abc"},
+        {"open_until": "1e300"},
+    ],
+)
+async def test_what_no_process_has_written_is_an_error_of_redis_and_each_process_is_on_its_own(
+    redis: Redis, host: str, damage: dict[str, str]
+) -> None:
+    await redis.hset(state_key("office", host), mapping=damage)
+    shared, counts = SharedBudget(redis, "office", host), Counts()
+    with pytest.raises(RedisError):
+        await shared.ask("weight", 1, ALL)
+    async with Limiter(host, shared=shared, counts=counts).request("time", "weight", 1):
+        pass
+    assert counts.take("test")["redis_away"] == 1
 
 
 async def test_another_address_another_host_and_another_budget_have_windows_of_their_own(

@@ -17,6 +17,7 @@ from itertools import chain
 from typing import Any, Literal
 
 from redis.asyncio import Redis
+from redis.exceptions import DataError
 
 from perpflow.datasets import Budget
 from perpflow.exchange.weight_budget import (
@@ -82,12 +83,15 @@ class SharedBudget:
 
         Raises:
             BadConfiguration: it costs more than may ever be spent.
-            redis.RedisError: Redis does not answer.
+            redis.RedisError: Redis does not answer, or what it holds of the host is nothing that we write.
         """
         whole, length_s = LIMITS[kind or "weight"]
         keys = [self._state, self._windows[kind or "weight"]]
         window = [kind or "", weight, whole, share.fraction, _ms(length_s + TRAVEL_S), ADDRESS_CEILING]
         verdict, amount = await self._ask(keys, [*window, _ms(PROBE_S), _ms(PROBE_LOOK_S)])
+        # A hand in Redis can leave a ban without its kind, or without an end.
+        if verdict is None or not 0 <= amount <= _ms(LONGEST_PENALTY_S):
+            raise DataError(f"its key {self._state} is damaged: run `python -m perpflow health`")
         obstacle = verdict.decode()
         if obstacle == "never" and kind is not None:
             raise too_heavy(kind, weight, amount)

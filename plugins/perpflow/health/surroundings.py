@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from perpflow.exchange.archive import Archive
 from perpflow.exchange.rest import Rest
 from perpflow.exchange.shared_budget import AddressState, read_state
+from perpflow.health.shared_state import require_sound
 from perpflow.sessions import exchange_sessions
 from perpflow.settings import Deployment
 from perpflow.store.cache import open_redis
@@ -30,11 +31,18 @@ class Surroundings:
     redis: Redis | None
 
     async def states(self) -> list[AddressState]:
-        """How this address stands with each host that is asked, REST's first; none without Redis."""
+        """How this address stands with each host that is asked, REST's first; none without Redis.
+
+        Raises:
+            StateDamaged: what Redis holds of a host is nothing that processes write.
+            redis.RedisError: Redis does not answer.
+        """
         if self.redis is None:
             return []
         egress = self.deployment.collection.exchange.egress
         hosts = dict.fromkeys((urlsplit(self.deployment.rest_url).netloc, *self.archive.hosts))
+        for host in hosts:
+            await require_sound(self.redis, egress, host)
         return [await read_state(self.redis, egress, host) for host in hosts]
 
 

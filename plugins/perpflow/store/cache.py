@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from redis import asyncio as redis_asyncio
 from redis.asyncio.retry import Retry
@@ -21,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from perpflow.counters import COUNTS, Counts
-from perpflow.errors import BadConfiguration
+from perpflow.errors import BadConfiguration, StateDamaged
 
 log = logging.getLogger(__name__)
 
@@ -118,13 +119,31 @@ async def read_counts(redis: redis_asyncio.Redis, minutes: int) -> Counter[str]:
 
     Raises:
         redis.RedisError: Redis does not answer.
+        StateDamaged: what it holds are no counts.
     """
     now = this_minute()
+    keys = [minute_key(minute) for minute in range(now - minutes + 1, now + 1)]
     async with redis.pipeline(transaction=False) as pipeline:
-        for minute in range(now - minutes + 1, now + 1):
-            pipeline.hgetall(minute_key(minute))
-        found = await pipeline.execute()
+        for key in keys:
+            pipeline.hgetall(key)
+        found = await pipeline.execute(raise_on_error=False)
     counted = Counter[str]()
-    for fields in found:
-        counted.update({name.decode(): int(amount) for name, amount in fields.items()})
+    for key, fields in zip(keys, found, strict=True):
+        counted.update(_counts_of(key, fields))
     return counted
+
+
+def _counts_of(key: str, fields: Any) -> dict[str, int]:
+    if isinstance(fields, RedisError):
+        if is_wrong_type(fields):
+            raise StateDamaged(key, "something of another type") from fields
+        raise fields
+    try:
+        return {name.decode(): int(amount) for name, amount in fields.items()}
+    except ValueError as error:
+        raise StateDamaged(key, f"what is no count ({error})") from error
+
+
+def is_wrong_type(error: RedisError) -> bool:
+    """Whether Redis says that a key holds another type than the command is for."""
+    return str(error).startswith("WRONGTYPE")

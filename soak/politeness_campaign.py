@@ -42,8 +42,6 @@ LEAST_USED = 0.9
 #: 499 candles cost 2 units of weight; a month's last page is shorter.
 LEAST_ROWS_PER_WEIGHT = 237
 LONGEST_LIVE_WAIT_S = 2.0
-#: As long may six processes take to spend what a window allows.
-TIME_TO_SPEND_S = 25.0
 #: What was on its way when the first met the ban arrives within this; nobody asks after it.
 ON_ITS_WAY_S = 1.0
 
@@ -200,26 +198,26 @@ def _judged(report: dict[str, Any], settings: ExchangeSettings, lasted_s: float,
     fraction = Share(settings.rate_share, settings.live_reserve).fraction
     for name, window in report["windows"].items():
         used = window["total"] - (live_weight if name == "weight" else 0)
-        yield _use(name, used, window["limit"] * fraction, _windows_begun(name, lasted_s))
+        yield _use(name, window["peak"], used, window["limit"] * fraction, _whole_windows(name, lasted_s))
     rows, weight = report["rows"].get(CANDLES, 0), report["weights"].get(CANDLES, 1)
     few = [f"at least {LEAST_ROWS_PER_WEIGHT} are possible"] if rows / weight < LEAST_ROWS_PER_WEIGHT else []
     yield check(f"{rows / weight:.0f} candles per unit of weight ({rows:,} for {weight:,})", few)
 
 
-def _windows_begun(name: str, lasted_s: float) -> int:
-    """How many windows, one after another, have begun: what one of them allows may be spent as soon as it begins.
-
-    One that has only just begun, which nobody has had the time to spend, does not count.
-    """
+def _whole_windows(name: str, lasted_s: float) -> int:
+    """How many windows, one after another, have begun and ended; what one allows may be spent as soon as it begins."""
     _, length_s = LIMITS[name]  # type: ignore[index]
-    return 1 + int(max(lasted_s - TIME_TO_SPEND_S, 0.0) // (length_s + TRAVEL_S))
+    return max(int(lasted_s // (length_s + TRAVEL_S)), 1)
 
 
-def _use(name: str, used: int, allowed_once: float, windows: int) -> Check:
-    allowed = allowed_once * windows
-    little = name in WANTED and used < LEAST_USED * allowed
-    subject = f"{name}: {used:,} used by backfill, {used / allowed:.0%} of the {allowed:,.0f} in {windows} windows"
-    return check(subject, [f"less than {LEAST_USED:.0%} although more was wanted"] if little else [])
+def _use(name: str, peak: int, used: int, allowed: float, windows: int) -> Check:
+    """That so many windows' allowance was used, and used in one of them; live requests count in the fullest alone."""
+    little = name in WANTED and (peak < LEAST_USED * allowed or used < LEAST_USED * allowed * windows)
+    fullest = f"{peak} in the fullest window, {peak / allowed:.0%} of the {allowed:.0f} for backfill"
+    in_all = f"{used:,} by backfill in all, {used / allowed:.1f} windows' worth in {windows} whole ones"
+    return check(
+        f"{name}: {fullest}; {in_all}", [f"less than {LEAST_USED:.0%} although more was wanted"] if little else []
+    )
 
 
 def _banned(asked_after_s: list[float]) -> Check:

@@ -31,6 +31,8 @@ CONF = {"symbols": [SYMBOL]}
 LAST = datetime(2026, 9, 1, tzinfo=UTC)
 FIRST = list(months(Window(datetime(2025, 1, 1, tzinfo=UTC), month_of(LAST).end)))[-MONTHS].start
 SPAN = Window(FIRST, month_of(LAST).end)
+#: A metrics file of that day never fits its checksum: its month is red, names it, and loads the other days.
+DAMAGED = datetime(2026, 5, 14, tzinfo=UTC)
 
 Contents = dict[str, list[tuple[Any, ...]]]
 
@@ -43,7 +45,13 @@ def await_backfill(airflow: Airflow, dataset: str) -> list[str]:
         return [state for run, state in airflow.client.run_states(dag).items() if run.startswith("backfill__")]
 
     ended: list[str] = awaited(states, lambda found: {*found} <= {"success", "failed"} and len(found) == MONTHS, 3600)
-    return ended
+    return sorted(ended)
+
+
+def states_of(dataset: str) -> list[str]:
+    """The states that the months have to end in, sorted."""
+    red = int(DAMAGED in SPAN and DATASETS[dataset].archive.kind == "metrics")
+    return ["failed"] * red + ["success"] * (MONTHS - red)
 
 
 def await_completion(airflow: Airflow, dataset: str) -> None:
@@ -112,7 +120,7 @@ def backfills(airflow: Airflow) -> dict[str, Contents]:
             airflow.client.pause(f"history_{dataset}", paused=False)
             way(airflow, dataset)
         states = {dataset: await_backfill(airflow, dataset) for dataset in BACKFILLED}
-        assert states == {dataset: ["success"] * MONTHS for dataset in BACKFILLED}
+        assert states == {dataset: states_of(dataset) for dataset in BACKFILLED}
         left[way.__name__] = contents(airflow)
         rows = {name: len(table) for name, table in left[way.__name__].items()}
         print(f"{way.__name__}: {MONTHS} months, {time.monotonic() - began:.0f} s, {rows}")

@@ -1,4 +1,9 @@
-"""The exchange's clock: a simulated "now" in milliseconds UTC that runs at real speed, or stands still."""
+"""The exchange's clock: a simulated "now" in milliseconds UTC that runs at real speed, or stands still.
+
+Streams have no use for a time that stands still: events come in real seconds, and their times must go on with them. So
+they read `stream_now`, which starts wherever the clock was last set and always runs. It is the clock itself as long as
+that runs; beside a frozen clock it runs ahead of REST until the clock is set again.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +22,10 @@ class Clock:
 
     def now(self) -> int:
         """The simulated time in milliseconds UTC."""
-        if self.frozen:
-            return self._base
+        return self._base if self.frozen else self.stream_now()
+
+    def stream_now(self) -> int:
+        """The time of events on streams, in milliseconds UTC: it runs even when the clock is frozen."""
         return self._base + int((self._monotonic() - self._since) * 1000)
 
     def move(self, now: int) -> None:

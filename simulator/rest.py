@@ -16,6 +16,7 @@ from simulator.grid import HOUR, KLINE_INTERVALS, MINUTE, candle_start, longest
 from simulator.messages import Reply, funding_limit_reply, invalid_data, invalid_interval, json_reply
 from simulator.paging import first_rows, last_rows
 from simulator.parameters import Query, integer, listed_contract, page_size, required, time_range
+from simulator.quotes import premium
 from simulator.symbols import NO_DELIVERY, Contract
 
 KLINES_DEFAULT, KLINES_MOST = 500, 1500
@@ -133,18 +134,15 @@ def premium_index(feed: Feed, query: Query, now: int) -> Reply:
 
 
 def _premium(feed: Feed, contract: Contract, now: int) -> dict[str, object]:
-    rows = feed.kline_rows(contract, "1m", now - 2 * MINUTE, now + 1, now)
-    price = f"{float(rows[-1][4]) if rows else contract.price:.8f}"
-    # The running estimate for the coming settlement; delivery contracts have neither.
-    coming = feed.funding_rows(contract, now + 1, now + 9 * HOUR)[:1]
+    quote = premium(feed, contract, now)
     return {
         "symbol": contract.symbol,
-        "markPrice": price,
-        "indexPrice": f"{float(price) * 0.9997:.8f}",
-        "estimatedSettlePrice": f"{float(price) * 0.9998:.8f}",
-        "lastFundingRate": coming[0].rate if coming else "",
-        "interestRate": "0.00010000" if coming else "",
-        "nextFundingTime": coming[0].time // MINUTE * MINUTE if coming else 0,
+        "markPrice": quote.mark,
+        "indexPrice": quote.index_price,
+        "estimatedSettlePrice": quote.settle,
+        "lastFundingRate": quote.rate,
+        "interestRate": "0.00010000" if quote.rate else "",
+        "nextFundingTime": quote.next_funding,
         "time": now,
     }
 

@@ -30,6 +30,7 @@ from simulator.market import (
     VOLUME,
 )  # fmt: skip
 from simulator.quirks import NO_OPEN_INTEREST, QUIRKS, find, instants, without_archive_row
+from simulator.quotes import premium
 from simulator.statistics import long_share, rounded
 from simulator.symbols import BY_SYMBOL, Contract
 
@@ -128,6 +129,10 @@ class Truth:
             for time in instants([quirk], start, end):
                 blank.setdefault(time, set()).update(quirk.columns)
         return blank
+
+    def mark_price(self, symbol: str, time: datetime) -> float:
+        """The mark price at an instant, as premiumIndex and the streams of mark prices tell it."""
+        return float(premium(self._feed, BY_SYMBOL[symbol], to_ms(time)).mark)
 
     def missing(
         self, dataset: str, symbol: str, source: str, start: datetime, end: datetime, timeframe: str | None = None,

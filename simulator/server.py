@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import socket
-import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,10 +10,8 @@ from aiohttp import web
 
 from simulator.exchange import Exchange
 from simulator.grid import to_datetime, to_ms
-from simulator.messages import Reply, Request
-
-CONTROL = "/_simulator/"
-EXCHANGE: web.AppKey[Exchange] = web.AppKey("exchange", Exchange)
+from simulator.messages import Request
+from simulator.plumbing import CONTROL, EXCHANGE, json_object, respond
 
 
 def application(exchange: Exchange) -> web.Application:
@@ -46,42 +41,7 @@ async def _serve(incoming: web.Request) -> web.StreamResponse:
     delay = exchange.faults.latency_s(request)
     if delay:
         await asyncio.sleep(delay)
-    if reply.reset and reply.promised_length is None:
-        _reset(incoming)
-    if reply.promised_length is not None:
-        return await _break_off(incoming, reply)
-    return web.Response(status=reply.status, body=reply.body, headers=reply.headers, content_type=reply.content_type)
-
-
-async def _break_off(incoming: web.Request, reply: Reply) -> web.StreamResponse:
-    """Promise the whole body, send a part, then drop the connection."""
-    response = web.StreamResponse(status=reply.status, headers=reply.headers)
-    response.content_type, response.content_length = reply.content_type, reply.promised_length
-    await response.prepare(incoming)
-    await response.write(reply.body)
-    if reply.reset:
-        _reset(incoming)
-    elif incoming.transport:
-        incoming.transport.close()
-    return response
-
-
-def _reset(incoming: web.Request) -> None:
-    """End the connection with a TCP reset: closing it with nothing to linger for makes the kernel send one."""
-    if incoming.transport:
-        connection = incoming.transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        incoming.transport.abort()
-
-
-async def _body(incoming: web.Request) -> dict[str, object]:
-    try:
-        content = json.loads(await incoming.text())
-    except ValueError as error:
-        raise web.HTTPBadRequest(text=f"not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise web.HTTPBadRequest(text="a JSON object is wanted")
-    return content
+    return await respond(incoming, reply)
 
 
 async def _list_faults(incoming: web.Request) -> web.Response:
@@ -90,7 +50,7 @@ async def _list_faults(incoming: web.Request) -> web.Response:
 
 async def _add_fault(incoming: web.Request) -> web.Response:
     try:
-        number = incoming.app[EXCHANGE].faults.add(await _body(incoming))
+        number = incoming.app[EXCHANGE].faults.add(await json_object(incoming))
     except (ValueError, KeyError) as error:
         raise web.HTTPBadRequest(text=str(error)) from error
     return web.json_response({"id": number})
@@ -117,7 +77,7 @@ async def _show_clock(incoming: web.Request) -> web.Response:
 
 
 async def _move_clock(incoming: web.Request) -> web.Response:
-    content, clock = await _body(incoming), incoming.app[EXCHANGE].clock
+    content, clock = await json_object(incoming), incoming.app[EXCHANGE].clock
     if "frozen" in content:
         clock.move(clock.now())
         clock.frozen = bool(content["frozen"])
@@ -129,7 +89,7 @@ async def _move_clock(incoming: web.Request) -> web.Response:
 async def _set_limits(incoming: web.Request) -> web.Response:
     """Other limits than the exchange's, so that a test of a 429 need not send thousands of requests."""
     limits = incoming.app[EXCHANGE].limits
-    for name, value in (await _body(incoming)).items():
+    for name, value in (await json_object(incoming)).items():
         if name not in {window.name for window in limits.windows()}:
             raise web.HTTPBadRequest(text=f"no limit {name!r}")
         getattr(limits, name).limit = int(str(value))
@@ -138,7 +98,7 @@ async def _set_limits(incoming: web.Request) -> web.Response:
 
 async def _ban(incoming: web.Request) -> web.Response:
     """Ban the address for so many real seconds, whatever it has asked for."""
-    seconds = (await _body(incoming)).get("seconds")
+    seconds = (await json_object(incoming)).get("seconds")
     if not isinstance(seconds, int | float) or seconds <= 0:
         raise web.HTTPBadRequest(text=f"seconds must be a number above 0, not {seconds!r}")
     incoming.app[EXCHANGE].limits.ban(seconds)

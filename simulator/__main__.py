@@ -11,7 +11,7 @@ from pathlib import Path
 
 from simulator.clock import Clock
 from simulator.exchange import DEFAULT_NOW, Exchange, recorded, synthetic
-from simulator.faults import parse_fault
+from simulator.faults import parse_fault, parse_pairs
 from simulator.grid import to_datetime, to_ms
 from simulator.server import serving
 
@@ -30,6 +30,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--fault", action="append", default=[], metavar="SPEC",
         help='JSON or "kind,key=value,...", for instance status,code=503,match=/fapi/v1/klines,times=2; repeatable',
     )  # fmt: skip
+    parser.add_argument(
+        "--streams", metavar="NAME=VALUE,...", default="",
+        help="other rules of streams: lifetime_s (86400), ping_s (180), pong_timeout_s (600), messages_per_s (10), "
+        "streams (1024, per connection), liquidations_per_s (1, mean over all symbols)",
+    )  # fmt: skip
     return parser.parse_args(argv)
 
 
@@ -43,6 +48,7 @@ def build(options: argparse.Namespace) -> Exchange:
         exchange = synthetic(options.seed, clock, quirky=not options.no_quirks)
     for text in options.fault:
         exchange.faults.add(parse_fault(text))
+    exchange.streams.change_settings(dict(parse_pairs(options.streams)))
     return exchange
 
 

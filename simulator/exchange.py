@@ -20,6 +20,7 @@ from simulator.listing import Store, list_objects, no_such_key
 from simulator.messages import Reply, Request, RestError, banned, json_reply, too_many_requests
 from simulator.quirks import QUIRKS, Quirk
 from simulator.recorded import RecordedArchive, RecordedFeed, recorded_now
+from simulator.streams import Streams
 
 DEFAULT_NOW = to_ms("2026-10-15T12:34:56")
 _STATISTICS = "/futures/data/"
@@ -42,6 +43,8 @@ class Exchange:
     def __post_init__(self) -> None:
         delays = self.store.delays if isinstance(self.store, SyntheticArchive) else None
         self.faults = Faults(self.feed, self.seed, delays)
+        # Streams tell of the market itself: rows that are spoiled in files and on REST were right when they happened.
+        self.streams = Streams(self.seed, self.clock, self.feed.feed, self.faults, self.limits)
 
     def handle(self, request: Request) -> Reply:
         """Answer a request: count it, refuse it if over a limit, serve it, apply faults."""
@@ -76,7 +79,7 @@ class Exchange:
         if rejection is None or rejection.limit != "ban":
             self.weights[request.path] += weight
         if rejection:
-            reply = self._refusal(rejection)
+            reply = self.refusal(rejection)
         else:
             try:
                 reply = self._answer(request)
@@ -102,7 +105,8 @@ class Exchange:
             return statistics.answer(self.feed, self.quirks, name, request.query, now)
         return rest.ENDPOINTS[request.path][0](self.feed, request.query, now)
 
-    def _refusal(self, rejection: Rejection) -> Reply:
+    def refusal(self, rejection: Rejection) -> Reply:
+        """The answer to a request that a limit or a ban refuses."""
         if rejection.status == 418:
             return banned(self.clock.now() + round(rejection.wait * 1000), rejection.retry_after)
         limit: int = getattr(self.limits, rejection.limit).limit

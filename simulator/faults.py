@@ -11,6 +11,10 @@ order that seed and number of the fault decide. The kinds, and what they take be
 - `truncated_zip`, `bad_checksum`, `not_found`: objects of the archive
 - `late_archive`: `hours` that zips (`match` is part of their keys) are published later than usual
 - `corrupt_rows`: see `simulator.corruption`
+- `ws_silence`, `ws_half_open`, `ws_garbage` (`content`), `ws_cut`, `ws_duplicate`, `ws_out_of_order`: what happens to
+  events on streams; path and query are the connection's path and `stream=<name>`; see `simulator.stream_faults`
+
+What refuses requests (`status`, `waf403`, `latency`, ...) refuses the handshake of a stream's connection as well.
 """
 
 from __future__ import annotations
@@ -160,7 +164,8 @@ _CHANGES: dict[str, Callable[[Fault, Reply], Reply]] = {
     "not_found": _not_found,
 }
 _ONLY_FOR = {"truncated_zip": ".zip", "bad_checksum": ".CHECKSUM"}
-KINDS: tuple[str, ...] = (*_CHANGES, "latency", "late_archive", "corrupt_rows")
+STREAM_KINDS = ("ws_silence", "ws_half_open", "ws_garbage", "ws_cut", "ws_duplicate", "ws_out_of_order")
+KINDS: tuple[str, ...] = (*_CHANGES, "latency", "late_archive", "corrupt_rows", *STREAM_KINDS)
 
 
 def parse_fault(text: str) -> dict[str, object]:
@@ -169,14 +174,19 @@ def parse_fault(text: str) -> dict[str, object]:
         spec = json.loads(text)
         assert isinstance(spec, dict)
         return spec
-    kind, *pairs = text.split(",")
-    spec = {"kind": kind}
-    for pair in pairs:
+    kind, _, pairs = text.partition(",")
+    return {"kind": kind, **parse_pairs(pairs)}
+
+
+def parse_pairs(text: str) -> dict[str, str]:
+    """`key=value,...` as a dictionary; ValueError when it is something else."""
+    pairs = {}
+    for pair in text.split(",") if text else ():
         name, equals, value = pair.partition("=")
         if not equals:
-            raise ValueError(f"fault {text!r}: {pair!r} is not key=value")
-        spec[name] = value
-    return spec
+            raise ValueError(f"{text!r}: {pair!r} is not key=value")
+        pairs[name] = value
+    return pairs
 
 
 def _probability(spec: dict[str, object]) -> float:
@@ -260,3 +270,15 @@ class Faults:
                 fault.struck += 1
                 return _CHANGES[fault.kind](fault, reply)
         return reply
+
+    def touch_streams(self) -> bool:
+        """Whether any fault of streams is on, so that thousands of events a second need not be asked about."""
+        return any(fault.kind in STREAM_KINDS for fault in self._active.values())
+
+    def on_event(self, request: Request) -> Fault | None:
+        """The first fault that strikes an event about to be sent."""
+        for fault in self._active.values():
+            if fault.kind in STREAM_KINDS and fault.strikes(request):
+                fault.struck += 1
+                return fault
+        return None

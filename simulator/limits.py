@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 # Requests answered with 429 before the address is banned, and how long the first ban lasts (the exchange: 2 minutes).
 TOLERATED_REJECTIONS = 5
 BAN_S = 120.0
+# Stream connections that were cut for too many messages before the address is banned.
+TOLERATED_FLOODS = 3
 # How many refused requests of a ban are remembered one by one.
 _REMEMBERED = 1000
 
@@ -112,6 +114,7 @@ class RateLimits:
     statistics: SlidingWindow = field(default_factory=lambda: SlidingWindow("statistics", 1000, 300))
     funding: SlidingWindow = field(default_factory=lambda: SlidingWindow("funding", 500, 300))
     rejected: int = 0
+    floods: int = 0
     bans: list[Ban] = field(default_factory=list)
     _blocked_until: float = 0.0
     _rejected_in_a_row: int = 0
@@ -119,13 +122,26 @@ class RateLimits:
     def charge(self, window: str, weight: int) -> Rejection | None:
         """Count one request against a window; a rejection if it, or a running ban, refuses it."""
         now = self.monotonic()
-        if self.bans and self.bans[-1].remaining(now) > 0:
-            self.bans[-1].refuse(now)
-            return self._refuse(418, self.bans[-1].remaining(now), "ban")
+        if refusal := self.banned():
+            return refusal
         counted: SlidingWindow = getattr(self, window)
         if counted.add(now, weight):
             return None
         return self._throttle(counted, now)
+
+    def banned(self) -> Rejection | None:
+        """The rejection that a running ban has for any request, which it remembers."""
+        now = self.monotonic()
+        if not self.bans or self.bans[-1].remaining(now) <= 0:
+            return None
+        self.bans[-1].refuse(now)
+        return self._refuse(418, self.bans[-1].remaining(now), "ban")
+
+    def flooded(self) -> None:
+        """A stream connection was cut for too many messages; repeated, that brings a ban."""
+        self.floods += 1
+        if self.floods % (TOLERATED_FLOODS + 1) == 0:
+            self.ban(BAN_S)
 
     def _throttle(self, window: SlidingWindow, now: float) -> Rejection:
         if now > self._blocked_until:
@@ -173,5 +189,5 @@ class RateLimits:
         for window in self.windows():
             window.clear()
         self.bans.clear()
-        self.rejected = self._rejected_in_a_row = 0
+        self.rejected = self.floods = self._rejected_in_a_row = 0
         self._blocked_until = 0.0

@@ -74,6 +74,51 @@ class Handle:
         """Other limits: `weight` (per minute), `statistics` and `funding` (per five minutes)."""
         self.control("POST", "limits", limits)
 
+    @property
+    def stream_url(self) -> str:
+        """Where WebSocket clients connect: put `/market/stream?streams=...` or the like behind it."""
+        return self.url.replace("http", "ws", 1)
+
+    def streams(self) -> dict[str, Any]:
+        """What clients of streams did, and what they were sent; seconds count from the simulator's start (`now_s`).
+
+        `connections`: per connection `path`, `subscriptions`, `opened_s`, `closed_s`, `reason`, `frames_sent`,
+        `messages_received`, `stalled`. `listened`: per stream that flows, `[from, until]` of every interval with at
+        least one listener. `open`, `total`, `rate_violations`, `bursts` (`sent`, `over`), `unix` and `stream_now`.
+        """
+        return dict(self.control("GET", "streams"))
+
+    def clear_streams(self) -> None:
+        """Forget ended connections and past intervals, stop bursts."""
+        self.control("DELETE", "streams")
+
+    def set_streams(self, **settings: float) -> dict[str, float]:
+        """Other rules: `lifetime_s`, `ping_s`, `pong_timeout_s`, `messages_per_s`, `streams` (per connection), and
+        `liquidations_per_s`, the mean rate; all as they are then."""
+        return dict(self.control("POST", "streams", settings))
+
+    def drop_streams(self, match: str = "", *, reset: bool = True) -> int:
+        """End all stream connections whose path and `streams=a/b` hold `match`, by a TCP reset or close; how many."""
+        return int(self.control("POST", "streams/drop", {"match": match, "reset": reset})["dropped"])
+
+    def burst(self, kind: str, per_s: float, seconds: float, symbols: Sequence[str] = ()) -> None:
+        """Send so many messages a second of `aggTrade`, `markPrice` or `forceOrder`, spread over what is heard."""
+        self.control(
+            "POST", "streams/burst", {"kind": kind, "per_s": per_s, "seconds": seconds, "symbols": list(symbols)}
+        )
+
+    def liquidations(self, after: int = 0) -> list[dict[str, Any]]:
+        """Every liquidation that the exchange told, listened to or not, after the one of that `id`.
+
+        The event as documented (`e`, `E`, `o`), `emitted_s` (as in `streams()`), `emitted_unix`, `connections` (the
+        ids of those to which it was sent) and `sent_to`, their number.
+        """
+        return list(self.control("GET", f"liquidations?after={after}")["liquidations"])
+
+    def clear_liquidations(self) -> None:
+        """Empty that log; ids go on."""
+        self.control("DELETE", "liquidations")
+
 
 def command(
     *, seed: int, now: datetime | str | None, frozen: bool, faults: Sequence[object], recorded: Path | None,

@@ -1,4 +1,4 @@
-"""The HTTP server: one port for REST, archive, listing and the control interface under `/_simulator/`."""
+"""The HTTP server: one port for REST, archive, listing, streams and the control interface under `/_simulator/`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from simulator.exchange import Exchange
 from simulator.grid import to_datetime, to_ms
 from simulator.messages import Request
 from simulator.plumbing import CONTROL, EXCHANGE, json_object, respond
+from simulator.websockets import add_streams
 
 
 def application(exchange: Exchange) -> web.Application:
@@ -29,6 +30,7 @@ def application(exchange: Exchange) -> web.Application:
     control.add_post(f"{CONTROL}clock", _move_clock)
     control.add_post(f"{CONTROL}limits", _set_limits)
     control.add_post(f"{CONTROL}ban", _ban)
+    add_streams(app)
     control.add_get("/{path:.*}", _serve)
     return app
 

@@ -1,4 +1,4 @@
-"""A loopback Binance USD-M futures exchange: REST, archive and S3 listing, rate limits, quirks and faults.
+"""A loopback Binance USD-M futures exchange: REST, streams, archive and S3 listing, limits, quirks and faults.
 
 It stands in for the exchange wherever the real one cannot or should not be reached: tests, demo, development.
 Its market is synthetic but consistent, computed from a seed and addressable by symbol and day, so any range of any

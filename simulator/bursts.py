@@ -29,10 +29,21 @@ class Burst:
     began: float
     symbols: tuple[str, ...] = ()
     sent: int = 0
+    began_at: int = 0
 
     def due(self, now: float) -> int:
         """How many messages are to be sent by now that were not yet."""
         return int(min(max(now - self.began, 0.0), self.seconds) * self.per_s) - self.sent
+
+    def times(self, due: int, now: float, at: int) -> list[int]:
+        """The event times of the next messages by their place in the burst, so that they never go back.
+
+        Read off its begin, which is found anew only when the clock was set meanwhile: readings differ by a millisecond.
+        """
+        began_at = at - round((now - self.began) * SECOND)
+        if abs(began_at - self.began_at) > 5:
+            self.began_at = began_at
+        return [self.began_at + int((self.sent + index) * SECOND / self.per_s) for index in range(due)]
 
     def is_over(self, now: float) -> bool:
         """Whether nothing more will come."""
@@ -105,7 +116,7 @@ class Bursts:
         for burst in self.all:
             if not (due := burst.due(now)):
                 continue
-            times = [at - round((due - 1 - index) * SECOND / burst.per_s) for index in range(due)]
+            times = burst.times(due, now, at)
             if burst.kind == FORCE_ORDER:
                 listed = self._listed(burst, at)
                 for index, time in enumerate(times):

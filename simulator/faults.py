@@ -14,13 +14,13 @@ order that seed and number of the fault decide. The kinds, and what they take be
 - `ws_silence`, `ws_half_open`, `ws_garbage` (`content`), `ws_cut`, `ws_duplicate`, `ws_out_of_order`: what happens to
   events on streams; path and query are the connection's path and `stream=<name>`; see `simulator.stream_faults`
 
-What refuses requests (`status`, `waf403`, `latency`, ...) refuses the handshake of a stream's connection as well.
+`status`, `waf403`, `waf202`, `reset` and `latency` strike the handshake of a stream's connection as well.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from itertools import count
@@ -164,6 +164,8 @@ _CHANGES: dict[str, Callable[[Fault, Reply], Reply]] = {
     "not_found": _not_found,
 }
 _ONLY_FOR = {"truncated_zip": ".zip", "bad_checksum": ".CHECKSUM"}
+# What can happen to the handshake of a stream's connection, which has no body.
+HANDSHAKE_KINDS = ("status", "waf403", "waf202", "reset")
 STREAM_KINDS = ("ws_silence", "ws_half_open", "ws_garbage", "ws_cut", "ws_duplicate", "ws_out_of_order")
 KINDS: tuple[str, ...] = (*_CHANGES, "latency", "late_archive", "corrupt_rows", *STREAM_KINDS)
 
@@ -263,10 +265,10 @@ class Faults:
                 total += float(str(fault.spec.get("ms", 1000))) / 1000
         return total
 
-    def change(self, request: Request, reply: Reply) -> Reply:
-        """The answer after the first fault that strikes; the answer itself when none does."""
+    def change(self, request: Request, reply: Reply, kinds: Container[str] = _CHANGES) -> Reply:
+        """The answer after the first fault (of these kinds) that strikes; the answer itself when none does."""
         for fault in self._active.values():
-            if fault.kind in _CHANGES and fault.strikes(request):
+            if fault.kind in kinds and fault.strikes(request):
                 fault.struck += 1
                 return _CHANGES[fault.kind](fault, reply)
         return reply

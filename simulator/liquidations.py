@@ -22,8 +22,8 @@ from simulator.symbols import Contract
 WINDOW_S = 1.0
 # The window's end is told a few milliseconds late (recorded: 5 to 12).
 _LAG_S = (0.004, 0.012)
-# How many the log holds: days at the usual rate, some minutes of the hardest burst.
-LOGGED = 1_000_000
+# How many the log holds: days at the usual rate, 100 s of the hardest burst; some 300 MB when it is full.
+LOGGED = 500_000
 
 
 class Told(NamedTuple):

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from aiohttp import WSMessage, WSMsgType, web
 
 from simulator.exchange import Exchange
+from simulator.faults import HANDSHAKE_KINDS
 from simulator.messages import Reply, Request
 from simulator.plumbing import CONTROL, EXCHANGE, json_object, reset, respond
 from simulator.stream_connection import Connection
@@ -104,7 +105,8 @@ async def _refusal(incoming: web.Request) -> Reply | None:
     """What a running ban, or a fault, answers to the handshake; None when it may go on."""
     exchange, request = incoming.app[EXCHANGE], Request(incoming.path, dict(incoming.query))
     rejection = exchange.limits.banned()
-    reply = exchange.faults.change(request, exchange.refusal(rejection) if rejection else Reply(101, b""))
+    accepted = exchange.refusal(rejection) if rejection else Reply(101, b"")
+    reply = exchange.faults.change(request, accepted, HANDSHAKE_KINDS)
     if delay := exchange.faults.latency_s(request):
         await asyncio.sleep(delay)
     return None if reply.status == 101 and not reply.reset else reply

@@ -111,6 +111,13 @@ async def test_a_status_refuses_the_handshake(url: str, exchange: Exchange, code
         assert (await event(socket))["e"] == "aggTrade"
 
 
+async def test_faults_of_bodies_leave_handshakes_alone(url: str, exchange: Exchange) -> None:
+    exchange.faults.add({"kind": "truncated_body", "times": 1})
+    async with client(url, TRADES) as socket:
+        assert (await event(socket))["e"] == "aggTrade"
+    assert [fault["struck"] for fault in exchange.faults.list()] == [0]
+
+
 async def test_a_handshake_can_be_reset(url: str, exchange: Exchange) -> None:
     exchange.faults.add({"kind": "reset", "match": "/market/"})
     with pytest.raises(aiohttp.ClientConnectionError):

@@ -3,7 +3,9 @@
 PerpflowError
  ├─ Transient            retried with backoff, then left to the task's own retries
  │   ├─ ExchangeUnavailable   transport failure, 5xx, 408, malformed body
- │   │   └─ CircuitOpen           the host has failed again and again; nothing was sent (carries retry_after_s)
+ │   │   ├─ CircuitOpen           the host has failed again and again; nothing was sent (carries retry_after_s)
+ │   │   └─ StreamSilent          a subscription that stands and brings nothing
+ │   ├─ StreamStopped         told to stop before a successor had come
  │   ├─ RateLimited           429 (carries retry_after_s)
  │   ├─ IpBanned              418 (carries banned_until and retry_after_s)
  │   ├─ ObjectDamaged         archive object whose bytes or checksum do not fit
@@ -75,6 +77,14 @@ class CircuitOpen(ExchangeUnavailable):
     def __init__(self, message: str, *, retry_after_s: float, **context: object) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message, **context)  # type: ignore[arg-type]
+
+
+class StreamSilent(ExchangeUnavailable):
+    """A market stream is connected and subscribed, and nothing comes."""
+
+
+class StreamStopped(Transient):
+    """A stream was told to stop before a successor had come."""
 
 
 class RateLimited(Transient):

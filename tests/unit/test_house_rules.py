@@ -18,7 +18,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"windows", "include", "counters", "proxies", "quoting"}),
     frozenset({"datasets", "errors"}),
-    frozenset({"parsing", "settings", "yaml_file"}),
+    frozenset({"frames", "parsing", "settings", "yaml_file"}),
     frozenset({"batches"}),
     frozenset({"store", "exchange"}),
     frozenset({"quality"}),

@@ -1,0 +1,327 @@
+"""Connections to the exchange's market streams and the feeds that keep them, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+
+import pytest
+from aiohttp import web
+
+from perpflow import frames
+from perpflow.errors import AccessDenied, BadConfiguration, ExchangeUnavailable, IpBanned, RequestRejected, StreamSilent
+from perpflow.exchange import live
+from perpflow.exchange.limiter import Limiter
+from perpflow.exchange.live import MARKET_PATH, Connection, Feed, Subscription
+from simulator.process import Handle, running
+
+MARKS = Subscription("mark_price", ("!markPrice@arr@1s",), silent_s=3.0)
+TRADES = Subscription("last_price", ("btcusdt@aggTrade", "solusdt@aggTrade"), silent_s=3.0)
+LIQUIDATIONS = Subscription("liquidations", ("!forceOrder@arr",))
+
+
+@pytest.fixture(scope="module")
+def venue() -> Iterator[Handle]:
+    with running(seed=7) as exchange:
+        yield exchange
+
+
+@pytest.fixture(autouse=True)
+def healed(venue: Handle) -> Iterator[None]:
+    yield
+    venue.clear_faults()
+    venue.clear_requests()
+    venue.set_streams(lifetime_s=86_400, ping_s=180, pong_timeout_s=600, liquidations_per_s=1)
+    venue.drop_streams()
+    venue.clear_streams()
+
+
+class Inbox:
+    """What a feed has delivered, in its order; waits for what is still to come."""
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[str, bytes, int]] = []
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+
+    def put(self, kind: str, frame: bytes, received_ms: int) -> None:
+        self.frames.append((kind, frame, received_ms))
+        self._loop.call_soon_threadsafe(self._news.set)
+
+    async def until(self, holds: Callable[[], bool], within_s: float = 20.0) -> None:
+        async with asyncio.timeout(within_s):
+            while not holds():
+                self._news.clear()
+                await self._news.wait()
+
+    def of(self, kind: str) -> list[frames.Frame]:
+        return [frames.decode(frame) for name, frame, _ in self.frames if name == kind]
+
+
+@asynccontextmanager
+async def feeding(feed: Feed) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(feed.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def feed_of(
+    venue: Handle, inbox: Inbox, *subscriptions: Subscription, path: str = MARKET_PATH, lifetime_s: float = 3600.0
+) -> Feed:
+    return Feed(
+        venue.stream_url + path, subscriptions, inbox.put, limiter=Limiter("stream"), timeout_s=3, lifetime_s=lifetime_s
+    )
+
+
+async def settled(wait: Awaitable[object], within_s: float = 20.0) -> None:
+    async with asyncio.timeout(within_s):
+        await wait
+
+
+async def until(holds: Callable[[], bool], within_s: float = 20.0) -> None:
+    """For what another process knows."""
+    async with asyncio.timeout(within_s):
+        while not await asyncio.to_thread(holds):
+            await asyncio.sleep(0.05)
+
+
+async def test_what_is_subscribed_comes_by_kind(venue: Handle) -> None:
+    inbox = Inbox()
+    async with feeding(feed_of(venue, inbox, MARKS, TRADES, LIQUIDATIONS)):
+        await inbox.until(lambda: all(inbox.of(kind) for kind in ("mark_price", "last_price", "liquidations")))
+    assert {event.exchange_symbol for frame in inbox.of("last_price") for event in frame.events} <= {
+        "BTCUSDT",
+        "SOLUSDT",
+    }
+    assert all(isinstance(event, frames.ForceOrder) for frame in inbox.of("liquidations") for event in frame.events)
+    assert {frame.stream for frame in inbox.of("mark_price")} == {"!markPrice@arr@1s"}
+
+
+async def test_a_feed_is_live_when_each_kind_that_must_not_be_silent_has_come(venue: Handle) -> None:
+    inbox = Inbox()
+    venue.set_streams(liquidations_per_s=0)
+    feed = feed_of(venue, inbox, MARKS, LIQUIDATIONS)
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        assert feed.measures.frames["mark_price"] >= 1
+        assert feed.measures.live_since is not None
+
+
+@pytest.mark.parametrize("path", ["/stream", "/public/stream"])
+async def test_a_subscription_that_is_acknowledged_and_brings_nothing_is_an_error_that_names_the_address(
+    venue: Handle, path: str
+) -> None:
+    connection = Connection(venue.stream_url + path, [MARKS], lambda *_: None, lambda: None)
+    await asyncio.to_thread(connection.open)
+    with pytest.raises(StreamSilent, match=rf"{path}: the subscription of mark_price .* was acknowledged, but nothing"):
+        await asyncio.to_thread(connection.receive)
+
+
+async def test_a_stream_that_falls_silent_is_left_and_opened_again(
+    venue: Handle, caplog: pytest.LogCaptureFixture
+) -> None:
+    inbox = Inbox()
+    feed = feed_of(venue, inbox, MARKS, TRADES)
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        fault = venue.add_fault("ws_silence", match="markPrice")
+        await until(lambda: feed.measures.stalls >= 1)
+        assert "has sent no frame of mark_price for more than 3 s" in caplog.text
+        venue.remove_fault(fault)
+        await until(lambda: feed.measures.connections == 2)
+
+
+async def test_a_connection_that_hangs_half_open_is_noticed(venue: Handle) -> None:
+    inbox = Inbox()
+    feed = feed_of(venue, inbox, TRADES)
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        venue.add_fault("ws_half_open", match="aggTrade", times=1)
+        await until(lambda: feed.measures.connections == 2)
+    assert feed.measures.stalls == 1
+
+
+async def test_a_quiet_connection_is_asked_for_a_pong(venue: Handle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "IDLE_S", 0.6)
+    venue.set_streams(liquidations_per_s=0)
+    inbox = Inbox()
+    feed = feed_of(venue, inbox, LIQUIDATIONS)
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        # A subscription and pings.
+        await until(lambda: venue.streams()["connections"][-1]["messages_received"] >= 4)
+    assert feed.measures.failures == 0
+
+
+@pytest.mark.parametrize("fault", ["ws_cut", "ws_garbage"])
+async def test_what_breaks_a_connection_does_not_break_the_feed(venue: Handle, fault: str) -> None:
+    inbox = Inbox()
+    feed = feed_of(venue, inbox, TRADES)
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        venue.add_fault(fault, match="aggTrade", times=1)
+        await until(lambda: any(each["struck"] for each in venue.faults()))
+        seen = len(inbox.frames)
+        await inbox.until(
+            lambda: len(inbox.of("last_price")) > seen + 5 if fault == "ws_cut" else len(inbox.frames) > seen
+        )
+        assert feed.measures.connections == (2 if fault == "ws_cut" else 1)
+
+
+async def test_a_successor_has_received_before_its_predecessor_is_closed(venue: Handle) -> None:
+    inbox = Inbox()
+    feed = feed_of(venue, inbox, TRADES, lifetime_s=1.0)
+    async with feeding(feed):
+        await until(lambda: feed.measures.connections >= 4, 30)
+    assert feed.measures.failures == 0
+    ((began, ended),) = venue.streams()["listened"]["btcusdt@aggTrade"]
+    assert ended is None or ended - began > 2
+    times = [
+        event.event_ms
+        for frame in inbox.of("last_price")
+        for event in frame.events
+        if event.exchange_symbol == "BTCUSDT"
+    ]
+    assert max(later - earlier for earlier, later in pairwise(sorted(set(times)))) <= 150
+
+
+async def test_refused_handshakes_are_what_the_exchange_says_and_stop_everybody(venue: Handle) -> None:
+    limiter = Limiter("stream")
+    venue.add_fault("status", code=418, match=MARKET_PATH, headers={"Retry-After": "77"})
+    connection = Connection(venue.stream_url + MARKET_PATH, [MARKS], lambda *_: None, lambda: None)
+    with pytest.raises(IpBanned):
+        async with limiter.request("stream"):
+            await asyncio.to_thread(connection.open)
+    with pytest.raises(IpBanned, match="nothing was sent"):
+        async with limiter.request("stream"):
+            raise AssertionError
+
+
+async def test_an_address_that_is_not_let_in_ends_the_feed(venue: Handle) -> None:
+    venue.add_fault("waf403", match=MARKET_PATH)
+    feed = feed_of(venue, Inbox(), MARKS)
+    with pytest.raises(AccessDenied, match="proxy"):
+        await settled(feed.run())
+
+
+@asynccontextmanager
+async def answering(*answers: str) -> AsyncIterator[str]:
+    """A server that says the same to every request; yields its address."""
+
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        async for _ in response:
+            for answer in answers:
+                await response.send_str(answer)
+        return response
+
+    app = web.Application()
+    app.router.add_get(MARKET_PATH, serve)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"ws://127.0.0.1:{runner.addresses[0][1]}{MARKET_PATH}"
+    finally:
+        await runner.cleanup()
+
+
+TRADE = '{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1,"s":"BTCUSDT","p":"1.5"}}'
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        '{"code":2,"msg":"Invalid request: no such stream"}',
+        '{"error":{"code":2,"msg":"Invalid request: no such stream"},"id":0}',
+    ],
+)
+async def test_a_refused_subscription_ends_the_feed(refusal: str) -> None:
+    async with answering(TRADE, refusal) as url:
+        feed = Feed(url, [TRADES], Inbox().put, limiter=Limiter("stream"))
+        with pytest.raises(RequestRejected, match=r"a subscription: Invalid request: no such stream \(code 2\)"):
+            await settled(feed.run())
+
+
+async def test_a_subscription_that_is_never_answered_is_an_error_although_frames_come() -> None:
+    async with answering(TRADE) as url:
+        connection = Connection(url, [TRADES], lambda *_: None, lambda: None, timeout_s=1)
+        await asyncio.to_thread(connection.open)
+        with pytest.raises(StreamSilent, match="has not answered a SUBSCRIBE for 1 s"):
+            await asyncio.to_thread(connection.receive)
+
+
+async def test_a_connection_that_breaks_as_soon_as_it_is_live_is_not_opened_without_a_pause(venue: Handle) -> None:
+    venue.add_fault("ws_cut", match="aggTrade", probability=0.5)
+    feed = feed_of(venue, Inbox(), TRADES)
+    async with feeding(feed):
+        await asyncio.sleep(4)
+    assert 1 <= feed.measures.failures <= 5
+
+
+async def test_a_connection_without_a_pong_is_dead(venue: Handle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "IDLE_S", 0.6)
+    monkeypatch.setattr(live, "LOOK_S", 0.1)
+    feed = feed_of(venue, Inbox(), LIQUIDATIONS)
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        venue.add_fault("ws_half_open", match="forceOrder", times=1)
+        await until(lambda: feed.measures.stalls >= 1)
+    assert "not even a pong" in feed.measures.last_error
+
+
+async def test_a_refusal_after_success_is_tried_again(venue: Handle) -> None:
+    feed = feed_of(venue, Inbox(), TRADES)
+    async with feeding(feed) as task:
+        await settled(feed.live.wait())
+        fault = venue.add_fault("waf403", match=MARKET_PATH)
+        venue.drop_streams()
+        await until(lambda: "firewall" in feed.measures.last_error)
+        venue.remove_fault(fault)
+        await until(lambda: feed.measures.connections == 2)
+        assert not task.done()
+
+
+def test_a_proxy_that_wants_tls_itself_is_bad_configuration() -> None:
+    connection = Connection("ws://x/market/stream", [MARKS], lambda *_: None, lambda: None, proxy="https://proxy:3128")
+    with pytest.raises(BadConfiguration, match="streams cannot go through"):
+        connection.open()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("ws://127.0.0.1:9/market/stream", "Connection refused"),
+        ("ws://no-such-host.invalid/market/stream", "no-such-host|Name or service|resolution"),
+    ],
+)
+async def test_no_connection_is_an_error_that_says_why(url: str, said: str) -> None:
+    connection = Connection(url, [MARKS], lambda *_: None, lambda: None, timeout_s=5)
+    with pytest.raises(ExchangeUnavailable, match=said):
+        await asyncio.to_thread(connection.open)
+
+
+async def test_tls_that_is_none_is_said_to_be_tls(venue: Handle) -> None:
+    url = venue.stream_url.replace("ws://", "wss://") + MARKET_PATH
+    with pytest.raises(ExchangeUnavailable, match="TLS"):
+        await asyncio.to_thread(Connection(url, [MARKS], lambda *_: None, lambda: None, timeout_s=5).open)
+
+
+async def test_many_streams_are_subscribed_within_the_exchange_s_rate_of_messages(venue: Handle) -> None:
+    inbox = Inbox()
+    names = tuple(
+        f"{symbol}usdt@{kind}" for symbol in ("btc", "eth", "sol", "alice") for kind in ("aggTrade", "ticker")
+    )
+    names += tuple(f"coin{number}usdt@aggTrade" for number in range(900))
+    feed = feed_of(venue, inbox, Subscription("last_price", names, silent_s=5.0))
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        report = venue.streams()
+    assert report["rate_violations"] == 0
+    assert len(report["connections"][-1]["subscriptions"]) == len(names)

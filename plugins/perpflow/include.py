@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 
@@ -10,3 +11,9 @@ def include_path() -> Path:
     """The folder `include/`: collection.yaml, sql and expectations; `PERPFLOW_INCLUDE` names another."""
     configured = os.environ.get("PERPFLOW_INCLUDE")
     return Path(configured) if configured else Path(__file__).resolve().parents[2] / "include"
+
+
+@cache
+def redis_script(name: str) -> str:
+    """The text of `include/redis/<name>.lua`, which runs inside Redis, atomically."""
+    return (include_path() / "redis" / f"{name}.lua").read_text()

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from itertools import chain
 from typing import Any, Literal
 
@@ -34,17 +33,12 @@ from perpflow.exchange.weight_budget import (
     Share,
     too_heavy,
 )
-from perpflow.include import include_path
+from perpflow.include import redis_script
 from perpflow.windows import from_ms
 
 # Requests are counted when they are let go and arrive when they have travelled: a window is counted this much longer,
 # so that one which was slow and one which was fast do not meet in the exchange's window.
 TRAVEL_S = 1.0
-
-
-@cache
-def _script(name: str) -> str:
-    return (include_path() / "redis" / f"{name}.lua").read_text()
 
 
 def _ms(seconds: float) -> int:
@@ -74,9 +68,9 @@ class SharedBudget:
         self._state = state_key(egress, host)
         self._windows = {kind: window_key(egress, host, kind) for kind in LIMITS}
         self._redis = redis
-        self._ask = redis.register_script(_script("ask"))
-        self._answered = redis.register_script(_script("answered"))
-        self._spent = redis.register_script(_script("spent"))
+        self._ask = redis.register_script(redis_script("ask"))
+        self._answered = redis.register_script(redis_script("answered"))
+        self._spent = redis.register_script(redis_script("spent"))
 
     async def ask(self, kind: Budget | None, weight: int, share: Share) -> Refusal | None:
         """None where the request may be sent, and is counted, now.

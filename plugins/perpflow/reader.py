@@ -1,0 +1,44 @@
+"""For whoever uses what Perpflow collects: `from perpflow import reader; reader.latest("SOL/USDT")`.
+
+Redis is asked at the address of `PERPFLOW_REDIS_URL`, or wherever the deployment that is given says.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+import redis
+
+from perpflow.errors import BadConfiguration, StoreUnavailable
+from perpflow.store.latest import Latest, decode_latest, latest_key
+
+# Redis answers within a millisecond; what takes this long is away.
+_TIMEOUT_S = 2.0
+
+
+def latest(symbol: str, redis_url: str | None = None) -> Latest | None:
+    """The latest values of a contract such as `SOL/USDT`; None where nothing was streamed in the last two minutes.
+
+    Raises:
+        BadConfiguration: no Redis is known.
+        StoreUnavailable: it does not answer.
+    """
+    client = _client(redis_url or os.environ.get("PERPFLOW_REDIS_URL") or "")
+    try:
+        found = client.get(latest_key(symbol))
+    except redis.RedisError as error:
+        raise StoreUnavailable(f"Redis does not answer ({error}).", hint="Start it, then the stream.") from error
+    return decode_latest(found) if isinstance(found, bytes) else None
+
+
+@cache
+def _client(redis_url: str) -> redis.Redis:
+    """One connection pool for the process: opening a connection takes longer than asking."""
+    if not redis_url:
+        raise BadConfiguration("no Redis is known.", hint="Set PERPFLOW_REDIS_URL, as redis://host:6379/0.")
+    try:
+        return redis.Redis.from_url(redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+    except ValueError as error:
+        hint = "Set PERPFLOW_REDIS_URL to an address such as redis://host:6379/0."
+        raise BadConfiguration("Redis' address is not valid.", hint=hint) from error

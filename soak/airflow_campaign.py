@@ -71,7 +71,7 @@ class Airflow:
     @property
     def address(self) -> ExchangeAddress:
         """The simulated exchange, as its tasks are told."""
-        return ExchangeAddress(self.house.exchange.url, self.house.exchange.url, simulated=True)
+        return ExchangeAddress.of_simulator(self.house.exchange.url)
 
     def start(self) -> None:
         """Start all of its processes anew; what still runs is stopped."""

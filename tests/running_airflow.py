@@ -20,7 +20,7 @@ from perpflow.embedded.airflow_stack import AirflowStack
 from simulator.process import Handle, running
 
 RUN_TIMEOUT_S = 240
-DAGS = {"load_history", "migrate_database", "sync_symbols"} | {
+DAGS = {"load_history", "migrate_database", "stream_market", "sync_symbols"} | {
     f"{kind}_{name}" for kind in ("ingest", "history") for name in DATASETS
 }
 
@@ -74,7 +74,7 @@ def running_airflow(state: Path) -> Iterator[Airflow]:
     assert services.database.url
     try:
         with running(now="2026-10-15T12:34:56Z") as exchange:
-            address = ExchangeAddress(exchange.url, exchange.url, simulated=True)
+            address = ExchangeAddress.of_simulator(exchange.url)
             stack.start(services, address)
             with AirflowClient(stack.url, stack.password) as client:
                 client.ensure_pools(pools())

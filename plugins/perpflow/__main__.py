@@ -215,6 +215,34 @@ def health(
         raise typer.Exit(watch(_deployment(only_running=False), every_s=continuous, as_json=as_json))
 
 
+@app.command()
+def stream(
+    seconds: Annotated[float | None, typer.Option(min=1, help="End after so long; left out: never.")] = None,
+) -> None:
+    """Stream live prices into Redis, until a later stream takes over, Ctrl-C or SIGTERM."""
+    with _exit_codes():
+        import asyncio
+
+        from perpflow.streaming import stream as run
+        from perpflow.streaming import this_process
+
+        ended = asyncio.run(run(_deployment(), this_process(), seconds))
+        typer.echo(f"{ended.how} after {ended.seconds:.0f} s: {ended.frames:,} frames, {ended.values:,} values written")
+
+
+@app.command()
+def latest(
+    symbol: Annotated[str, typer.Argument(help="A symbol such as SOL/USDT; several with commas.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Renew the table until Ctrl-C.")] = False,
+) -> None:
+    """Show the latest live values."""
+    with _exit_codes():
+        from perpflow.latest_table import show
+
+        url = _deployment(only_running=False).redis_url
+        raise typer.Exit(show(_symbols(symbol) or (), url, again=watch))
+
+
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
     app()

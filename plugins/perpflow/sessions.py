@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 
+from perpflow.errors import BadConfiguration
+from perpflow.exchange import answering
 from perpflow.exchange.archive import Archive
 from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.rest import Rest
@@ -60,21 +62,25 @@ async def _limiters(deployment: Deployment, live: bool) -> AsyncIterator[Callabl
         yield partial(limiter_for, redis=redis)
 
 
+def _rest(deployment: Deployment, limiter_for: Callable[[str], Limiter]) -> Rest:
+    settings = deployment.collection.exchange
+    return Rest(
+        deployment.rest_url,
+        limiter=limiter_for(urlsplit(deployment.rest_url).netloc),
+        concurrency=settings.rest_concurrency,
+        timeout_s=settings.timeout_s,
+        proxy=settings.proxy,
+        retry=Retry(settings.attempts),
+    )
+
+
 @asynccontextmanager
 async def exchange_sessions(deployment: Deployment, *, live: bool) -> AsyncIterator[tuple[Rest, Archive]]:
     """Open sessions with REST and archive; `live` work may use the reserve that backfill leaves."""
     settings = deployment.collection.exchange
-    retry = Retry(settings.attempts)
     async with (
         _limiters(deployment, live) as limiter_for,
-        Rest(
-            deployment.rest_url,
-            limiter=limiter_for(urlsplit(deployment.rest_url).netloc),
-            concurrency=settings.rest_concurrency,
-            timeout_s=settings.timeout_s,
-            proxy=settings.proxy,
-            retry=retry,
-        ) as rest,
+        _rest(deployment, limiter_for) as rest,
         Archive(
             deployment.archive_url,
             concurrency=settings.archive_concurrency,
@@ -82,10 +88,44 @@ async def exchange_sessions(deployment: Deployment, *, live: bool) -> AsyncItera
             read_timeout_s=settings.timeout_s,
             proxy=settings.proxy,
             limiter_for=limiter_for,
-            retry=retry,
+            retry=Retry(settings.attempts),
         ) as archive,
     ):
         yield rest, archive
+
+
+@asynccontextmanager
+async def stream_session(deployment: Deployment) -> AsyncIterator[tuple[Rest, Limiter, Redis]]:
+    """Open what a stream needs: REST, the limiter of the streams' host, and Redis.
+
+    Raises:
+        BadConfiguration: no Redis is known, which is where live values go.
+    """
+    if deployment.redis_url is None:
+        raise BadConfiguration(
+            "no Redis is known, which is where live values go.",
+            hint="Run `python -m perpflow services start`, or set PERPFLOW_REDIS_URL.",
+        )
+    async with (
+        _limiters(deployment, live=True) as limiter_for,
+        open_redis(deployment.redis_url) as redis,
+        _rest(deployment, limiter_for) as rest,
+    ):
+        yield rest, limiter_for(urlsplit(deployment.stream_url).netloc), redis
+
+
+async def require_answer(deployment: Deployment) -> None:
+    """Ask the exchange once, within the limits of everybody.
+
+    Raises:
+        Transient, Permanent: as `answering.require_answer`.
+    """
+    settings = deployment.collection.exchange
+    async with _limiters(deployment, live=True) as limiter_for:
+        limiter = limiter_for(urlsplit(deployment.rest_url).netloc)
+        await answering.require_answer(
+            deployment.rest_url, limiter, proxy=settings.proxy, timeout_s=settings.connect_timeout_s
+        )
 
 
 @contextmanager

@@ -152,7 +152,8 @@ class PoolSettings(Switchless):
 
     perpflow_rest: int = Field(4, ge=1, le=128)
     perpflow_archive: int = Field(4, ge=1, le=128)
-    perpflow_stream: int = Field(2, ge=1, le=16)
+    #: A stream and its successor.
+    perpflow_stream: int = Field(2, ge=2, le=16)
 
 
 class AirflowSettings(Switchless):
@@ -302,6 +303,7 @@ class Deployment(BaseModel):
     redis_url: str | None = None
     rest_url: str = "https://fapi.binance.com"
     archive_url: str = "https://data.binance.vision"
+    stream_url: str = "wss://fstream.binance.com"
     collection: Collection = Collection()
 
 
@@ -319,8 +321,12 @@ def deployment_from_environment(
             "no market database is known.",
             hint="Run `python -m perpflow services start`, or set PERPFLOW_DATABASE_URL.",
         )
-    variables = {"rest_url": "PERPFLOW_REST_URL", "archive_url": "PERPFLOW_ARCHIVE_URL"}
-    addresses = {name: _web_address(variable) for name, variable in variables.items()}
+    variables = {
+        "rest_url": ("PERPFLOW_REST_URL", "https"),
+        "archive_url": ("PERPFLOW_ARCHIVE_URL", "https"),
+        "stream_url": ("PERPFLOW_STREAM_URL", "wss"),
+    }
+    addresses = {name: _address(*variable) for name, variable in variables.items()}
     return Deployment(
         database_url=database_url,
         redis_url=redis_url or os.environ.get("PERPFLOW_REDIS_URL"),
@@ -329,24 +335,27 @@ def deployment_from_environment(
     )
 
 
-def _web_address(variable: str) -> str | None:
+def _address(variable: str, scheme: str) -> str | None:
     """The exchange's address that a variable names, None where it is unset or empty.
+
+    Args:
+        scheme: the secure one; without its last letter it is the other that is taken.
 
     Raises:
         BadConfiguration: it is none, or holds user and password: it stands in messages and in Redis' keys.
     """
     url = os.environ.get(variable)
-    hint = "Write one such as https://fapi.binance.com, or leave it unset for Binance's own."
+    hint = f"Write one such as {scheme}://host:443, or leave it unset for Binance's own."
     if url and "@" in url:
         raise BadConfiguration(
             f"{variable} holds a user or a password, which no address of an exchange does.", hint=hint
         )
-    if url and not _is_web_address(url):
-        raise BadConfiguration(f"{variable} = {url!r}: not the address of an HTTP server.", hint=hint)
+    if url and not _is_address(url, scheme):
+        raise BadConfiguration(f"{variable} = {url!r}: not an address of {scheme[:-1]} or {scheme}.", hint=hint)
     return url or None
 
 
-def _is_web_address(url: str) -> bool:
-    # What comes before the path is written as a proxy's address is.
-    origin = re.match(r"[a-z]+://[^/]*", url)
-    return origin is not None and is_proxy(origin[0]) and re.search(r"[\s\\?#]", url) is None
+def _is_address(url: str, scheme: str) -> bool:
+    # What comes between scheme and path is written as a proxy's is.
+    parts = re.fullmatch(r"([a-z]+)://([^/\s\\?#]*)(/[^\s\\?#]*)?", url)
+    return parts is not None and parts[1] in (scheme, scheme[:-1]) and is_proxy(f"http://{parts[2]}")

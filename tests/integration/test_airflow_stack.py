@@ -24,7 +24,7 @@ from perpflow.embedded.demo_display import Display
 from perpflow.embedded.errors import ServiceError
 
 pytestmark = pytest.mark.timeout(600)
-NOWHERE = ExchangeAddress("http://127.0.0.1:9", "http://127.0.0.1:9", simulated=True)
+NOWHERE = ExchangeAddress.of_simulator("http://127.0.0.1:9")
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def test_connections_come_from_the_services() -> None:
 
 def test_tasks_ask_the_exchange_that_was_chosen_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERPFLOW_REST_URL", "http://other")
-    simulated = ExchangeAddress("http://127.0.0.1:1", "http://127.0.0.1:1", simulated=True)
+    simulated = ExchangeAddress.of_simulator("http://127.0.0.1:1")
     assert variables(simulated)["PERPFLOW_REST_URL"] == "http://127.0.0.1:1"
     assert "PERPFLOW_REST_URL" not in variables(LIVE)
     assert ExchangeAddress.from_environment().rest_url == "http://other"

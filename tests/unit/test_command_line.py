@@ -148,7 +148,7 @@ def test_all_symbols_and_one_of_them_is_bad_usage() -> None:
     assert "all stands alone" in said
 
 
-@pytest.mark.parametrize("variable", ["PERPFLOW_REST_URL", "PERPFLOW_ARCHIVE_URL"])
+@pytest.mark.parametrize("variable", ["PERPFLOW_REST_URL", "PERPFLOW_ARCHIVE_URL", "PERPFLOW_STREAM_URL"])
 @pytest.mark.parametrize(
     "url",
     [
@@ -172,7 +172,8 @@ def test_an_address_of_the_exchange_that_is_none_is_bad_usage(
     monkeypatch.setenv(variable, url)
     code, said = ended("health")
     assert code == 2
-    assert said.startswith(f"{variable} = {url!r}: not the address of an HTTP server.")
+    schemes = "ws or wss" if variable == "PERPFLOW_STREAM_URL" else "http or https"
+    assert said.startswith(f"{variable} = {url!r}: not an address of {schemes}.")
 
 
 @pytest.mark.parametrize("url", ["http://keeper:secret@127.0.0.1:1", "http://keeper:secret@[::1", "keeper:secret@x"])

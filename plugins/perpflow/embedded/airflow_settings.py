@@ -80,22 +80,33 @@ def remember(file: Path, memory: AirflowMemory) -> None:
     write_private(file, asdict(memory))
 
 
+#: Where tasks read the exchange's addresses.
+EXCHANGE_VARIABLES = ("PERPFLOW_REST_URL", "PERPFLOW_ARCHIVE_URL", "PERPFLOW_STREAM_URL")
+
+
 @dataclass(frozen=True)
 class ExchangeAddress:
     """Which exchange is collected from; None means the live one."""
 
     rest_url: str | None = None
     archive_url: str | None = None
+    stream_url: str | None = None
     simulated: bool = False
 
     @classmethod
     def from_environment(cls) -> "ExchangeAddress":
         """What the caller's environment names, or the live exchange."""
-        return cls(os.environ.get("PERPFLOW_REST_URL") or None, os.environ.get("PERPFLOW_ARCHIVE_URL") or None)
+        rest, archive, stream = (os.environ.get(name) or None for name in EXCHANGE_VARIABLES)
+        return cls(rest, archive, stream)
+
+    @classmethod
+    def of_simulator(cls, url: str) -> "ExchangeAddress":
+        """A simulated exchange, which has everything on one port."""
+        return cls(url, url, f"ws{url.removeprefix('http')}", simulated=True)
 
     def as_environment(self) -> dict[str, str]:
         """The variables that tasks read."""
-        named = {"PERPFLOW_REST_URL": self.rest_url, "PERPFLOW_ARCHIVE_URL": self.archive_url}
+        named = dict(zip(EXCHANGE_VARIABLES, (self.rest_url, self.archive_url, self.stream_url), strict=True))
         return {name: url for name, url in named.items() if url}
 
 
@@ -108,7 +119,7 @@ def environment(home: Path, memory: AirflowMemory, services: Services, exchange:
 
 
 # Variables that would send our processes elsewhere.
-_REPLACED = {"AIRFLOW_CONFIG", "PERPFLOW_REST_URL", "PERPFLOW_ARCHIVE_URL"}
+_REPLACED = {"AIRFLOW_CONFIG", *EXCHANGE_VARIABLES}
 
 
 def _python(inherited: Mapping[str, str]) -> dict[str, str]:

@@ -54,7 +54,7 @@ class ExchangeProcess:
     @property
     def address(self) -> ExchangeAddress:
         """What tasks are told."""
-        return ExchangeAddress(self.url, self.url, simulated=True)
+        return ExchangeAddress.of_simulator(self.url)
 
     def pids(self) -> list[int]:
         """The process, if it lives."""

@@ -12,10 +12,11 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from perpflow.embedded.airflow_settings import EXCHANGE_VARIABLES
 from perpflow.embedded.state import AIRFLOW_DATABASE, MARKET_DATABASE, Services, StateFolder, default_state_dir
 
 #: Variables that name somebody's servers; nothing of theirs may be emptied, or filled with invented data.
-EXTERNAL = ("PERPFLOW_DATABASE_URL", "PERPFLOW_REDIS_URL", "PERPFLOW_REST_URL", "PERPFLOW_ARCHIVE_URL")
+EXTERNAL = ("PERPFLOW_DATABASE_URL", "PERPFLOW_REDIS_URL", *EXCHANGE_VARIABLES)
 
 
 def simulated_state_dir() -> Path:

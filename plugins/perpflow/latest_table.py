@@ -1,0 +1,82 @@
+"""The latest live values as a table, once or renewed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from perpflow import reader
+from perpflow.coverage_table import new_table
+from perpflow.store.latest import Latest
+from perpflow.windows import from_ms
+
+#: As often as a person can follow.
+EVERY_S = 0.25
+#: Older than this is not live.
+STALE_S = 10.0
+
+
+def show(symbols: tuple[str, ...], redis_url: str | None, *, again: bool) -> int:
+    """Print a line for each symbol, or renew the table until Ctrl-C; returns 1 where nothing is live of one, else 0.
+
+    Raises:
+        BadConfiguration, StoreUnavailable: as `reader.latest`.
+    """
+    console = Console()
+    found = {symbol: reader.latest(symbol, redis_url) for symbol in symbols}
+    if not again:
+        console.print(table(found, now_ms()))
+        return 0 if all(found.values()) else 1
+    with Live(table(found, now_ms()), console=console, auto_refresh=False) as screen:
+        try:
+            while True:
+                time.sleep(EVERY_S)
+                found = {symbol: reader.latest(symbol, redis_url) for symbol in symbols}
+                screen.update(table(found, now_ms()), refresh=True)
+        except KeyboardInterrupt:
+            return 0 if all(found.values()) else 1
+
+
+def now_ms() -> int:
+    """This machine's clock, in ms UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def table(found: dict[str, Latest | None], now: int) -> Table:
+    """A row for each symbol; what was received longer than ten seconds before `now` (ms) is dim."""
+    shown = new_table("Latest values (times are UTC)")
+    shown.add_column("symbol", no_wrap=True)
+    for name in ("price", "mark", "index", "funding", "event", "age"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for symbol, latest in found.items():
+        shown.add_row(symbol, *_cells(latest, now), style="dim" if _age_s(latest, now) > STALE_S else "")
+    return shown
+
+
+def _cells(latest: Latest | None, now: int) -> Iterator[str]:
+    if latest is None:
+        yield from ("nothing live", *[""] * 5)
+        return
+    price, mark = latest.price, latest.mark
+    yield f"{price.price:,.8g}" if price else "-"
+    yield f"{mark.mark_price:,.8g}" if mark else "-"
+    yield f"{mark.index_price:,.8g}" if mark else "-"
+    yield f"{mark.funding_rate:+.4%}" if mark and mark.funding_rate is not None else "-"
+    yield _time(max(group.at for group in (price, mark) if group))
+    yield f"{_age_s(latest, now):.1f} s"
+
+
+def _age_s(latest: Latest | None, now: int) -> float:
+    """Of the price, where there is one."""
+    group = (latest.price or latest.mark) if latest else None
+    return (now - group.received_at) / 1000 if group else float("inf")
+
+
+def _time(ms: int) -> str:
+    instant: datetime = from_ms(ms)
+    return f"{instant:%H:%M:%S}"

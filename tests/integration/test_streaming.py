@@ -1,0 +1,235 @@
+"""The stream from the simulated exchange's sockets to Redis: newest values, the lease, a Redis that goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from perpflow import embedded, frames, reader
+from perpflow.errors import BadConfiguration
+from perpflow.settings import Collection, Deployment, ExchangeSettings
+from perpflow.store.cache import open_redis
+from perpflow.store.lease import LEASE_KEY, TOKEN_KEY, holder
+from perpflow.streaming import Ended, Inbox, newest, stream
+from simulator.process import Handle, running
+
+SYMBOLS = ("SOL/USDT", "BTC/USDT")
+
+
+@pytest.fixture(scope="module")
+def venue() -> Iterator[Handle]:
+    with running(seed=7) as exchange:
+        yield exchange
+
+
+@pytest.fixture
+async def deployment(venue: Handle, redis_url: str) -> AsyncIterator[Deployment]:
+    async with open_redis(redis_url) as redis:
+        await redis.delete(LEASE_KEY, TOKEN_KEY, *(f"perpflow:latest:{symbol}" for symbol in SYMBOLS))
+        yield deployment_of(venue, redis_url)
+    venue.clear_faults()
+
+
+def deployment_of(venue: Handle, redis_url: str | None) -> Deployment:
+    return Deployment(
+        database_url="",
+        redis_url=redis_url,
+        rest_url=venue.url,
+        stream_url=venue.stream_url,
+        collection=Collection(symbols=SYMBOLS, exchange=ExchangeSettings(egress="stream-tests")),
+    )
+
+
+@asynccontextmanager
+async def streaming(deployment: Deployment, name: str) -> AsyncIterator[asyncio.Task[Ended]]:
+    task = asyncio.create_task(stream(deployment, name))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(holds: Callable[[], bool], within_s: float = 20.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not await asyncio.to_thread(holds):
+            await asyncio.sleep(0.02)
+
+
+def has_come(deployment: Deployment, symbol: str = "SOL/USDT") -> bool:
+    found = reader.latest(symbol, deployment.redis_url)
+    return found is not None and found.price is not None and found.mark is not None
+
+
+async def test_live_values_of_what_is_configured_reach_redis_and_mark_prices_of_everything(
+    deployment: Deployment, venue: Handle
+) -> None:
+    async with streaming(deployment, "a"):
+        await until(lambda: all(has_come(deployment, symbol) for symbol in SYMBOLS))
+        await until(lambda: reader.latest("ETH/USDT", deployment.redis_url) is not None)
+    sol, eth = (reader.latest(symbol, deployment.redis_url) for symbol in ("SOL/USDT", "ETH/USDT"))
+    assert sol is not None
+    assert sol.mark is not None
+    assert sol.price is not None
+    assert eth is not None
+    assert eth.price is None
+    assert sol.price.price == pytest.approx(sol.mark.mark_price, rel=0.05)
+    assert abs(sol.mark.at / 1000 - venue.now.timestamp()) < 3600
+    assert sol.mark.next_funding_at > sol.mark.at
+    assert reader.latest("BTCUSD_PERP", deployment.redis_url) is None
+
+
+async def test_a_successor_takes_over_when_it_has_received_and_its_predecessor_ends(deployment: Deployment) -> None:
+    assert deployment.redis_url is not None
+    async with streaming(deployment, "old") as old, open_redis(deployment.redis_url) as redis:
+        await until(lambda: has_come(deployment))
+        async with streaming(deployment, "new") as new:
+            async with asyncio.timeout(30):
+                ended = await old
+            found = await holder(redis)
+            assert found is not None
+            assert found.name == "new"
+            seen = reader.latest("SOL/USDT", deployment.redis_url)
+            await until(lambda: reader.latest("SOL/USDT", deployment.redis_url) != seen)
+            assert not new.done()
+    assert ended.how == "handed over"
+    assert ended.values > 0
+
+
+async def test_a_stream_of_some_seconds_ends_by_itself_and_lets_the_lease_go(deployment: Deployment) -> None:
+    assert deployment.redis_url is not None
+    ended = await stream(deployment, "short", seconds=3)
+    assert (ended.how, ended.seconds) == ("over", pytest.approx(3, abs=2))
+    assert has_come(deployment)
+    async with open_redis(deployment.redis_url) as redis:
+        assert await holder(redis) is None
+
+
+async def test_garbage_between_frames_is_counted_and_harms_nothing(
+    deployment: Deployment, venue: Handle, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with streaming(deployment, "a"):
+        await until(lambda: has_come(deployment))
+        venue.add_fault("ws_garbage", match="aggTrade", times=1, content='{"stream":"btcusdt@aggTrade","data":{"e":1}}')
+        await until(lambda: any(fault["struck"] for fault in venue.faults()))
+        seen = reader.latest("BTC/USDT", deployment.redis_url)
+        await until(lambda: reader.latest("BTC/USDT", deployment.redis_url) != seen)
+    assert "entries are not as documented" in caplog.text
+
+
+async def test_late_events_never_turn_a_price_back(deployment: Deployment, venue: Handle) -> None:
+    venue.add_fault("ws_out_of_order", match="aggTrade", probability=0.5)
+    times: list[int] = []
+    async with streaming(deployment, "a"):
+        await until(lambda: has_come(deployment))
+        async with asyncio.timeout(20):
+            while len(set(times)) < 10:
+                found = reader.latest("SOL/USDT", deployment.redis_url)
+                assert found is not None
+                assert found.price is not None
+                times.append(found.price.at)
+                await asyncio.sleep(0.02)
+    assert times == sorted(times)
+    assert any(fault["struck"] for fault in venue.faults())
+
+
+async def test_a_stream_outlives_its_redis(tmp_path: Path, venue: Handle) -> None:
+    services = embedded.start(tmp_path)
+    try:
+        deployment = deployment_of(venue, services.redis.url)
+        async with streaming(deployment, "a") as task:
+            await until(lambda: has_come(deployment))
+            async with open_redis(services.redis.url) as redis:
+                pid = int((await redis.info("server"))["process_id"])
+            os.kill(pid, signal.SIGKILL)
+            await asyncio.to_thread(embedded.start, tmp_path)
+            began = reader.latest("SOL/USDT", deployment.redis_url)
+            await until(lambda: reader.latest("SOL/USDT", deployment.redis_url) not in (None, began))
+            assert not task.done()
+    finally:
+        embedded.discard(tmp_path)
+
+
+async def test_without_redis_there_is_nothing_to_stream_to(venue: Handle) -> None:
+    with pytest.raises(BadConfiguration, match="no Redis is known"):
+        await stream(deployment_of(venue, None), "a")
+
+
+def test_of_many_events_the_newest_counts_and_other_markets_do_not() -> None:
+    def trade(name: str, at: int, price: str, market: int = 1) -> bytes:
+        data = {"e": "aggTrade", "E": at, "s": name, "p": price, "st": market}
+        return msgspec.json.encode({"stream": f"{name.lower()}@aggTrade", "data": data})
+
+    waiting = [
+        (trade("SOLUSDT", 5, "2.5"), 50),
+        (trade("SOLUSDT", 4, "2.4"), 51),
+        (trade("SOLUSDT", 9, "9.9", 2), 52),
+        (trade("OTHER_261225", 9, "9.9"), 53),
+        (b"not a frame", 54),
+    ]
+    (found,) = newest(waiting, {"SOLUSDT": "SOL/USDT"}).values()
+    assert found.price is not None
+    assert (found.symbol, found.price.at, found.price.price, found.price.received_at) == ("SOL/USDT", 5, 2.5, 50)
+    assert frames.decode(waiting[0][0]).events[0].event_ms == 5
+
+
+async def test_a_full_inbox_drops_the_oldest_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    inbox = Inbox(most=3)
+    for number in range(5):
+        inbox.put("last_price", bytes([number]), number)
+    assert [frame for frame, _ in await inbox.take()] == [b"\2", b"\3", b"\4"]
+    assert "2 frames came faster" in caplog.text
+
+
+def environment_of(deployment: Deployment, venue: Handle) -> dict[str, str]:
+    return os.environ | {
+        "PYTHONPATH": "plugins",
+        "PERPFLOW_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none",
+        "PERPFLOW_REDIS_URL": deployment.redis_url or "",
+        "PERPFLOW_REST_URL": venue.url,
+        "PERPFLOW_STREAM_URL": venue.stream_url,
+    }
+
+
+def test_the_command_streams_and_latest_shows_it(deployment: Deployment, venue: Handle) -> None:
+    environment = environment_of(deployment, venue)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "perpflow", *arguments]
+        return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    done = run("stream", "--seconds", "4")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "over after" in done.stdout
+    shown = run("latest", "SOL/USDT,BTC/USDT")
+    assert shown.returncode == 0, shown.stderr
+    assert "SOL/USDT" in shown.stdout
+    assert "nothing live" not in shown.stdout
+    nothing = run("latest", "NOPE/USDT")
+    assert (nothing.returncode, "nothing live" in nothing.stdout) == (1, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_command_that_is_told_to_stop_lets_the_lease_go(
+    deployment: Deployment, venue: Handle, number: signal.Signals
+) -> None:
+    assert deployment.redis_url is not None
+    line = [sys.executable, "-m", "perpflow", "stream"]
+    with subprocess.Popen(line, env=environment_of(deployment, venue), stdout=subprocess.PIPE, text=True) as process:
+        await until(lambda: has_come(deployment))
+        process.send_signal(number)
+        said, _ = await asyncio.to_thread(process.communicate, timeout=20)
+    assert (process.returncode, said.partition(" after ")[0]) == (0, "stopped")
+    async with open_redis(deployment.redis_url) as redis:
+        assert await holder(redis) is None

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [publish] [memory] [gate] [archive] [rest]`: measure, print a table. Exit 2 on a wrong name."""
+"""`python -m benchmarks [NAME ...]`: measure all of them or those named, print a table. Exit 2 on a wrong name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import archive_path, gating, memory, publishing, rest_path
+from benchmarks import archive_path, gating, live_stream, memory, publishing, rest_path
 from benchmarks.measurement import Measurement, print_table, timed
 from perpflow import embedded
 from perpflow.settings import Deployment
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[Deployment], list[Measurement]]] = {
     "gate": gating.measure,
     "archive": archive_path.measure,
     "rest": rest_path.measure,
+    "stream": live_stream.measure,
 }
 
 

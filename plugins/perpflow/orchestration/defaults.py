@@ -16,6 +16,7 @@ START_DATE = datetime(2019, 9, 1, tzinfo=UTC)
 
 ARCHIVE_POOL = "perpflow_archive"
 REST_POOL = "perpflow_rest"
+STREAM_POOL = "perpflow_stream"
 
 # Tasks that wait for the same ban must not all come back in the same second.
 SPREAD_S = 10.0

@@ -20,6 +20,7 @@ from perpflow import embedded
 from perpflow.counters import Counts
 from perpflow.datasets import Budget
 from perpflow.errors import BadConfiguration, CircuitOpen, ExchangeUnavailable, IpBanned, RateLimited
+from perpflow.exchange import limiter as limiter_module
 from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.shared_budget import TRAVEL_S, SharedBudget, read_state, state_key, window_key
 from perpflow.exchange.weight_budget import FIRST_OPEN_S, OPEN_AFTER, Penalty, Refusal, Share, WeightBudget
@@ -200,6 +201,7 @@ async def test_an_answer_between_failures_keeps_the_circuit_closed(redis: Redis,
 #: Asks as fast as it may for a while, and says when it was let go.
 ASKING = """
 import asyncio, json, sys, time
+from perpflow.exchange import limiter as limiter_module
 from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.shared_budget import SharedBudget
 from perpflow.exchange.weight_budget import Share, WeightBudget
@@ -417,6 +419,25 @@ async def test_ban_clock_circuit_and_spending_outlive_a_kill_of_redis(own_state:
 
 
 # --- reading it
+
+
+async def test_who_waits_alone_goes_on_as_soon_as_redis_is_back(
+    own_state: Path, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limiter_module, "REDIS_AWAY_S", 0.5)
+    services = embedded.start(own_state)
+    async with open_redis(services.redis.url) as redis:
+        pid = int((await redis.info("server"))["process_id"])
+        session = limiter_of(SharedBudget(redis, "office", host), WeightBudget(8))
+        os.kill(pid, signal.SIGKILL)
+        # All of the limits: who has lost the others has nothing to spend for a whole window.
+        asking = asyncio.create_task(ask(session))
+        while not session._is_alone():
+            await asyncio.sleep(0)
+        await asyncio.to_thread(embedded.start, own_state)
+        async with asyncio.timeout(20):
+            await asking
+        assert (await read_state(redis, "office", host)).used["weight"] == 2
 
 
 async def test_the_state_of_a_host_that_nobody_has_asked_is_quiet(redis: Redis, host: str) -> None:

@@ -124,8 +124,13 @@ class Limiter:
     async def _wait(self, kind: Budget | None, weight: int) -> None:
         while (refusal := await self._ask(kind, weight)) is not None:
             self._refuse_long_waits(refusal)
-            self._counts.count("waited_ms", int(refusal.wait_s * 1000))
-            await self._sleep(refusal.wait_s)
+            # Redis may be back long before one's own part of the limits allows anything.
+            wait_s = min(refusal.wait_s, REDIS_AWAY_S) if self._is_alone() else refusal.wait_s
+            self._counts.count("waited_ms", int(wait_s * 1000))
+            await self._sleep(wait_s)
+
+    def _is_alone(self) -> bool:
+        return self._shared is not None and time.monotonic() < self._shared_from
 
     async def _ask(self, kind: Budget | None, weight: int) -> Refusal | None:
         # What this process was told itself holds, whatever has become of Redis since, and is told to all who can hear.
@@ -147,7 +152,7 @@ class Limiter:
         Raises:
             _RedisAway: each process is on its own.
         """
-        if self._shared is None or time.monotonic() < self._shared_from:
+        if self._shared is None or self._is_alone():
             raise _RedisAway
         try:
             await self._tell_what_was_spent_alone(self._shared)

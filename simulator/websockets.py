@@ -6,9 +6,8 @@ Frames are written whole and uncompressed to the transport, many at a time; aioh
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 
 from aiohttp import WSMessage, WSMsgType, web
@@ -19,9 +18,6 @@ from simulator.messages import Reply, Request
 from simulator.plumbing import CONTROL, EXCHANGE, json_object, reset, respond
 from simulator.stream_connection import Connection
 from simulator.stream_names import LEGACY, MARKET, PUBLIC
-from simulator.streams import PULSE_S
-
-_LOG = logging.getLogger(__name__)
 
 
 class TransportWire:
@@ -73,20 +69,22 @@ async def _pulsing(app: web.Application) -> AsyncIterator[None]:
     task = asyncio.create_task(_pulse(app[EXCHANGE]))
     yield
     task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    # What made it end is this server's failure, too.
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 async def _pulse(exchange: Exchange) -> None:
     """Call the pulse on a beat that does not drift; what a late one missed, the next makes up for."""
     loop = asyncio.get_running_loop()
     beat = loop.time()
-    while True:
-        try:
+    try:
+        while True:
             beat = max(beat + exchange.streams.pulse(), loop.time())
-        except Exception:
-            _LOG.exception("the streams' pulse failed")
-            beat += PULSE_S
-        await asyncio.sleep(beat - loop.time())
+            await asyncio.sleep(beat - loop.time())
+    finally:
+        # Nobody is to wait for what does not come any more.
+        exchange.streams.drop()
 
 
 async def _drop_all(app: web.Application) -> None:

@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 
 import httpx
 
-from perpflow.errors import ExchangeUnavailable
-from perpflow.exchange.causes import HINT, PROXY_HINT, cause_of, proxy_of
+from perpflow.exchange.causes import unreached
 from perpflow.exchange.limiter import Limiter
-from perpflow.exchange.refusals import Answer, error_for
+from perpflow.exchange.refusals import NOBODY, Answer, Asked, error_for
 
 
 async def require_answer(base_url: str, limiter: Limiter, *, proxy: str | None = None, timeout_s: float = 10.0) -> None:
@@ -31,10 +30,20 @@ async def require_answer(base_url: str, limiter: Limiter, *, proxy: str | None =
         try:
             response = await client.get(url)
         except httpx.TransportError as error:
-            through = proxy_of(url, proxy)
-            what = f"{url}: {cause_of(error)}{f', through the proxy {through}' if through else ''}."
-            raise ExchangeUnavailable(what, hint=PROXY_HINT if through else HINT) from error
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        refusal = error_for(Answer(response.status_code, headers, response.text, what=url), datetime.now(UTC))
-        if refusal is not None:
-            raise refusal
+            raise unreached(url, error, url, proxy) from error
+        accepted(response)
+
+
+def accepted(response: httpx.Response, asked: Asked = NOBODY) -> httpx.Response:
+    """The response, unless it is a refusal.
+
+    Raises:
+        Transient, Permanent: what the exchange has answered instead, as `refusals.error_for`.
+    """
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    # A zip is not text: only refusals are read as such.
+    body = "" if response.is_success and response.status_code != httpx.codes.ACCEPTED else response.text
+    error = error_for(Answer(response.status_code, headers, body, what=str(response.url)), datetime.now(UTC), asked)
+    if error is not None:
+        raise error
+    return response

@@ -28,9 +28,10 @@ import httpx
 
 from perpflow.datasets import ArchiveSource, Granularity
 from perpflow.errors import ExchangeUnavailable, ObjectDamaged, RequestRejected, StructurallyBad
-from perpflow.exchange.causes import HINT, PROXY_HINT, cause_of, proxy_of
+from perpflow.exchange.answering import accepted
+from perpflow.exchange.causes import unreached
 from perpflow.exchange.limiter import Limiter
-from perpflow.exchange.refusals import Answer, Asked, error_for
+from perpflow.exchange.refusals import Asked
 from perpflow.exchange.retry_policy import Retry
 from perpflow.parsing import labels, rows_of
 from perpflow.windows import DAY, LATEST_MS, Window, days, merge, month_of, months
@@ -299,25 +300,8 @@ class Archive:
         try:
             response = await self._client.get(url, params=params)
         except httpx.TransportError as error:
-            proxy = proxy_of(url, self._proxy)
-            through = f", through the proxy {proxy}" if proxy else ""
-            raise ExchangeUnavailable(
-                f"{url}: {type(error).__name__}: {cause_of(error)}{through}.",
-                symbol=asked.symbol,
-                window=asked.window,
-                hint=PROXY_HINT if proxy else HINT,
-            ) from error
-        return None if response.status_code == httpx.codes.NOT_FOUND else _accepted(response, asked)
-
-
-def _accepted(response: httpx.Response, asked: Asked) -> httpx.Response:
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    # A zip is not text: only refusals are read as such.
-    body = "" if response.is_success and response.status_code != httpx.codes.ACCEPTED else response.text
-    error = error_for(Answer(response.status_code, headers, body, what=str(response.url)), datetime.now(UTC), asked)
-    if error is not None:
-        raise error
-    return response
+            raise unreached(f"{url}: {type(error).__name__}", error, url, self._proxy, asked) from error
+        return None if response.status_code == httpx.codes.NOT_FOUND else accepted(response, asked)
 
 
 def _no_listing(url: str, what: str) -> ExchangeUnavailable:

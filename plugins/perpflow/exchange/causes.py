@@ -16,6 +16,9 @@ import aiohttp
 import httpx
 from aiohttp.http_exceptions import HttpProcessingError
 
+from perpflow.errors import ExchangeUnavailable
+from perpflow.exchange.refusals import NOBODY, Asked
+
 HINT = "Check the network, or try again later."
 PROXY_HINT = "Check the network and the proxy (exchange.proxy in collection.yaml, or the environment's)."
 
@@ -27,6 +30,19 @@ def cause_of(error: BaseException) -> str:
     is_late = any(isinstance(e, TimeoutError | httpx.TimeoutException) for e in chain)
     what = "timed out" if is_late else _innermost(chain)
     return what if where is None else f"{where.host}:{where.port}: {what}"
+
+
+def unreached(
+    what: str, error: BaseException, url: str, proxy: str | None, asked: Asked = NOBODY
+) -> ExchangeUnavailable:
+    """The error for a request to `url` that came to nothing: `what` was asked, why not, and through which proxy."""
+    through = proxy_of(url, proxy)
+    return ExchangeUnavailable(
+        f"{what}: {cause_of(error)}{f', through the proxy {through}' if through else ''}.",
+        symbol=asked.symbol,
+        window=asked.window,
+        hint=PROXY_HINT if through else HINT,
+    )
 
 
 def proxy_of(url: str, configured: str | None) -> str | None:

@@ -27,7 +27,7 @@ import httpx
 
 from perpflow.datasets import FIVE_MINUTES, Budget, RestSource
 from perpflow.errors import ExchangeUnavailable, PerpflowError, StructurallyBad
-from perpflow.exchange.causes import HINT, PROXY_HINT, cause_of, proxy_of
+from perpflow.exchange.causes import HINT, unreached
 from perpflow.exchange.limiter import Limiter, Sent
 from perpflow.exchange.listing import ListedSymbol, listed_symbols
 from perpflow.exchange.refusals import NOBODY, Answer, Asked, error_for
@@ -340,9 +340,7 @@ class Rest:
 
     def _unreached(self, error: Exception, asked: Asked) -> ExchangeUnavailable:
         """ccxt's error names what was asked; why it came to nothing is wrapped up in it."""
-        proxy = proxy_of(self._base_url, self._proxy)
-        through = f", through the proxy {proxy}" if proxy else ""
-        return _unavailable(f"{error}: {cause_of(error)}{through}", asked, PROXY_HINT if proxy else HINT)
+        return unreached(str(error), error, self._base_url, self._proxy, asked)
 
     def _translated(self, answer: Answer, asked: Asked) -> PerpflowError:
         error = error_for(answer, self._estimate(), asked)
@@ -355,8 +353,8 @@ def _endpoint(method: str) -> str:
     return name[0].lower() + name[1:]
 
 
-def _unavailable(what: str, asked: Asked, hint: str = HINT) -> ExchangeUnavailable:
-    return ExchangeUnavailable(f"{what}.", symbol=asked.symbol, window=asked.window, hint=hint)
+def _unavailable(what: str, asked: Asked) -> ExchangeUnavailable:
+    return ExchangeUnavailable(f"{what}.", symbol=asked.symbol, window=asked.window, hint=HINT)
 
 
 def answerable(source: RestSource, window: Window, timeframe: Timeframe | None, now: datetime) -> Window | None:

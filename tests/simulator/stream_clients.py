@@ -12,13 +12,11 @@ import aiohttp
 
 from simulator.clock import Clock
 from simulator.exchange import synthetic
-from simulator.grid import to_ms
 from simulator.stream_connection import Connection
 from simulator.stream_names import MARKET
 from simulator.streams import Streams
-from tests.simulator.conftest import SEED
+from tests.simulator.conftest import NOW, SEED
 
-NOW = to_ms("2026-10-15T12:34:56")
 Message = Any
 
 

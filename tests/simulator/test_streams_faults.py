@@ -4,32 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
-from simulator.clock import Clock
-from simulator.exchange import Exchange, synthetic
-from simulator.server import serving
-from tests.simulator.conftest import SEED
-from tests.simulator.stream_clients import NOW, Venue, ask, client, end, event, until_nothing_comes
+from simulator.exchange import Exchange
+from tests.simulator.stream_clients import Venue, ask, client, end, event, until_nothing_comes
 
 TRADES = "/market/ws/btcusdt@aggTrade"
-
-
-@pytest.fixture
-def exchange() -> Exchange:
-    """An exchange of this process, its clock frozen."""
-    return synthetic(SEED, Clock(NOW, frozen=True))
-
-
-@pytest.fixture
-async def url(exchange: Exchange) -> AsyncIterator[str]:
-    """Where it listens."""
-    async with serving(exchange) as address:
-        yield address
 
 
 async def test_silence_after_acknowledgement_of_one_kind_of_stream(url: str, exchange: Exchange) -> None:

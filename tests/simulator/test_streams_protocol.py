@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from urllib.error import HTTPError
 
 import aiohttp
@@ -11,25 +10,10 @@ import httpx
 import pytest
 
 from simulator.__main__ import arguments, build
-from simulator.clock import Clock
-from simulator.exchange import Exchange, synthetic
+from simulator.exchange import Exchange
 from simulator.process import Handle
 from simulator.server import serving
-from tests.simulator.conftest import SEED
-from tests.simulator.stream_clients import NOW, answer, ask, client, end, event
-
-
-@pytest.fixture
-def exchange() -> Exchange:
-    """An exchange of this process, its clock frozen."""
-    return synthetic(SEED, Clock(NOW, frozen=True))
-
-
-@pytest.fixture
-async def url(exchange: Exchange) -> AsyncIterator[str]:
-    """Where it listens."""
-    async with serving(exchange) as address:
-        yield address
+from tests.simulator.stream_clients import answer, ask, client, end, event
 
 
 @pytest.mark.parametrize("path", ["/market/ws/btcusdt@aggTrade/ethusdt@aggTrade", "/public/ws/btcusdt@bookTicker"])

@@ -64,10 +64,39 @@ def _parsed(text: str) -> datetime:
         raise ValueError(str(error).replace(repr(text), quoted(text))) from error
 
 
+#: croniter's own fields of a random or, given an id, a hashed time: `R`, `r(0-5)`, `H/10`; not the R in FRI.
+_RANDOM_FIELD = re.compile(r"\b[RH]\b", re.IGNORECASE)
+
+
+def _cron_expression(text: str) -> str:
+    # Airflow reads it with croniter too. Strict: a day that no month has would never come.
+    if not (len(text.split()) == 5 and croniter.is_valid(text, strict=True)):
+        raise ValueError("not a cron expression of 5 fields; write one such as '*/5 * * * *', every five minutes")
+    if _RANDOM_FIELD.search(text):
+        raise ValueError("R is another time at each reading; write fixed times, such as '7 * * * *'")
+    return text
+
+
+def _list_or_all(value: Any) -> Any:
+    if value != "all" and not isinstance(value, list | tuple):
+        raise ValueError("give a list such as [SOL/USDT], or all")
+    if not value:
+        raise ValueError("give at least one symbol, or all")
+    return value
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("yes and no mean nothing here")
+    return value
+
+
 #: Names another collection.yaml than the project's.
 COLLECTION_VARIABLE = "PERPFLOW_COLLECTION"
 
 Symbol = Annotated[str, AfterValidator(_symbol)]
+Symbols = tuple[Symbol, ...] | Literal["all"]
+Cron = Annotated[str, AfterValidator(_cron_expression)]
 
 
 class Section(BaseModel):
@@ -76,29 +105,15 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-#: croniter's own fields of a random or, given an id, a hashed time: `R`, `r(0-5)`, `H/10`; not the R in FRI.
-_RANDOM_FIELD = re.compile(r"\b[RH]\b", re.IGNORECASE)
-
-
 class DatasetSettings(Section):
     """How one dataset is collected; what is left out is the dataset table's."""
 
     enabled: bool = True
     start: datetime | None = None
-    schedule: str | None = None
+    schedule: Cron | None = None
     timeframes: tuple[str, ...] | None = None
 
     _start = field_validator("start", mode="before")(lambda value: None if value is None else _instant(value))
-
-    @field_validator("schedule")
-    @classmethod
-    def _cron_expression(cls, value: str | None) -> str | None:
-        # Airflow reads it with croniter too. Strict: a day that no month has would never come.
-        if value is not None and not (len(value.split()) == 5 and croniter.is_valid(value, strict=True)):
-            raise ValueError("not a cron expression of 5 fields; write one such as '*/5 * * * *', every five minutes")
-        if value is not None and _RANDOM_FIELD.search(value):
-            raise ValueError("R is another time at each reading; write fixed times, such as '7 * * * *'")
-        return value
 
     @field_validator("timeframes")
     @classmethod
@@ -111,15 +126,38 @@ class DatasetSettings(Section):
         return value
 
 
+class StreamSettings(Section):
+    """What `stream_market` listens to besides the mark prices of all contracts; no symbols means the collection's."""
+
+    schedule: Cron = "0 * * * *"
+    symbols: Symbols | None = None
+    last_price: Literal["trades", "ticker", "none"] = "trades"
+    liquidations: bool = True
+    open_interest_every_s: float = Field(10, ge=0, le=3600)
+
+    _symbols = field_validator("symbols", mode="before")(lambda value: None if value is None else _list_or_all(value))
+    _number = field_validator("open_interest_every_s", mode="before")(_no_boolean)
+
+    @field_validator("last_price", mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        # `no` is close to `none`, and to YAML it is no word.
+        if isinstance(value, bool):
+            raise ValueError("yes and no mean nothing here; write trades, ticker or none")
+        return value
+
+    @field_validator("open_interest_every_s")
+    @classmethod
+    def _never_or_each_second(cls, value: float) -> float:
+        if 0 < value < 1:
+            raise ValueError("give 1 or more seconds, or 0 for never")
+        return value
+
+
 class Switchless(Section):
     """A section without switches: `yes` is no number in it, although pydantic would take it for 1."""
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_boolean(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            raise ValueError("yes and no mean nothing here")
-        return value
+    _boolean = field_validator("*", mode="before")(_no_boolean)
 
 
 class ExchangeSettings(Switchless):
@@ -166,31 +204,24 @@ class AirflowSettings(Switchless):
 class Collection(Switchless):
     """collection.yaml, whole."""
 
-    symbols: tuple[Symbol, ...] | Literal["all"] = ("SOL/USDT", "BTC/USDT", "ETH/USDT")
+    symbols: Symbols = ("SOL/USDT", "BTC/USDT", "ETH/USDT")
     quote: str = "USDT"
     start: datetime = datetime(2020, 1, 1, tzinfo=UTC)
     look_back_days: int = Field(2, ge=1, le=30)
     symbols_per_task: int = Field(1, ge=1, le=1000)
     datasets: dict[str, DatasetSettings] = Field(default_factory=dict)
+    stream: StreamSettings = StreamSettings()
     exchange: ExchangeSettings = ExchangeSettings()
     airflow: AirflowSettings = AirflowSettings()
 
     _start = field_validator("start", mode="before")(_instant)
+    _symbols = field_validator("symbols", mode="before")(_list_or_all)
 
     @field_validator("quote")
     @classmethod
     def _quote_currency(cls, value: str) -> str:
         if not re.fullmatch("[A-Z0-9]+", value):
             raise ValueError("not a quote currency; write capitals and digits, as in USDT")
-        return value
-
-    @field_validator("symbols", mode="before")
-    @classmethod
-    def _list_or_all(cls, value: Any) -> Any:
-        if value != "all" and not isinstance(value, list | tuple):
-            raise ValueError("give a list such as [SOL/USDT], or all")
-        if not value:
-            raise ValueError("give at least one symbol, or all")
         return value
 
     @field_validator("datasets", mode="before")
@@ -223,6 +254,11 @@ class Collection(Switchless):
     def start_of(self, name: str) -> datetime:
         """The first instant that is wanted of a dataset."""
         return self.dataset(name).start or self.start
+
+    @property
+    def streamed_symbols(self) -> Symbols:
+        """Whose last price and open interest `stream_market` keeps, "all" for every one of the quote currency."""
+        return self.stream.symbols or self.symbols
 
 
 def collection_path() -> Path:
@@ -261,18 +297,16 @@ def _check_processes(path: Path, collection: Collection) -> None:
 
 
 def _faults(error: ValidationError) -> str:
-    details = error.errors()
     # A list that is wrong is not the literal of its union either, which says nothing more.
-    others = {detail["loc"][:1] for detail in details if detail["type"] != "literal_error"}
     return "; ".join(
-        _fault(detail) for detail in details if detail["type"] != "literal_error" or detail["loc"][:1] not in others
+        _fault(detail)
+        for detail in error.errors()
+        if detail["type"] != "literal_error" or "symbols" not in detail["loc"]
     )
 
 
 def _fault(detail: Any) -> str:
-    # pydantic adds the branch of a union to the path ("symbols.tuple[...].0"): users know only their own keys.
-    path = detail["loc"]
-    steps = [str(step) for step in (path[:1] + path[2:] if path[:1] == ("symbols",) else path)]
+    steps = _steps(detail["loc"])
     where, value = ".".join(map(named, steps)), quoted(detail["input"], steps)
     if detail["type"] == "extra_forbidden":
         return f"unknown key {where} (value {value}); allowed here: {', '.join(_allowed(steps[:-1]))}"
@@ -283,10 +317,17 @@ def _fault(detail: Any) -> str:
     return f"{where} = {value}: {message}" if steps else message
 
 
+def _steps(path: tuple[int | str, ...]) -> list[str]:
+    """The keys that users know: pydantic adds the branch of a union ("symbols.tuple[...].0")."""
+    branch = path.index("symbols") + 1 if "symbols" in path else len(path)
+    return [str(step) for step in path[:branch] + path[branch + 1 :]]
+
+
 def _allowed(path: list[str]) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
         "": Collection,
         "datasets": DatasetSettings,
+        "stream": StreamSettings,
         "exchange": ExchangeSettings,
         "airflow": AirflowSettings,
         "airflow.pools": PoolSettings,

@@ -17,7 +17,7 @@ from perpflow.__main__ import app
 from perpflow.datasets import DATASETS
 from perpflow.embedded.airflow_settings import pools
 from perpflow.health.examination import CHECKS
-from perpflow.settings import ExchangeSettings, load_collection
+from perpflow.settings import ExchangeSettings, StreamSettings, load_collection
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -136,6 +136,11 @@ def test_named_errors_and_settings_exist() -> None:
     named = set(re.findall(r"`exchange\.(\w+)`", README))
     assert named
     assert named <= set(ExchangeSettings.model_fields)
+
+
+def test_the_keys_of_the_stream_are_those_that_there_are() -> None:
+    section = README.partition("### Live prices")[2].partition("\n### ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(StreamSettings.model_fields)
 
 
 def test_the_pools_let_no_more_tasks_load_than_share_the_limits() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from perpflow.datasets import DATASETS
 from perpflow.errors import BadConfiguration
@@ -34,6 +37,20 @@ def test_the_shipped_file_says_what_the_defaults_say() -> None:
         assert shipped.start_of(name) == default.start_of(name)
 
 
+def keys(content: dict[str, Any], below: str = "") -> set[str]:
+    """Every key of a mapping that holds mappings, with those that it stands under."""
+    found = set()
+    for name, value in content.items():
+        found |= {f"{below}{name}"} | (keys(value, f"{below}{name}.") if isinstance(value, dict) else set())
+    return found
+
+
+def test_the_shipped_file_holds_every_key_and_those_without_a_default_as_a_comment() -> None:
+    text = collection_path().read_text()
+    shipped = keys(yaml.safe_load(re.sub(r"^( *)# (symbols|proxy): ", r"\1\2: ", text, flags=re.MULTILINE)))
+    assert {key for key in keys(Collection().model_dump()) if not key.startswith("datasets.")} <= shipped
+
+
 def test_an_empty_file_means_the_defaults(written: Path) -> None:
     written.write_text("# nothing\n")
     assert load_collection(written) == Collection()
@@ -59,6 +76,45 @@ def test_what_is_written_is_what_counts(written: Path) -> None:
 def test_all_symbols_is_a_word(written: Path) -> None:
     written.write_text("symbols: all\n")
     assert load_collection(written).symbols == "all"
+
+
+def test_what_is_written_of_the_stream_is_what_counts(written: Path) -> None:
+    written.write_text(
+        "stream: {schedule: '0 */2 * * *', symbols: [币安人生/USDT], last_price: none, liquidations: no, "
+        "open_interest_every_s: 0}\n"
+    )
+    assert load_collection(written).stream.model_dump() == {
+        "schedule": "0 */2 * * *",
+        "symbols": ("币安人生/USDT",),
+        "last_price": "none",
+        "liquidations": False,
+        "open_interest_every_s": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "symbols"),
+    [
+        ("symbols: [SOL/USDT]", ("SOL/USDT",)),
+        ("symbols: all", "all"),
+        ("{symbols: [SOL/USDT], stream: {symbols: }}", ("SOL/USDT",)),
+        ("{symbols: [SOL/USDT], stream: {symbols: all}}", "all"),
+        ("{symbols: all, stream: {symbols: [BTC/USDT, ETH/USDT]}}", ("BTC/USDT", "ETH/USDT")),
+    ],
+)
+def test_the_symbols_are_streamed_unless_the_stream_has_its_own(
+    written: Path, text: str, symbols: tuple[str, ...] | str
+) -> None:
+    written.write_text(text)
+    assert load_collection(written).streamed_symbols == symbols
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 2.5, 3600])
+def test_open_interest_is_looked_at_each_second_at_most_and_once_an_hour_at_least_or_never(
+    written: Path, seconds: float
+) -> None:
+    written.write_text(f"stream: {{open_interest_every_s: {seconds}}}")
+    assert load_collection(written).stream.open_interest_every_s == seconds
 
 
 #: What is written, and what the one error must name: key, value, what is allowed.
@@ -94,6 +150,25 @@ REFUSED = [
     ("airflow: {pools: {perpflow_rest: true}}", ["airflow.pools.perpflow_rest = True"]),
     ("exchange: {timeout_s: .nan}", ["exchange.timeout_s = nan"]),
     ("exchange: {rate: 1}", ["unknown key exchange.rate", "rate_share", "timeout_s"]),
+    ("stream: {symbol: all}", ["unknown key stream.symbol", "'all'", "last_price, liquidations, open_int"]),
+    ("stream: {schedule: hourly}", ["stream.schedule = 'hourly'", "5 fields", "'*/5 * * * *'"]),
+    ("stream: {schedule: '0 0 30 2 *'}", ["stream.schedule = '0 0 30 2 *'", "5 fields"]),
+    ("stream: {schedule: 'R * * * *'}", ["stream.schedule = 'R * * * *'", "write fixed times"]),
+    ("stream: {schedule: }", ["stream.schedule = None", "string"]),
+    ("stream: {symbols: [BTC/USDT, sol/usdt]}", ["stream.symbols.1", "'sol/usdt' is not a symbol", "SOL/USDT"]),
+    ("stream: {symbols: SOL/USDT}", ["stream.symbols = 'SOL/USDT'", "give a list such as [SOL/USDT], or all"]),
+    ("stream: {symbols: no}", ["stream.symbols = False", "give a list such as [SOL/USDT], or all"]),
+    ("stream: {symbols: []}", ["stream.symbols = []", "give at least one symbol, or all"]),
+    ("stream: {last_price: no}", ["stream.last_price = False", "yes and no mean", "trades, ticker or none"]),
+    ("stream: {last_price: tickers}", ["stream.last_price = 'tickers'", "'trades', 'ticker' or 'none'"]),
+    ("stream: {last_price: }", ["stream.last_price = None", "'trades', 'ticker' or 'none'"]),
+    ("stream: {liquidations: some}", ["stream.liquidations = 'some'", "boolean"]),
+    ("stream: {open_interest_every_s: no}", ["stream.open_interest_every_s = False", "yes and no mean nothing here"]),
+    ("stream: {open_interest_every_s: 0.9}", ["stream.open_interest_every_s = 0.9", "1 or more seconds, or 0 for"]),
+    ("stream: {open_interest_every_s: -1}", ["stream.open_interest_every_s = -1", "greater than or equal to 0"]),
+    ("stream: {open_interest_every_s: 3601}", ["stream.open_interest_every_s = 3601", "less than or equal to 3600"]),
+    ("stream: {open_interest_every_s: .nan}", ["stream.open_interest_every_s = nan"]),
+    ("stream: trades", ["stream = 'trades'", "dictionary"]),
     ("- SOL/USDT", ["must hold keys", "list"]),
     ("exchange: {rate_share: 0.009}", ["exchange.rate_share = 0.009", "greater than or equal to 0.01"]),
     ("exchange: {live_reserve: 0.91}", ["exchange.live_reserve = 0.91", "less than or equal to 0.9"]),
@@ -264,10 +339,20 @@ def test_several_faults_are_one_error_that_names_each(written: Path) -> None:
     assert [part for part in ("look_back_days", "quot", "exchange.timeout_s") if part not in said] == []
 
 
-def test_one_fault_is_said_once(written: Path) -> None:
-    assert refusal(written, "symbols: [SOLUSDT]\n") == (
-        "collection.yaml: symbols.0 = 'SOLUSDT': 'SOLUSDT' is not a symbol; write base and quote in capitals, "
+@pytest.mark.parametrize(
+    ("text", "key"), [("symbols: [SOLUSDT]", "symbols"), ("stream: {symbols: [SOLUSDT]}", "stream.symbols")]
+)
+def test_one_fault_is_said_once(written: Path, text: str, key: str) -> None:
+    assert refusal(written, text) == (
+        f"collection.yaml: {key}.0 = 'SOLUSDT': 'SOLUSDT' is not a symbol; write base and quote in capitals, "
         "as in SOL/USDT"
+    )
+
+
+def test_faults_of_one_section_do_not_hide_each_other(written: Path) -> None:
+    assert refusal(written, "stream: {last_price: last, open_interest_every_s: 0.5}") == (
+        "collection.yaml: stream.last_price = 'last': Input should be 'trades', 'ticker' or 'none'; "
+        "stream.open_interest_every_s = 0.5: give 1 or more seconds, or 0 for never"
     )
 
 

@@ -22,12 +22,13 @@ from perpflow.errors import (
     UnknownSymbol,
 )
 from perpflow.exchange.limiter import Limiter
-from perpflow.exchange.rest import Page, Rest
+from perpflow.exchange.rest import OpenInterestNow, Page, Rest
 from perpflow.exchange.retry_policy import Retry
 from perpflow.exchange.weight_budget import Share, WeightBudget
 from perpflow.parsing import labels, render_rows
 from perpflow.windows import TIMEFRAMES, Timeframe, Window
 from simulator.process import Handle, running
+from simulator.truth import Truth
 
 KLINES, FUNDING = OHLCV.rest[0], FUNDING_RATE.rest[0]
 FIVE = TIMEFRAMES["5m"]
@@ -155,6 +156,95 @@ async def test_rows_of_another_symbol_are_nobodys(exchange: Handle) -> None:
     async with session(exchange, Naps()) as rest:
         with pytest.raises(StructurallyBad, match=r"^SOLUSDT .*/fapi/v1/fundingRate answered with rows of BTCUSDT\."):
             await rest.first_instant(FUNDING, "SOLUSDT", "settlement")
+
+
+async def test_open_interest_is_the_exchanges_newest(exchange: Handle) -> None:
+    async with session(exchange) as rest:
+        said = await rest.open_interest("SOLUSDT")
+    points = Truth(exchange.seed).open_interest("SOLUSDT", exchange.now - HOUR, exchange.now)
+    assert said.exchange_symbol == "SOLUSDT"
+    assert said.open_interest == points[-1][1] > 0
+    assert timedelta(0) <= said.time - exchange.now < timedelta(seconds=5)
+
+
+async def test_open_interest_of_a_symbol_in_another_script_is_asked_for(exchange: Handle) -> None:
+    async with session(exchange) as rest:
+        said = await rest.open_interest("币安人生USDT")
+    assert said.exchange_symbol == "币安人生USDT"
+    assert said.open_interest > 0
+
+
+async def test_open_interest_costs_one_unit_of_the_weight(exchange: Handle) -> None:
+    share, local = Share(0.01, live=True), WeightBudget()
+    async with Rest(exchange.url, limiter=Limiter("exchange", share=share, local=local)) as rest:
+        await rest.open_interest("SOLUSDT")
+    assert exchange.requests()["weights"] == {"/fapi/v1/openInterest": 1}
+    allowed = local.allowance("weight", share)
+    assert local.ask("weight", allowed, share) is not None
+    assert local.ask("weight", allowed - 1, share) is None
+
+
+async def test_open_interest_of_an_unknown_symbol_is_not_asked_for_twice(exchange: Handle) -> None:
+    naps = Naps()
+    async with session(exchange, naps) as rest:
+        with pytest.raises(UnknownSymbol, match=r"^NOSUCHUSDT: .*/fapi/v1/openInterest.*Invalid symbol.*Check the sym"):
+            await rest.open_interest("NOSUCHUSDT")
+    assert naps.slept == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "naps"),
+    [
+        ({"kind": "status", "code": 503}, ExchangeUnavailable, 4),
+        ({"kind": "malformed_json"}, ExchangeUnavailable, 4),
+        ({"kind": "status", "code": 200, "body": []}, ExchangeUnavailable, 4),
+        ({"kind": "status", "code": 429, "headers": {"Retry-After": "1"}}, RateLimited, 4),
+        ({"kind": "waf403"}, AccessDenied, 0),
+        ({"kind": "status", "code": 400, "body": {"code": -4108, "msg": "Symbol is closed."}}, RequestRejected, 0),
+    ],
+    ids=str,
+)
+async def test_open_interest_is_tried_again_as_rows_are(
+    exchange: Handle, fault: dict[str, Any], kind: type[PerpflowError], naps: int
+) -> None:
+    exchange.add_fault(**fault, match="/openInterest?")
+    waited = Naps()
+    async with session(exchange, waited) as rest:
+        with pytest.raises(kind) as caught:
+            await rest.open_interest("SOLUSDT")
+    assert caught.value.symbol == "SOLUSDT"
+    assert len(waited.slept) == naps
+
+
+ANSWER: dict[str, object] = {"symbol": "SOLUSDT", "openInterest": "94791.893", "time": 1791284697161}
+SPOILT: list[dict[str, object]] = [
+    *({key: ANSWER[key] for key in ANSWER if key != missing} for missing in ANSWER),
+    *({**ANSWER, "openInterest": amount} for amount in (None, "", "many", "-0.001", -1, True, [], 10**400)),
+    *({**ANSWER, "openInterest": amount} for amount in ("NaN", "Infinity")),
+    *({**ANSWER, "time": at} for at in (None, "noon", True, 0, 1791284697, 1791284697161000, 4102444800000, 10**20)),
+    *({**ANSWER, "symbol": name} for name in (None, "BTCUSDT", ["SOLUSDT"])),
+]
+
+
+@pytest.mark.parametrize("answer", SPOILT, ids=lambda answer: str(answer)[:80])
+async def test_open_interest_that_is_none_is_refused_with_endpoint_and_symbol(
+    exchange: Handle, answer: dict[str, object]
+) -> None:
+    exchange.add_fault("status", code=200, match="/openInterest?", body=answer)
+    naps = Naps()
+    async with session(exchange, naps) as rest:
+        with pytest.raises(StructurallyBad, match=r"^SOLUSDT: /fapi/v1/openInterest\b") as caught:
+            await rest.open_interest("SOLUSDT")
+    assert caught.value.symbol == "SOLUSDT"
+    assert naps.slept == []
+
+
+@pytest.mark.parametrize(("amount", "read"), [("94791.893", 94791.893), (94791.893, 94791.893), ("0", 0.0), (0, 0.0)])
+async def test_open_interest_is_text_or_a_number_and_may_be_zero(exchange: Handle, amount: object, read: float) -> None:
+    exchange.add_fault("status", code=200, match="/openInterest?", body={**ANSWER, "openInterest": amount, "st": 1})
+    async with session(exchange) as rest:
+        said = await rest.open_interest("SOLUSDT")
+    assert said == OpenInterestNow("SOLUSDT", read, datetime(2026, 10, 6, 11, 4, 57, 161000, tzinfo=UTC))
 
 
 FAULTS: list[tuple[dict[str, Any], type[PerpflowError]]] = [

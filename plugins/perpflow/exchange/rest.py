@@ -1,4 +1,4 @@
-"""The exchange's REST API through ccxt's implicit endpoints: rows as they came, clock, listing.
+"""The exchange's REST API through ccxt's implicit endpoints: rows as they came, clock, listing, open interest now.
 
 Source: `https://fapi.binance.com` (`/fapi/v1/...` and `/futures/data/...`). Times are integer milliseconds UTC; both
 ends of a request's time range are inclusive. ccxt signs nothing here and throttles nothing: its limiter does not model
@@ -11,6 +11,7 @@ The only file that imports ccxt, and only when a session opens: the import takes
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Iterator
@@ -42,6 +43,7 @@ OPENING = datetime(2019, 9, 1, tzinfo=UTC)
 # A clock may be set to any year that somebody would simulate; what is planned from one beyond would leave the calendar.
 CLOCK_BEFORE = datetime(2100, 1, 1, tzinfo=UTC)
 CLOCK_LASTS_S = 300.0
+TIME_PATH, OPEN_INTEREST_PATH = "/fapi/v1/time", "/fapi/v1/openInterest"
 
 T = TypeVar("T")
 
@@ -55,6 +57,15 @@ class Page:
 
     window: Window
     rows: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenInterestNow:
+    """The contracts of a symbol that are open at `time`, in units of the base asset."""
+
+    exchange_symbol: str
+    open_interest: float
+    time: datetime
 
 
 class Refused(Exception):
@@ -180,7 +191,7 @@ class Rest:
             if self._clock is None or time.monotonic() - self._clock[0] > CLOCK_LASTS_S:
                 answer = await self._ask("fapiPublicGetTime", {}, "weight", 1, dict, NOBODY)
                 # Behind by the way back: rather a candle too late than one that the exchange has not closed.
-                self._clock = (time.monotonic(), _server_time(answer))
+                self._clock = (time.monotonic(), _instant_of(answer, "serverTime", TIME_PATH, NOBODY))
         return self._estimate()
 
     def _estimate(self) -> datetime:
@@ -199,6 +210,16 @@ class Rest:
         answer = await self._ask("fapiPublicGetExchangeInfo", {}, "weight", 1, dict, NOBODY)
         await self._limiter.adopt(answer.get("rateLimits", []))
         return listed_symbols(answer)
+
+    async def open_interest(self, exchange_symbol: str) -> OpenInterestNow:
+        """A symbol's open interest as the exchange has it now: one request, one unit of weight.
+
+        Raises: as `pages`; StructurallyBad where the answer is another symbol's, or holds no amount or no time.
+        """
+        asked = Asked(exchange_symbol)
+        answer = await self._ask("fapiPublicGetOpenInterest", {"symbol": exchange_symbol}, "weight", 1, dict, asked)
+        _check_symbol(OPEN_INTEREST_PATH, [answer], asked)
+        return _open_interest(answer, asked)
 
     async def pages(
         self,
@@ -307,7 +328,7 @@ class Rest:
         asked = Asked(exchange_symbol, window)
         weight = request_weight(source, limit)
         rows = await self._ask(source.method, parameters, source.budget, weight, list, asked)
-        _check_symbol(source, rows, asked)
+        _check_symbol(source.path, rows, asked)
         return Page(window, rows)
 
     async def _ask(
@@ -375,13 +396,13 @@ def _cut(source: RestSource, window: Window, timeframe: Timeframe) -> Iterator[t
             yield page, points
 
 
-def _check_symbol(source: RestSource, rows: list[Any], asked: Asked) -> None:
+def _check_symbol(path: str, rows: list[Any], asked: Asked) -> None:
     """Rows that name a symbol, which those of some endpoints don't, must name the one that was asked for."""
     named = {str(row["symbol"]) for row in rows if isinstance(row, dict) and "symbol" in row}
     others = named - {asked.symbol}
     if others:
         raise StructurallyBad(
-            f"{source.path} answered with rows of {', '.join(sorted(others))[:120]}.",
+            f"{path} answered with rows of {', '.join(sorted(others))[:120]}.",
             symbol=asked.symbol,
             window=asked.window,
             hint="Look for a proxy or cache in between that mixes answers; nothing of this answer was stored.",
@@ -399,26 +420,44 @@ def _times(source: RestSource, rows: list[Any]) -> list[datetime]:
         ) from error
 
 
-def _server_time(answer: dict[str, Any]) -> datetime:
-    said = _instant_of(answer)
+def _open_interest(answer: dict[str, Any], asked: Asked) -> OpenInterestNow:
+    try:
+        name, amount = str(answer["symbol"]), _amount_of(answer["openInterest"])
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise _undocumented(OPEN_INTEREST_PATH, error, asked) from error
+    return OpenInterestNow(name, amount, _instant_of(answer, "time", OPEN_INTEREST_PATH, asked))
+
+
+def _amount_of(said: Any) -> float:
+    amount = float(said)
+    if isinstance(said, bool) or not (math.isfinite(amount) and amount >= 0):
+        raise ValueError(f"openInterest is {said}")
+    return amount
+
+
+def _instant_of(answer: dict[str, Any], key: str, path: str, asked: Asked) -> datetime:
+    try:
+        if isinstance(answer[key], bool):
+            raise TypeError(f"the exchange's clock says {answer[key]}")
+        said = from_ms(int(answer[key]))
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise _undocumented(path, error, asked) from error
     if not OPENING <= said < CLOCK_BEFORE:
+        within = f"{OPENING:%Y-%m} to {CLOCK_BEFORE:%Y}"
         raise StructurallyBad(
-            f"the exchange's clock says {said.isoformat()}, which is not within {OPENING:%Y-%m} to {CLOCK_BEFORE:%Y}.",
+            f"{path}: the exchange's clock says {said.isoformat()}, which is not within {within}.",
+            symbol=asked.symbol,
             hint="Check PERPFLOW_REST_URL, and what stands between here and there.",
         )
     return said
 
 
-def _instant_of(answer: dict[str, Any]) -> datetime:
-    try:
-        if isinstance(answer["serverTime"], bool):
-            raise TypeError(f"the exchange's clock says {answer['serverTime']}")
-        return from_ms(int(answer["serverTime"]))
-    except (LookupError, TypeError, ValueError, OverflowError) as error:
-        raise StructurallyBad(
-            f"/fapi/v1/time does not look as documented ({type(error).__name__}: {error}).",
-            hint="Compare the exchange's documentation with exchange/rest.py.",
-        ) from error
+def _undocumented(path: str, error: Exception, asked: Asked) -> StructurallyBad:
+    return StructurallyBad(
+        f"{path} does not look as documented ({type(error).__name__}: {error}).",
+        symbol=asked.symbol,
+        hint="Compare the exchange's documentation with exchange/rest.py.",
+    )
 
 
 def _earliest(source: RestSource, rows: list[Any]) -> datetime | None:

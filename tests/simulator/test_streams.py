@@ -36,7 +36,7 @@ def test_mark_prices_are_the_truths_at_their_event_time_even_beside_a_frozen_clo
     ("name", "seconds", "frames"),
     [
         ("btcusdt@markPrice", 9, 3), ("btcusdt@markPrice@1s", 9, 9), ("btcusdt@aggTrade", 2, 20),
-        ("btcusdt@ticker", 8, 4),
+        ("btcusdt@ticker", 8, 4), ("!ticker@arr", 8, 8),
     ],
 )  # fmt: skip
 def test_each_stream_has_its_cadence(venue: Venue, name: str, seconds: int, frames: int) -> None:
@@ -78,6 +78,16 @@ def test_all_tickers_are_those_that_changed(venue: Venue) -> None:
             assert any(ticker[field] != last[ticker["s"]][field] for field in ("c", "o", "h", "l", "v"))
         last |= {ticker["s"]: ticker for ticker in tickers}
     assert sum(map(len, later)) < 12 * len(later)
+
+
+def test_all_tickers_of_a_second_come_in_one_frame_with_its_time_and_the_symbols_own_price(venue: Venue) -> None:
+    _, all_wire = venue.connect("!ticker@arr")
+    _, wire = venue.connect("btcusdt@ticker")
+    venue.pass_time(4)
+    frames = all_wire.events()
+    assert [{ticker["E"] for ticker in frame} for frame in frames] == [{NOW + 1000 * n} for n in range(1, 5)]
+    told = {ticker["E"]: ticker for frame in frames for ticker in frame if ticker["s"] == "BTCUSDT"}
+    assert [told[ticker["E"]] for ticker in wire.events()] == [told[NOW + 2000], told[NOW + 4000]]
 
 
 def test_bid_and_ask_stand_around_the_price(venue: Venue) -> None:

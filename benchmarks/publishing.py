@@ -29,7 +29,7 @@ from perpflow.fetching import Fetcher
 from perpflow.parsing import labels, rows_of
 from perpflow.quality.verdict import Verdict
 from perpflow.settings import Deployment
-from perpflow.store import ledger, loader
+from perpflow.store import ledger, loader, manifests
 from perpflow.store.database import Connection, columns, one, query, session
 from perpflow.store.loader import StagingArea
 
@@ -171,10 +171,10 @@ def exchange_name(symbol: str) -> str:
 def stage(connection: Connection, deployment: Deployment, prepared: Prepared, batch: Batch) -> int:
     """What `pipeline.stage` does with an archive that answers at once; returns the attempt's number."""
     ledger.ensure(connection, OHLCV, batch.symbols, (TIMEFRAME,))
-    stage_id = pipeline.claim(connection, batch)
+    stage_id = manifests.claim(connection, batch)
     rows, evidence = asyncio.run(_fetch(deployment, prepared, batch, stage_id))
     contents = {OHLCV.name: {"rows": rows, "normalised": {}}}
-    pipeline.write_manifest(connection, batch, stage_id, contents, evidence)
+    manifests.write(connection, batch, stage_id, contents, evidence)
     return stage_id
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from airflow.sdk import Context, CronDataIntervalTimetable, CronTriggerTimetable, Param, dag
 
 from perpflow.batches import LoadRequest, Plan
-from perpflow.datasets import DATASETS, DatasetSpec
+from perpflow.datasets import DATASETS, LoadedSpec
 from perpflow.orchestration.defaults import ARCHIVE_POOL, LIVE_PRIORITY, REST_POOL, START_DATE, default_args
 from perpflow.orchestration.load_group import load_group
 from perpflow.orchestration.months import MONTHLY, ArchiveSensor, month_of_run
@@ -68,7 +68,7 @@ AGAIN = Param(
 SYMBOLS_PER_TASK = Param(1, type="integer", minimum=1, maximum=100, title="Symbols per task")
 
 
-def ingest(spec: DatasetSpec, collection: Collection) -> None:
+def ingest(spec: LoadedSpec, collection: Collection) -> None:
     """Register ingest_<dataset>."""
 
     def make_plan(deployment: Deployment, run: str, context: Context) -> Plan:
@@ -94,7 +94,7 @@ def ingest(spec: DatasetSpec, collection: Collection) -> None:
     build()
 
 
-def history(spec: DatasetSpec, collection: Collection) -> None:
+def history(spec: LoadedSpec, collection: Collection) -> None:
     """Register history_<dataset>."""
 
     def make_plan(deployment: Deployment, run: str, context: Context) -> Plan:

@@ -1,27 +1,47 @@
-"""Airflow DAG that streams: stream_market keeps the latest prices in Redis, run after run without a hole."""
+"""Airflow DAGs of what is live: stream_market keeps the latest prices in Redis and receives liquidations, run after run
+without a hole; ingest_liquidations takes those into their table."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
+from airflow.sdk import Context, CronTriggerTimetable, Param, dag, get_current_context, task
 
+from perpflow.batches import Plan
+from perpflow.datasets import LIQUIDATIONS
 from perpflow.errors import StreamStopped
-from perpflow.orchestration.defaults import LIVE_PRIORITY, START_DATE, STREAM_POOL, default_args
+from perpflow.orchestration.defaults import DEFAULT_POOL, LIVE_PRIORITY, START_DATE, STREAM_POOL, default_args
 from perpflow.orchestration.exchange_sensor import ASK_EVERY_S, ExchangeSensor
-from perpflow.settings import load_collection
+from perpflow.orchestration.load_group import load_group
+from perpflow.quality.suites import load_suite
+from perpflow.settings import Deployment, load_collection
+
+COLLECTION = load_collection()
 
 STREAM_DOC = """
-### Stream live prices into Redis
+### Stream live prices and liquidations into Redis
 
-A run starts every hour, waits until the exchange answers, and streams until the next one has received frames itself and
-taken over: so there are two for some seconds, and none never. Without a successor it goes on, for three hours at most.
-Clearing a run, marking it failed or stopping Airflow ends its stream properly; the next one, or a run that you trigger,
-starts another.
+A run starts every hour, unless collection.yaml says otherwise, waits until the exchange answers, and streams until the
+next one has received frames itself and taken over: so there are two for some seconds, and none never. Without a
+successor it goes on, for three hours at most. Clearing a run, marking it failed or stopping Airflow ends its stream
+properly; the next one, or a run that you trigger, starts another.
 
-`python -m perpflow latest SOL/USDT --watch` shows what it writes. The same stream runs outside Airflow by
-`python -m perpflow stream`.
+`python -m perpflow latest SOL/USDT --watch` shows the prices; liquidations wait in Redis for `ingest_liquidations`. The
+same stream runs outside Airflow by `python -m perpflow stream`.
+"""
+
+INGEST_DOC = """
+### Liquidations: take what the stream has received into `liquidations`
+
+The stream keeps each frame in Redis, or in the market database while Redis is away, until a run of this DAG has
+published it. Nobody else has them: what waits is never dropped, and published once, however often a run is killed.
+
+`plan_windows` makes batches of what waits, and of what a run that died has left; then each goes `stage_rows` >>
+`check_quality` >> `publish_rows`. `report` is red when a batch failed, rows were withheld or Redis did not answer. When
+the stream listened stands in the column `listening` of `coverage`: outside of that nothing is known.
+
+`python -m perpflow drain` does the same outside Airflow.
 """
 
 #: Two successors may have failed to come until a stream ends without one.
@@ -31,12 +51,12 @@ GRACE = timedelta(minutes=5)
 
 
 @dag(
-    schedule=CronTriggerTimetable("0 * * * *", timezone="UTC"),
+    schedule=CronTriggerTimetable(COLLECTION.stream.schedule, timezone="UTC"),
     start_date=START_DATE,
     catchup=False,
     # One that streams, its successor, and one that waits for an exchange in maintenance.
     max_active_runs=3,
-    default_args=default_args(load_collection().airflow.task_retries, LIVE_PRIORITY),
+    default_args=default_args(COLLECTION.airflow.task_retries, LIVE_PRIORITY),
     params={
         "seconds": Param(
             LONGEST.total_seconds(),
@@ -73,4 +93,29 @@ def stream_market() -> None:
     wait >> stream_prices()
 
 
+def drain_plan(deployment: Deployment, run: str, _context: Context) -> Plan:
+    """The plan of what waits."""
+    from perpflow import pipeline
+
+    return pipeline.plan_drain(deployment, run)
+
+
+@dag(
+    schedule=CronTriggerTimetable(COLLECTION.schedule(LIQUIDATIONS.name), timezone="UTC"),
+    start_date=START_DATE,
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=1),
+    default_args=default_args(COLLECTION.airflow.task_retries, LIVE_PRIORITY),
+    tags={"perpflow", LIQUIDATIONS.name},
+    doc_md=INGEST_DOC,
+)
+def ingest_liquidations() -> None:
+    """Take received liquidations through the gate into their table."""
+    load_group(drain_plan, DEFAULT_POOL)
+
+
+# A gate that cannot be read must never be an open one: a broken suite is an import error of this file.
+load_suite(LIQUIDATIONS.name)
 stream_market()
+ingest_liquidations()

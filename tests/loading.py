@@ -11,7 +11,7 @@ from psycopg.rows import tuple_row
 
 from perpflow import pipeline, sessions
 from perpflow.batches import Batch, LoadRequest, Plan
-from perpflow.datasets import DATASETS, PROVENANCE
+from perpflow.datasets import DATASETS, PROVENANCE, TABLES
 from perpflow.settings import Collection, Deployment, ExchangeSettings
 from perpflow.store.database import Connection, session
 from perpflow.windows import Window
@@ -90,7 +90,7 @@ def rows(connection: Connection, text: str, *parameters: Any) -> list[Row]:
 
 def facts(url: str, dataset: str) -> list[Row]:
     """A fact table, whole: the dataset's columns and `source`, in key order."""
-    spec = DATASETS[dataset]
+    spec = TABLES[dataset]
     names = [*(column.name for column in spec.columns), PROVENANCE[0].name]
     statement = sql.SQL("SELECT {} FROM {} ORDER BY {}").format(
         sql.SQL(", ").join(map(sql.Identifier, names)),

@@ -20,7 +20,7 @@ from perpflow.embedded.airflow_stack import AirflowStack
 from simulator.process import Handle, running
 
 RUN_TIMEOUT_S = 240
-DAGS = {"load_history", "migrate_database", "stream_market", "sync_symbols"} | {
+DAGS = {"ingest_liquidations", "load_history", "migrate_database", "stream_market", "sync_symbols"} | {
     f"{kind}_{name}" for kind in ("ingest", "history") for name in DATASETS
 }
 

@@ -21,6 +21,7 @@ from perpflow.datasets import DATASETS
 from perpflow.embedded.commands import app as services
 from perpflow.embedded.errors import ServiceError
 from perpflow.errors import BadConfiguration, IpBanned, PerpflowError
+from perpflow.store.received import RECLAIM_AFTER_S
 
 if TYPE_CHECKING:
     from perpflow.settings import Deployment
@@ -228,6 +229,20 @@ def stream(
 
         ended = asyncio.run(run(_deployment(), this_process(), seconds))
         typer.echo(f"{ended.how} after {ended.seconds:.0f} s: {ended.frames:,} frames, {ended.values:,} values written")
+
+
+@app.command()
+def drain(
+    reclaim_after: Annotated[
+        float, typer.Option(min=0, max=LONGEST_PAUSE_S, callback=_number, help="Seconds after which a drain is dead.")
+    ] = RECLAIM_AFTER_S,
+) -> None:
+    """Take the liquidations that the stream has received through the gate into their table."""
+    with _exit_codes():
+        from perpflow import pipeline
+
+        deployment = _deployment()
+        _load(deployment, pipeline.plan_drain(deployment, _run_name("drain"), reclaim_after))
 
 
 @app.command()

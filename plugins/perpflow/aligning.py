@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass
 
 from perpflow.alignment import Alignment, Opens, hear, opens_of, with_labels_at_start
-from perpflow.datasets import DATASETS, DatasetSpec, Granularity
+from perpflow.datasets import DATASETS, Granularity, LoadedSpec
 from perpflow.errors import AmbiguousLabels, ObjectDamaged, StructurallyBad
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject
 from perpflow.windows import Timeframe, month_of
@@ -45,7 +45,7 @@ class Aligner:
         self._archive = archive
         self._candles: dict[ArchiveObject, asyncio.Task[Opens | None]] = {}
 
-    async def align(self, fetched: FetchedObject, spec: DatasetSpec) -> Aligned:
+    async def align(self, fetched: FetchedObject, spec: LoadedSpec) -> Aligned:
         """The file with the instants of its rows as labels.
 
         Raises:

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from perpflow.datasets import DatasetSpec
+from perpflow.datasets import LoadedSpec
 from perpflow.exchange.archive import FetchedObject
 from perpflow.parsing import instants, numbers, relabelled
 from perpflow.windows import Timeframe, Window, to_ms
@@ -70,7 +70,7 @@ class Statement:
         return Statement(self.says | other.says, f"{self.because}; {other.because}")
 
 
-def opens_of(fetched: FetchedObject, spec: DatasetSpec, timeframe: Timeframe) -> Opens:
+def opens_of(fetched: FetchedObject, spec: LoadedSpec, timeframe: Timeframe) -> Opens:
     """The opening prices of a file of candles over its whole period.
 
     Raises:
@@ -88,7 +88,7 @@ def opens_of(fetched: FetchedObject, spec: DatasetSpec, timeframe: Timeframe) ->
     return opens
 
 
-def hear(fetched: FetchedObject, spec: DatasetSpec, opens: Opens | None) -> Statement:
+def hear(fetched: FetchedObject, spec: LoadedSpec, opens: Opens | None) -> Statement:
     """What labels and prices together say about a file that has rows.
 
     Raises:
@@ -131,7 +131,7 @@ def prices_say(points: Seconds, implied: Prices, opens: Opens | None, step: int)
     return Statement(says, f"prices are off by {as_start:.3%} if labels are starts, by {as_end:.3%} if they are ends")
 
 
-def with_labels_at_start(fetched: FetchedObject, spec: DatasetSpec) -> FetchedObject:
+def with_labels_at_start(fetched: FetchedObject, spec: LoadedSpec) -> FetchedObject:
     """The file's rows with each label moved back by one step of the grid; all else stays, `first_label` included."""
     assert spec.grid is not None
     assert spec.grid.length is not None
@@ -139,7 +139,7 @@ def with_labels_at_start(fetched: FetchedObject, spec: DatasetSpec) -> FetchedOb
     return replace(fetched, csv=relabelled(fetched.csv, instants(fetched.csv) - back))
 
 
-def _implied_prices(fetched: FetchedObject, spec: DatasetSpec) -> Prices:
+def _implied_prices(fetched: FetchedObject, spec: LoadedSpec) -> Prices:
     assert spec.archive.implied_price is not None
     names = spec.archive.columns
     value, amount = numbers(fetched.csv, len(names), *map(names.index, spec.archive.implied_price))

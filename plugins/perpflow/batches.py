@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from perpflow.datasets import DATASETS, DatasetSpec
+from perpflow.datasets import DATASETS, TABLES, DatasetSpec
 from perpflow.errors import BadConfiguration
 from perpflow.settings import is_symbol
 from perpflow.windows import Window, parse_instant, split
@@ -102,13 +102,13 @@ class Batch:
     @property
     def specs(self) -> tuple[DatasetSpec, ...]:
         """The table's entries of its datasets."""
-        return tuple(DATASETS[name] for name in self.datasets)
+        return tuple(TABLES[name] for name in self.datasets)
 
     @property
     def label(self) -> str:
         """What the UI shows instead of a map index: `SOL/USDT klines 2026-04`."""
         symbols = self.symbols[0] if len(self.symbols) == 1 else f"{self.symbols[0]} +{len(self.symbols) - 1}"
-        return f"{symbols} {self.specs[0].archive.kind} {self.window.start:%Y-%m-%d}"
+        return f"{symbols} {self.specs[0].feed} {self.window.start:%Y-%m-%d}"
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for XCom."""

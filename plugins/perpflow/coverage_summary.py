@@ -16,7 +16,7 @@ from typing import Any
 
 from psycopg import sql
 
-from perpflow.datasets import DATASETS, DatasetSpec
+from perpflow.datasets import DATASETS, LoadedSpec
 from perpflow.exchange.archive import period_of, spelled
 from perpflow.fetching import ARCHIVE_LAG
 from perpflow.planning import settled
@@ -93,7 +93,7 @@ def summarise(
     connection: Connection, *, start: datetime | None, now: datetime, datasets: tuple[str, ...] | None = None
 ) -> list[SeriesSummary]:
     """Every series of the ledger from `start` (None: from its beginning) to what had settled by `now`."""
-    return [_series(connection, row, start, now) for row in ledger.read(connection, datasets)]
+    return [_series(connection, row, start, now) for row in ledger.read(connection, datasets or tuple(DATASETS))]
 
 
 def _series(connection: Connection, row: Coverage, start: datetime | None, now: datetime) -> SeriesSummary:
@@ -116,7 +116,7 @@ def _series(connection: Connection, row: Coverage, start: datetime | None, now: 
     )
 
 
-def _window(spec: DatasetSpec, row: Coverage, start: datetime | None, now: datetime) -> Window | None:
+def _window(spec: LoadedSpec, row: Coverage, start: datetime | None, now: datetime) -> Window | None:
     """What the series should hold: from its first instant on, as far as it has settled."""
     if row.available_from is None:
         return None
@@ -124,7 +124,7 @@ def _window(spec: DatasetSpec, row: Coverage, start: datetime | None, now: datet
     return settled(spec, row.series, begins, min(row.available_to or now, now), now)
 
 
-def _count(connection: Connection, spec: DatasetSpec, row: Coverage, window: Window) -> dict[str, Any]:
+def _count(connection: Connection, spec: LoadedSpec, row: Coverage, window: Window) -> dict[str, Any]:
     value = row.series if spec.partial_rows else spec.values[0].name
     statement = query(
         "summary_rows",
@@ -153,7 +153,7 @@ def _asked(connection: Connection, row: Coverage) -> list[Window]:
     return intersect(windows, [row.extent] if row.extent else [])
 
 
-def _refused(connection: Connection, spec: DatasetSpec, row: Coverage) -> list[Window]:
+def _refused(connection: Connection, spec: LoadedSpec, row: Coverage) -> list[Window]:
     """The months and days of archive files that had to be left out."""
     parameters = {"symbol": row.symbol, "kind": spec.archive.kind}
     keys = [found["key"] for found in connection.execute(query("summary_refused"), parameters)]

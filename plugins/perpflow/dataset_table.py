@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from perpflow.datasets import DATASETS, PROVENANCE, Column, DatasetSpec, RestSource
+from perpflow.datasets import PROVENANCE, TABLES, Column, DatasetSpec, LoadedSpec, RestSource, StreamedSpec
 
 HEADINGS = ("Dataset = table", "Key", "Columns beyond the key (unit)", "Series in `coverage`", "Sources, best first")
 
 
 def markdown() -> str:
     """The table, one row per dataset, and what all tables have in common below it."""
-    rows = [HEADINGS, ("---",) * len(HEADINGS), *(_row(spec) for spec in DATASETS.values())]
+    rows = [HEADINGS, ("---",) * len(HEADINGS), *(_row(spec) for spec in TABLES.values())]
     common = ", ".join(f"`{column.name}` ({column.meaning})" for column in PROVENANCE)
     return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", f"Every table also has {common}."])
 
@@ -25,20 +25,27 @@ def _row(spec: DatasetSpec) -> tuple[str, ...]:
         ", ".join(f"`{name}`" for name in spec.key),
         "; ".join(_column(column) for column in spec.values),
         ", ".join(f"`{name}`" for name in spec.series),
-        f"{_archive(spec)}; {_rest(spec)}",
+        _sources(spec),
     )
 
 
+def _sources(spec: DatasetSpec) -> str:
+    if isinstance(spec, LoadedSpec):
+        return f"{_archive(spec)}; {_rest(spec)}"
+    assert isinstance(spec, StreamedSpec)
+    return f"stream `{spec.stream}`, and nothing else"
+
+
 def _column(column: Column) -> str:
-    meaning = f": {column.meaning}" if column.meaning else ""
-    return f"`{column.name}` ({column.unit}{meaning})"
+    said = ": ".join(filter(None, (column.unit, column.meaning)))
+    return f"`{column.name}` ({said})" if said else f"`{column.name}`"
 
 
-def _archive(spec: DatasetSpec) -> str:
+def _archive(spec: LoadedSpec) -> str:
     return f"archive `{spec.archive.kind}` ({', '.join(spec.archive.granularities)})"
 
 
-def _rest(spec: DatasetSpec) -> str:
+def _rest(spec: LoadedSpec) -> str:
     paths = ", ".join(f"`{source.path}`" for source in spec.rest)
     return f"REST {paths} ({_reach(spec.rest[0])})"
 

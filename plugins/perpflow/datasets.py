@@ -71,9 +71,9 @@ class ArchiveSource:
     implied_price: tuple[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetSpec:
-    """What a dataset is.
+    """What a dataset is, wherever its rows come from.
 
     `series` are the ledger's names for what is covered separately: the timeframes for candles, the ratios for
     long_short_ratio. `timeframe_of` gives a series its grid, None where nobody knows beforehand at which instants there
@@ -89,8 +89,6 @@ class DatasetSpec:
     key: tuple[str, ...]
     columns: tuple[Column, ...]
     series: tuple[str, ...]
-    archive: ArchiveSource
-    rest: tuple[RestSource, ...]
     schedule: str
     series_in_key: bool = False
     grid: Timeframe | None = None
@@ -103,10 +101,19 @@ class DatasetSpec:
     has_blanks: bool = False
 
     @property
+    def wire_columns(self) -> frozenset[str]:
+        """The staging columns that its sources fill, as they come."""
+        return frozenset()
+
+    @property
     def archive_values(self) -> frozenset[str]:
-        """The value columns that the archive gives; REST never overwrites what the archive gave there."""
-        wire = frozenset(self.archive.columns)
-        return frozenset(c.name for c in self.values if c.name in wire or f"reported_{c.name}" in wire)
+        """The value columns that the archive gives; no other source overwrites what the archive gave there."""
+        return frozenset()
+
+    @property
+    def feed(self) -> str:
+        """Where its rows come from, for people: the archive's folder, or the stream."""
+        return self.name
 
     @property
     def asset_uri(self) -> str:
@@ -131,9 +138,50 @@ class DatasetSpec:
         """The grid that the series' instants are put on, whether or not there is a point at each."""
         return self.timeframe_of(series) or self.settles_on
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedSpec(DatasetSpec):
+    """A dataset with a history that can be asked for: the archive's and REST's."""
+
+    archive: ArchiveSource
+    rest: tuple[RestSource, ...]
+
+    @property
+    def wire_columns(self) -> frozenset[str]:
+        """The columns of the archive's files, and those that fields of REST answers are copied into."""
+        return frozenset((*self.archive.columns, *(name for source in self.rest for _, name in source.fields)))
+
+    @property
+    def archive_values(self) -> frozenset[str]:
+        """The value columns that the archive gives; REST never overwrites what the archive gave there."""
+        wire = frozenset(self.archive.columns)
+        return frozenset(c.name for c in self.values if c.name in wire or f"reported_{c.name}" in wire)
+
+    @property
+    def feed(self) -> str:
+        """The archive's folder."""
+        return self.archive.kind
+
     def rest_for(self, series: str) -> RestSource:
         """The endpoint that gives `series`."""
         return next(source for source in self.rest if source.series in (None, series))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamedSpec(DatasetSpec):
+    """A dataset that nothing but a live stream gives: what was not listened to is gone.
+
+    `stream` is the exchange's name of it; `fields` are the staging columns that an event fills, in their order. The
+    ledger has one row of it for all contracts, whose `listening` says when somebody listened.
+    """
+
+    stream: str
+    fields: tuple[str, ...]
+
+    @property
+    def wire_columns(self) -> frozenset[str]:
+        """The columns that an event fills."""
+        return frozenset(self.fields)
 
 
 SYMBOL = Column("symbol", "text", "", "unified name, `SOL/USDT`")
@@ -157,7 +205,7 @@ MONTH_PUBLISHED_AFTER = timedelta(days=7, hours=12)
 #: Statistics endpoints answer for the last 30 days; an hour is kept back because the edge moves while we ask.
 STATISTICS_REACH = timedelta(days=30) - timedelta(hours=1)
 
-OHLCV = DatasetSpec(
+OHLCV = LoadedSpec(
     name="ohlcv",
     title="Candles",
     key=("symbol", "timeframe", "time"),
@@ -241,7 +289,7 @@ METRICS = ArchiveSource(
     implied_price=("reported_open_interest_value", "reported_open_interest"),
 )
 
-OPEN_INTEREST = DatasetSpec(
+OPEN_INTEREST = LoadedSpec(
     name="open_interest",
     title="Open interest",
     key=("symbol", "time"),
@@ -275,7 +323,7 @@ OPEN_INTEREST = DatasetSpec(
     schedule="*/5 * * * *",
 )
 
-FUNDING_RATE = DatasetSpec(
+FUNDING_RATE = LoadedSpec(
     name="funding_rate",
     title="Funding rates",
     key=("symbol", "time"),
@@ -327,7 +375,7 @@ def _ratio(series: str, endpoint: str, fields: tuple[tuple[str | int, str], ...]
     )
 
 
-LONG_SHORT_RATIO = DatasetSpec(
+LONG_SHORT_RATIO = LoadedSpec(
     name="long_short_ratio",
     title="Long/short ratios",
     key=("symbol", "time"),
@@ -375,7 +423,45 @@ LONG_SHORT_RATIO = DatasetSpec(
     schedule="*/15 * * * *",
 )
 
-DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in (OHLCV, OPEN_INTEREST, FUNDING_RATE, LONG_SHORT_RATIO)}
+LIQUIDATIONS = StreamedSpec(
+    name="liquidations",
+    title="Liquidations",
+    key=("symbol", "time", "side", "average_price", "filled_quantity"),
+    columns=(
+        SYMBOL,
+        Column("time", "timestamp with time zone", "UTC", "instant of the trade"),
+        Column("side", "text", "", "of the order: `SELL` closed a long position, `BUY` a short one"),
+        num("average_price", "quote per base", "at which it was filled"),
+        num("filled_quantity", "base", "what was filled in all"),
+        num("price", "quote per base", "the order's own, at which the position was bankrupt"),
+        num("quantity", "base", "what was ordered"),
+        Column("order_type", "text", ""),
+        Column("time_in_force", "text", ""),
+        Column("status", "text", "", "of the order: `FILLED`, or `PARTIALLY_FILLED`"),
+    ),
+    series=("forceOrder",),
+    stream="!forceOrder@arr",
+    fields=(
+        "received_ms",
+        "event_time_ms",
+        "exchange_symbol",
+        "side",
+        "order_type",
+        "time_in_force",
+        "quantity",
+        "price",
+        "average_price",
+        "status",
+        "filled_quantity",
+        "trade_time_ms",
+    ),
+    schedule="*/5 * * * *",
+)
+
+#: What archive and REST give, and can be asked for again.
+DATASETS: dict[str, LoadedSpec] = {spec.name: spec for spec in (OHLCV, OPEN_INTEREST, FUNDING_RATE, LONG_SHORT_RATIO)}
+#: Every fact table.
+TABLES: dict[str, DatasetSpec] = {**DATASETS, LIQUIDATIONS.name: LIQUIDATIONS}
 
 #: Every fact table ends with these; `source` is the best one that the row's values came from.
 PROVENANCE: tuple[Column, ...] = (

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perpflow.datasets import DATASETS, DatasetSpec
+from perpflow.datasets import DATASETS, LoadedSpec
 from perpflow.exchange.archive import FetchedObject
 from perpflow.store.ledger import Answered, SeriesKey
 from perpflow.store.loader import Origin
@@ -65,7 +65,7 @@ def regular_window(labels: npt.NDArray[np.bytes_] | None, period: Window, timefr
     return held if steady and inside else None
 
 
-def unbroken_windows(fetched: FetchedObject, spec: DatasetSpec, grid: Timeframe) -> list[Window]:
+def unbroken_windows(fetched: FetchedObject, spec: LoadedSpec, grid: Timeframe) -> list[Window]:
     """The parts of an object's period in which its rows are as far apart as the intervals beside them say.
 
     Where an interval changes, either of two neighbours may name the one between them: the shorter one proves. What lies
@@ -96,7 +96,7 @@ LONGEST_INTERVAL_H = 24 * 7
 MOST_DIGITS = 20
 
 
-def settlements(fetched: FetchedObject, spec: DatasetSpec) -> Iterator[tuple[Any, timedelta]]:
+def settlements(fetched: FetchedObject, spec: LoadedSpec) -> Iterator[tuple[Any, timedelta]]:
     """Instant, on the grid, and interval of each row that can be read; the others are the gate's business."""
     assert spec.archive.interval_column is not None
     assert spec.settles_on is not None

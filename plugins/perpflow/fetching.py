@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from perpflow.aligning import Aligned, Aligner
-from perpflow.datasets import DATASETS, DatasetSpec, Granularity, RestSource
+from perpflow.datasets import DATASETS, Granularity, LoadedSpec, RestSource
 from perpflow.errors import AmbiguousLabels, ObjectDamaged, Permanent, StructurallyBad, Transient, UnknownSymbol
 from perpflow.evidence import Evidence, regular_window, unbroken_windows
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject, objects_for
@@ -44,7 +44,7 @@ LEFT_OUT = {ObjectDamaged: "damaged", StructurallyBad: "structurally bad", Ambig
 class Demand:
     """A dataset's interest in an archive object: which series want which part of it."""
 
-    spec: DatasetSpec
+    spec: LoadedSpec
     symbol: str
     wanted: dict[str, list[Window]]
 
@@ -106,7 +106,7 @@ class Fetcher:
         """What the staged rows cover, by the datasets for which that is known without looking through the rows."""
         return {name: regular for name, regular in self._regular.items() if regular is not None}
 
-    async def _finish(self, spec: DatasetSpec) -> tuple[int, dict[str, int]]:
+    async def _finish(self, spec: LoadedSpec) -> tuple[int, dict[str, int]]:
         if spec.lead_in is not None:
             await self._fetch_lead_in(spec, spec.lead_in)
         await self._area.derive(spec)
@@ -115,7 +115,7 @@ class Fetcher:
         seen = {rule: rows for rule, rows in self._seen[spec.name].items() if rows}
         return await self._area.count(spec), counts | seen
 
-    async def _remaining(self, spec: DatasetSpec) -> dict[SeriesKey, list[Window]]:
+    async def _remaining(self, spec: LoadedSpec) -> dict[SeriesKey, list[Window]]:
         """What is wanted and not yet here: on a grid by the staged points, else by what was answered in full."""
         wanted = self.wanted[spec.name]
         if not self._left[spec.name]:
@@ -144,7 +144,7 @@ class Fetcher:
 
     def _demand(
         self,
-        spec: DatasetSpec,
+        spec: LoadedSpec,
         granularity: Granularity,
         remaining: dict[SeriesKey, list[Window]],
         demands: dict[ArchiveObject, list[Demand]],
@@ -244,7 +244,7 @@ class Fetcher:
         await _bounded(jobs)
 
     def _requests(
-        self, spec: DatasetSpec, key: SeriesKey, windows: list[Window]
+        self, spec: LoadedSpec, key: SeriesKey, windows: list[Window]
     ) -> Iterable[tuple[Window, list[Window]]]:
         """Spans to ask for, with the windows wanted in each; what lies before the endpoint's reach is answered."""
         source = spec.rest_for(key[1])
@@ -255,7 +255,7 @@ class Fetcher:
             windows = subtract(windows, beyond)
         return bridged(windows, spec.timeframe_of(key[1]), source.page_rows)
 
-    async def _take_pages(self, spec: DatasetSpec, key: SeriesKey, span: Window, wanted: list[Window]) -> None:
+    async def _take_pages(self, spec: LoadedSpec, key: SeriesKey, span: Window, wanted: list[Window]) -> None:
         symbol, series = key
         source = spec.rest_for(series)
         origin = Origin(source.path, span, tuple(wanted))
@@ -272,7 +272,7 @@ class Fetcher:
             answered.setdefault((spec.name, key), []).extend(wanted)
 
     async def _pages(
-        self, spec: DatasetSpec, source: RestSource, key: SeriesKey, span: Window
+        self, spec: LoadedSpec, source: RestSource, key: SeriesKey, span: Window
     ) -> AsyncGenerator[Page, None]:
         symbol, series = key
         # Now, not when the attempt began: what REST forgets after thirty days moves on while others are being fetched.
@@ -283,7 +283,7 @@ class Fetcher:
                 yield page
 
     async def _copy_page(
-        self, spec: DatasetSpec, source: RestSource, page: Page, origin: Origin, symbol: str, series: str
+        self, spec: LoadedSpec, source: RestSource, page: Page, origin: Origin, symbol: str, series: str
     ) -> None:
         log.info("%s %s %s %s: %d rows", source.path, symbol, series, page.window, len(page.rows))
         if not page.rows:
@@ -293,7 +293,7 @@ class Fetcher:
         self._regular[spec.name] = None
         await self._area.copy(spec, names, prefixed(render_rows(page.rows, source), prefix, len(names)))
 
-    async def _fetch_lead_in(self, spec: DatasetSpec, lead_in: timedelta) -> None:
+    async def _fetch_lead_in(self, spec: LoadedSpec, lead_in: timedelta) -> None:
         """Rows just before each wanted window, staged as series `lead_in`: deriving reads and then removes them."""
         jobs = []
         for key, windows in self.wanted[spec.name].items():
@@ -303,14 +303,14 @@ class Fetcher:
                 jobs.append(self._take_lead_in(spec, source, key, span))
         await _bounded(jobs)
 
-    async def _take_lead_in(self, spec: DatasetSpec, source: RestSource, key: SeriesKey, span: Window) -> None:
+    async def _take_lead_in(self, spec: LoadedSpec, source: RestSource, key: SeriesKey, span: Window) -> None:
         with suppress(UnknownSymbol):
             async with aclosing(self._pages(spec, source, key, span)) as pages:
                 async for page in pages:
                     await self._copy_page(spec, source, page, Origin(source.path), key[0], "lead_in")
 
 
-def _worth_reading(spec: DatasetSpec, granularity: Granularity, asked: list[Window]) -> bool:
+def _worth_reading(spec: LoadedSpec, granularity: Granularity, asked: list[Window]) -> bool:
     """Whether the object is the right one to ask: a month's file for a few days is not, where there are daily files."""
     if granularity == spec.archive.granularities[-1]:
         return bool(asked)

@@ -22,6 +22,11 @@ USD_M = 1
 
 #: A price is finite and above 0; anything else would be a value that no market has.
 Price = Annotated[float, msgspec.Meta(gt=0, le=1e15)]
+#: Between 2017, before which there was no exchange, and 2100, in ms.
+Instant = Annotated[int, msgspec.Meta(ge=1_483_228_800_000, lt=4_102_444_800_000)]
+#: What every database and file can hold. A contract may have a name in Chinese characters.
+Word = Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,40}\Z")]
+Name = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00-\x20]{1,60}\Z")]
 
 
 class MarkPrice(msgspec.Struct, tag_field="e", tag="markPriceUpdate", frozen=True, gc=False):
@@ -55,29 +60,29 @@ class Ticker(msgspec.Struct, tag_field="e", tag="24hrTicker", frozen=True, gc=Fa
 
 
 class Order(msgspec.Struct, frozen=True, gc=False):
-    """The order of a liquidation. Numbers stay the wire's text: they are copied into staging, not computed with.
+    """The order of a liquidation; whether its numbers make sense is the gate's business.
 
     `z` is what was filled in all and `ap` at which average price; `l` is the last fill alone, `p` the bankruptcy price.
     `SELL` closes a long position.
     """
 
-    exchange_symbol: str = msgspec.field(name="s")
-    side: str = msgspec.field(name="S")
-    order_type: str = msgspec.field(name="o")
-    time_in_force: str = msgspec.field(name="f")
-    quantity: str = msgspec.field(name="q")
-    price: str = msgspec.field(name="p")
-    average_price: str = msgspec.field(name="ap")
-    status: str = msgspec.field(name="X")
-    filled_quantity: str = msgspec.field(name="z")
-    trade_ms: int = msgspec.field(name="T")
+    exchange_symbol: Name = msgspec.field(name="s")
+    side: Word = msgspec.field(name="S")
+    order_type: Word = msgspec.field(name="o")
+    time_in_force: Word = msgspec.field(name="f")
+    quantity: float = msgspec.field(name="q")
+    price: float = msgspec.field(name="p")
+    average_price: float = msgspec.field(name="ap")
+    status: Word = msgspec.field(name="X")
+    filled_quantity: float = msgspec.field(name="z")
+    trade_ms: Instant = msgspec.field(name="T")
     market: int = msgspec.field(name="st", default=USD_M)
 
 
 class ForceOrder(msgspec.Struct, tag_field="e", tag="forceOrder", frozen=True, gc=False):
     """A liquidation: at most one a second and symbol, the largest."""
 
-    event_ms: int = msgspec.field(name="E")
+    event_ms: Instant = msgspec.field(name="E")
     order: Order = msgspec.field(name="o")
 
     @property

@@ -14,22 +14,22 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from psycopg.types.json import Jsonb
-
+from perpflow import draining
 from perpflow.batches import Batch, LoadRequest, Plan
 from perpflow.counters import COUNTS
-from perpflow.datasets import DATASETS, DatasetSpec
-from perpflow.errors import BadSuite, BatchFaulty, BatchSuperseded, StoreUnavailable
+from perpflow.datasets import DATASETS, LIQUIDATIONS, TABLES, DatasetSpec, StreamedSpec
+from perpflow.errors import BadSuite, BatchFaulty, StoreUnavailable
 from perpflow.fetching import Covered, Fetcher
 from perpflow.planning import Planner, wanted_of
 from perpflow.quality import gate
 from perpflow.quality.verdict import Verdict
 from perpflow.sessions import counts_exported, exchange_sessions
 from perpflow.settings import Deployment
-from perpflow.store import ledger, loader, migrations
-from perpflow.store.database import Connection, one, query, session, to_range
+from perpflow.store import ledger, loader, manifests, migrations
+from perpflow.store.database import Connection, query, session
 from perpflow.store.ledger import Answered
 from perpflow.store.loader import Digest, StagingArea
+from perpflow.store.received import RECLAIM_AFTER_S
 from perpflow.symbols import Symbols, Synced
 from perpflow.windows import Window
 
@@ -103,7 +103,7 @@ def plan(deployment: Deployment, request: LoadRequest) -> Plan:
     async def run() -> Plan:
         async with exchange_sessions(deployment, live=False) as (rest, archive):
             with session(deployment.database_url) as connection:
-                loader.sweep(connection, DATASETS.values())
+                loader.sweep(connection, TABLES.values())
                 return await Planner(rest, archive, connection, deployment.collection).history(request)
 
     return asyncio.run(run())
@@ -119,11 +119,22 @@ def plan_increment(deployment: Deployment, dataset: str, run: str, symbols_per_t
     async def plan_it() -> Plan:
         async with exchange_sessions(deployment, live=True) as (rest, archive):
             with session(deployment.database_url) as connection:
-                loader.sweep(connection, DATASETS.values())
+                loader.sweep(connection, TABLES.values())
                 planner = Planner(rest, archive, connection, deployment.collection)
                 return await planner.increment(dataset, run, symbols_per_task)
 
     return asyncio.run(plan_it())
+
+
+def plan_drain(deployment: Deployment, run: str, reclaim_after_s: float = RECLAIM_AFTER_S) -> Plan:
+    """Batches of the liquidations that wait to be drained, and of what dead batches have left for so long.
+
+    Raises:
+        StoreUnavailable: the database does not answer.
+    """
+    with session(deployment.database_url) as connection:
+        loader.sweep(connection, TABLES.values())
+    return asyncio.run(draining.plan(deployment, run, reclaim_after_s))
 
 
 # --- stage
@@ -141,10 +152,12 @@ def stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
 
 async def _stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
     with session(deployment.database_url) as connection:
-        if _is_published(connection, batch):
+        if manifests.is_published(connection, batch):
             log.info("%s is published already; nothing to stage", batch.label)
             return {}
-        stage_id = claim(connection, batch)
+        if LIQUIDATIONS in batch.specs:
+            return await draining.stage(connection, deployment, batch)
+        stage_id = manifests.claim(connection, batch)
         async with (
             exchange_sessions(deployment, live=batch.live) as (rest, archive),
             StagingArea.open(deployment.database_url, stage_id) as area,
@@ -160,46 +173,12 @@ async def _stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
             )
             staged = await fetcher.run()
         contents = {name: {"rows": rows, "normalised": counts} for name, (rows, counts) in staged.items()}
-        write_manifest(connection, batch, stage_id, contents, evidence_of(fetcher, now))
+        manifests.write(connection, batch, stage_id, contents, evidence_of(fetcher, now))
     return {name: rows for name, (rows, _) in staged.items()}
-
-
-def _is_published(connection: Connection, batch: Batch) -> bool:
-    return connection.execute(query("versions_of_batch"), {"batch": batch.id}).fetchone() is not None
 
 
 def _exchange_symbols(connection: Connection) -> dict[str, str]:
     return {row["symbol"]: row["exchange_symbol"] for row in connection.execute(query("symbols_read"))}
-
-
-def claim(connection: Connection, batch: Batch) -> int:
-    """Begin an attempt at the batch; returns its number."""
-    parameters = {
-        "batch": batch.id,
-        "datasets": list(batch.datasets),
-        "symbols": list(batch.symbols),
-        "window": to_range(batch.window),
-        "run": batch.run,
-    }
-    return int(one(connection, query("manifest_claim"), parameters)["stage_id"])
-
-
-def write_manifest(
-    connection: Connection, batch: Batch, stage_id: int, contents: dict[str, Any], evidence: dict[str, Any]
-) -> None:
-    """The last act of staging: say what is there, and what the sources answered.
-
-    Raises:
-        BatchSuperseded: another attempt has claimed the batch meanwhile.
-    """
-    parameters = {
-        "batch": batch.id,
-        "stage_id": stage_id,
-        "contents": Jsonb(contents),
-        "evidence": Jsonb(evidence),
-    }
-    if connection.execute(query("manifest_write"), parameters).rowcount == 0:
-        raise BatchSuperseded(f"another attempt has begun to stage batch {batch.id}.", window=batch.window)
 
 
 def evidence_of(fetcher: Fetcher, now: datetime) -> dict[str, Any]:
@@ -246,27 +225,21 @@ def check(deployment: Deployment, batch: Batch) -> dict[str, Verdict]:
         Transient: the database does not answer, or staging again failed.
     """
     with counts_exported(deployment), session(deployment.database_url) as connection:
-        if _is_published(connection, batch):
+        if manifests.is_published(connection, batch):
             log.info("%s is published already; nothing to check", batch.label)
             return {}
         manifest = _whole_manifest(connection, deployment, batch)
         verdicts = _verdicts(connection, deployment, batch, manifest)
         contents = {spec.name: _marked(connection, spec, manifest) for spec in batch.specs}
-        parameters = {
-            "batch": batch.id,
-            "stage_id": manifest["stage_id"],
-            "verdict": Jsonb({name: verdict.to_json() for name, verdict in verdicts.items()}),
-            "contents": Jsonb(contents),
-        }
-        if connection.execute(query("manifest_verdict"), parameters).rowcount == 0:
-            raise BatchSuperseded(f"another attempt has begun to stage batch {batch.id}.", window=batch.window)
+        verdict = {name: verdict.to_json() for name, verdict in verdicts.items()}
+        manifests.write_verdict(connection, batch, manifest["stage_id"], verdict, contents)
     return verdicts
 
 
 def _whole_manifest(connection: Connection, deployment: Deployment, batch: Batch) -> dict[str, Any]:
     """The batch's manifest, its rows verified to be there; staged again where they are not."""
     for _ in range(MOST_RESTAGINGS):
-        manifest = connection.execute(query("manifest_read"), {"batch": batch.id}).fetchone()
+        manifest = manifests.read(connection, batch)
         if manifest is not None and manifest["contents"] is not None and _digests(connection, batch, manifest):
             return manifest
         log.warning("%s: the staged rows are gone; staging again", batch.label)
@@ -342,6 +315,8 @@ def publish(deployment: Deployment, batch: Batch) -> dict[str, dict[str, int]]:
         if by_us:
             _count(entries)
         loader.vacuum_staging(connection, batch.specs)
+        if LIQUIDATIONS in batch.specs:
+            asyncio.run(draining.done(deployment, batch))
     return {entry["dataset"]: {name: entry[name] for name in ("staged", *FATES)} for entry in entries}
 
 
@@ -360,7 +335,7 @@ def _publish(connection: Connection, batch: Batch) -> tuple[list[dict[str, Any]]
     done = connection.execute(query("versions_of_batch"), {"batch": batch.id}).fetchall()
     if done:
         return done, False
-    manifest = connection.execute(query("manifest_lock"), {"batch": batch.id}).fetchone()
+    manifest = manifests.lock(connection, batch)
     if manifest is None or manifest["verdict"] is None:
         raise StagedRowsLost(batch.id)
     digests = _digests(connection, batch, manifest)
@@ -369,7 +344,7 @@ def _publish(connection: Connection, batch: Batch) -> tuple[list[dict[str, Any]]
     for spec in batch.specs:
         _publish_dataset(connection, batch, spec, manifest, digests[spec.name])
     ledger.record_objects(connection, manifest["evidence"]["objects"])
-    connection.execute(query("manifest_delete"), {"batch": batch.id})
+    manifests.delete(connection, batch)
     return connection.execute(query("versions_of_batch"), {"batch": batch.id}).fetchall(), True
 
 
@@ -378,24 +353,34 @@ def _publish_dataset(
 ) -> None:
     stage_id, evidence = manifest["stage_id"], manifest["evidence"]
     findings = manifest["verdict"][spec.name]["findings"]
+    symbols = tuple(evidence.get("symbols", batch.symbols))
+    if isinstance(spec, StreamedSpec):
+        # Nobody plans for its row in the ledger: it may not be there yet.
+        ledger.ensure(connection, spec, batch.symbols, spec.series)
     ledger.lock(connection, spec, batch.symbols)
-    loaded = loader.publish_rows(connection, spec, stage_id, staged, window=batch.window, symbols=batch.symbols)
+    loaded = loader.publish_rows(connection, spec, stage_id, staged, window=batch.window, symbols=symbols)
     loader.quarantine_rows(connection, spec, stage_id, batch=batch.id, origins=evidence["origins"], findings=findings)
-    ledger.describe(
-        connection,
-        spec,
-        stage_id,
-        window=batch.window,
-        answered=_answered(evidence, spec),
-        now=datetime.fromisoformat(evidence["now"]),
-        covered=_covered(evidence, spec) if loaded.quarantined == 0 else None,
-    )
+    if isinstance(spec, StreamedSpec):
+        loader.quarantine_unreadable(connection, spec, evidence["unreadable"], batch=batch.id, symbol=batch.symbols[0])
+        loaded = loaded.with_unreadable(len(evidence["unreadable"]))
+        ledger.listen(connection, spec, batch.symbols[0], _windows(evidence["listened"]))
+        connection.execute(query("received_delete"), {"batch": batch.id})
+    else:
+        ledger.describe(
+            connection,
+            spec,
+            stage_id,
+            window=batch.window,
+            answered=_answered(evidence, spec),
+            now=datetime.fromisoformat(evidence["now"]),
+            covered=_covered(evidence, spec) if loaded.quarantined == 0 else None,
+        )
     ledger.record_version(
         connection,
         spec,
         loaded,
         batch=batch.id,
-        symbols=batch.symbols,
+        symbols=symbols,
         window=batch.window,
         run=batch.run,
         normalised=manifest["contents"][spec.name]["normalised"],

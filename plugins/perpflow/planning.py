@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from perpflow.aligning import Aligner
 from perpflow.batches import Batch, LoadRequest, Plan, cut
-from perpflow.datasets import DATASETS, DatasetSpec, RestSource, by_archive_kind
+from perpflow.datasets import DATASETS, DatasetSpec, LoadedSpec, RestSource, by_archive_kind
 from perpflow.errors import AmbiguousLabels, BadConfiguration, ObjectDamaged, StructurallyBad, UnknownSymbol
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject
 from perpflow.exchange.listing import DELISTED, ListedSymbol
@@ -147,7 +147,7 @@ class Planner:
         return contract.quote == self._collection.quote and contract.status != ANNOUNCED and not ended
 
     async def _history_gaps(
-        self, request: LoadRequest, spec: DatasetSpec, names: dict[str, str], now: datetime
+        self, request: LoadRequest, spec: LoadedSpec, names: dict[str, str], now: datetime
     ) -> dict[SeriesKey, list[Window]]:
         await self._find_lives(spec, names)
         start = request.start or self._collection.start_of(spec.name)
@@ -171,7 +171,7 @@ class Planner:
 
     # --- the life of a series
 
-    async def _find_lives(self, spec: DatasetSpec, names: dict[str, str]) -> None:
+    async def _find_lives(self, spec: LoadedSpec, names: dict[str, str]) -> None:
         """Find each series' first instant where the ledger does not know it yet; once, with its evidence."""
         series = self._collection.series(spec.name)
         ledger.ensure(self._connection, spec, tuple(names), series)
@@ -183,7 +183,7 @@ class Planner:
                 ledger.set_life(self._connection, spec, key, *life)
         await self._table.set_ends(spec, tuple(names))
 
-    async def _first_instant(self, spec: DatasetSpec, symbol: str, series: str) -> Life | None:
+    async def _first_instant(self, spec: LoadedSpec, symbol: str, series: str) -> Life | None:
         """The earliest instant that any source has: REST where it answers for all of history, else the archive."""
         source, grid, contract = spec.rest_for(series), spec.instants_of(series), self._contracts[symbol]
         life = None
@@ -202,7 +202,7 @@ class Planner:
                 return first, f"first row of {source.path}"
         return None
 
-    async def _first_archived(self, spec: DatasetSpec, exchange_symbol: str, series: str) -> Life | None:
+    async def _first_archived(self, spec: LoadedSpec, exchange_symbol: str, series: str) -> Life | None:
         """The first label of the archive's first object; asked once for all the series that the object feeds."""
         interval = series if spec.archive.by_interval else None
         key = (spec.archive.kind, exchange_symbol, interval)
@@ -210,7 +210,7 @@ class Planner:
             self._first_objects[key] = asyncio.ensure_future(self._read_first_object(spec, exchange_symbol, interval))
         return await self._first_objects[key]
 
-    async def _read_first_object(self, spec: DatasetSpec, exchange_symbol: str, interval: str | None) -> Life | None:
+    async def _read_first_object(self, spec: LoadedSpec, exchange_symbol: str, interval: str | None) -> Life | None:
         """The first label of the earliest object; the period of one that is damaged, if there is no finer one of it."""
         candidates = await self._archive.first_objects(spec.archive, exchange_symbol, interval)
         for candidate in candidates:
@@ -225,7 +225,7 @@ class Planner:
                     return await self._begins(fetched, spec)
         return None
 
-    async def _begins(self, fetched: FetchedObject, spec: DatasetSpec) -> Life:
+    async def _begins(self, fetched: FetchedObject, spec: LoadedSpec) -> Life:
         try:
             aligned = await self._aligner.align(fetched, spec)
         except (AmbiguousLabels, StructurallyBad):

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from croniter import croniter  # type: ignore[import-untyped]
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from perpflow.datasets import DATASETS
+from perpflow.datasets import LIQUIDATIONS, TABLES
 from perpflow.errors import BadConfiguration
 from perpflow.include import include_path
 from perpflow.proxies import is_proxy
@@ -228,15 +228,24 @@ class Collection(Switchless):
     @classmethod
     def _known_datasets(cls, value: Any) -> Any:
         for name in value if isinstance(value, Mapping) else ():
-            if name not in DATASETS:
-                raise ValueError(f"unknown dataset {quoted(name)}; allowed: {', '.join(DATASETS)}")
+            if name not in TABLES:
+                raise ValueError(f"unknown dataset {quoted(name)}; allowed: {', '.join(TABLES)}")
         return value
 
     @model_validator(mode="after")
     def _timeframes_belong_to_candles(self) -> Self:
         for name, settings in self.datasets.items():
-            if settings.timeframes is not None and not DATASETS[name].series_in_key:
+            if settings.timeframes is not None and not TABLES[name].series_in_key:
                 raise ValueError(f"datasets.{name}.timeframes: {name} has no timeframes; only ohlcv has")
+        return self
+
+    @model_validator(mode="after")
+    def _nobody_can_ask_for_liquidations(self) -> Self:
+        given = self.dataset(LIQUIDATIONS.name)
+        if given.start is not None:
+            raise ValueError("datasets.liquidations.start: there is no history of them to ask for; leave it out")
+        if not given.enabled:
+            raise ValueError("datasets.liquidations.enabled: say stream.liquidations: false to listen to none")
         return self
 
     def dataset(self, name: str) -> DatasetSettings:
@@ -245,11 +254,11 @@ class Collection(Switchless):
 
     def schedule(self, name: str) -> str:
         """The cron expression of `ingest_<name>`."""
-        return self.dataset(name).schedule or DATASETS[name].schedule
+        return self.dataset(name).schedule or TABLES[name].schedule
 
     def series(self, name: str) -> tuple[str, ...]:
         """The ledger's series of a dataset: for candles the configured timeframes."""
-        return self.dataset(name).timeframes or DATASETS[name].series
+        return self.dataset(name).timeframes or TABLES[name].series
 
     def start_of(self, name: str) -> datetime:
         """The first instant that is wanted of a dataset."""

@@ -17,7 +17,7 @@ from itertools import islice
 
 from psycopg.types.json import Jsonb
 
-from perpflow.datasets import DATASETS, FIVE_MINUTES, MONTH_PUBLISHED_AFTER, DatasetSpec
+from perpflow.datasets import DATASETS, FIVE_MINUTES, MONTH_PUBLISHED_AFTER, LoadedSpec
 from perpflow.errors import ExchangeUnavailable, ObjectDamaged, StructurallyBad
 from perpflow.evidence import settlements
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject, folder_of
@@ -168,7 +168,7 @@ class Symbols:
 
     # --- the ends of series
 
-    async def set_ends(self, spec: DatasetSpec, symbols: tuple[str, ...] | None = None) -> None:
+    async def set_ends(self, spec: LoadedSpec, symbols: tuple[str, ...] | None = None) -> None:
         """Let the ledger's series of delisted contracts end where nothing can follow; of every contract by default.
 
         Raises:
@@ -182,7 +182,7 @@ class Symbols:
                 ledger.set_end(self._connection, spec, (row.symbol, row.series), end)
 
     async def _end(
-        self, spec: DatasetSpec, contract: ListedSymbol, recorded: datetime | None, now: datetime
+        self, spec: LoadedSpec, contract: ListedSymbol, recorded: datetime | None, now: datetime
     ) -> datetime | None:
         """No candle opens and nothing is measured from the contract's end on; None while it goes on."""
         ends = contract.delisted_at
@@ -199,7 +199,7 @@ class Symbols:
         return after_last_settlement(await first_readable(self._archive, [wanted]), spec, ends)
 
 
-def after_last_settlement(month: FetchedObject | None, spec: DatasetSpec, ends: datetime) -> datetime:
+def after_last_settlement(month: FetchedObject | None, spec: LoadedSpec, ends: datetime) -> datetime:
     """Where settlements end: one may fall on the contract's very end, and none need fall in the hours before it.
 
     The archive tells, by the last one before the end and the interval beside it.

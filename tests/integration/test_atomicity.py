@@ -21,7 +21,7 @@ from perpflow.batches import Batch
 from perpflow.datasets import DATASETS
 from perpflow.errors import AccessDenied, BatchSuperseded, StoreUnavailable
 from perpflow.settings import Deployment
-from perpflow.store import loader
+from perpflow.store import loader, manifests
 from perpflow.store.database import Connection, session
 from perpflow.windows import Window
 from simulator.process import Handle
@@ -140,7 +140,7 @@ def test_rows_that_another_attempt_takes_away_during_the_check_do_not_make_the_s
     def overtake(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
         # Great Expectations has counted the rows by then; next it counts nulls.
         if "nonnull.unexpected_count" in statement:
-            pipeline.claim(connection, batch)
+            manifests.claim(connection, batch)
             loader.sweep(connection, DATASETS.values())
 
     event.listen(Engine, "before_cursor_execute", overtake)

@@ -15,7 +15,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from perpflow import embedded
-from perpflow.datasets import DATASETS, PROVENANCE
+from perpflow.datasets import DATASETS, PROVENANCE, TABLES
 from perpflow.embedded.state import Services
 from perpflow.errors import MigrationChanged
 from perpflow.include import include_path
@@ -44,7 +44,7 @@ def included(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copy
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", TABLES)
 def test_a_fact_table_has_the_columns_of_the_dataset_table_in_its_order(database_url: str, dataset: str) -> None:
     with session(database_url) as connection:
         found = rows(
@@ -53,10 +53,10 @@ def test_a_fact_table_has_the_columns_of_the_dataset_table_in_its_order(database
                WHERE table_schema = 'public' AND table_name = %s ORDER BY ordinal_position""",
             dataset,
         )
-    assert found == [(column.name, column.type) for column in (*DATASETS[dataset].columns, *PROVENANCE)]
+    assert found == [(column.name, column.type) for column in (*TABLES[dataset].columns, *PROVENANCE)]
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", TABLES)
 def test_a_fact_tables_key_is_the_dataset_tables(database_url: str, dataset: str) -> None:
     with session(database_url) as connection:
         found = rows(
@@ -67,12 +67,12 @@ def test_a_fact_tables_key_is_the_dataset_tables(database_url: str, dataset: str
                ORDER BY k.ordinal_position""",
             dataset,
         )
-    assert tuple(name for (name,) in found) == DATASETS[dataset].key
+    assert tuple(name for (name,) in found) == TABLES[dataset].key
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", TABLES)
 def test_staging_holds_every_column_of_the_table_and_of_every_source(database_url: str, dataset: str) -> None:
-    spec = DATASETS[dataset]
+    spec = TABLES[dataset]
     with session(database_url) as connection:
         found = rows(
             connection,
@@ -83,7 +83,7 @@ def test_staging_holds_every_column_of_the_table_and_of_every_source(database_ur
     names = {name for name, _ in found}
     assert names >= {"stage_id", "origin", "source", "symbol", spec.series_column, "withheld"}
     assert ("blank" in names) == spec.has_blanks
-    assert names >= {*spec.archive.columns, *(name for source in spec.rest for _, name in source.fields)}
+    assert names >= spec.wire_columns
     assert set(found) >= {(column.name, column.type) for column in spec.columns}
 
 
@@ -93,7 +93,7 @@ def test_provenance_is_never_null_and_what_a_source_lacks_may_be(database_url: s
             connection,
             """SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'
                AND is_nullable = 'YES' AND table_name = ANY (%s) ORDER BY 1, 2""",
-            list(DATASETS),
+            list(TABLES),
         )
     optional = {("funding_rate", "mark_price"), ("funding_rate", "interval_hours")}
     optional |= {("long_short_ratio", column.name) for column in DATASETS["long_short_ratio"].values}
@@ -158,7 +158,7 @@ def test_fact_tables_are_hypertables_where_the_server_can(database_url: str, ser
             assert rows(connection, "SELECT FROM pg_extension WHERE extname = 'timescaledb'") == []
             return
         found = rows(connection, "SELECT hypertable_name FROM timescaledb_information.hypertables ORDER BY 1")
-    assert [name for (name,) in found] == sorted(DATASETS)
+    assert [name for (name,) in found] == sorted(TABLES)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import typer.main
 from benchmarks.measurement import Measurement
 from perpflow import coverage_table, dataset_table, errors
 from perpflow.__main__ import app
-from perpflow.datasets import DATASETS
+from perpflow.datasets import DATASETS, TABLES
 from perpflow.embedded.airflow_settings import pools
 from perpflow.health.examination import CHECKS
 from perpflow.settings import ExchangeSettings, StreamSettings, load_collection
@@ -126,7 +126,7 @@ def test_the_checks_of_health_are_those_that_there_are() -> None:
 
 
 def test_the_ingest_dags_are_the_datasets() -> None:
-    assert {name for name in re.findall(r"`ingest_(\w+)`", README)} == set(DATASETS)
+    assert {name for name in re.findall(r"`ingest_(\w+)`", README)} == set(TABLES)
 
 
 def test_named_errors_and_settings_exist() -> None:

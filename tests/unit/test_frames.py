@@ -68,11 +68,31 @@ def test_of_a_liquidation_all_that_was_filled_and_its_average_price_count() -> N
     order = event.order
     assert (order.side, order.filled_quantity, order.average_price, order.price) == (
         "SELL",
-        "116.5",
-        "3.85642",
-        "3.80300",
+        116.5,
+        3.85642,
+        3.803,
     )
     assert (event.exchange_symbol, order.trade_ms, event.market) == ("ILVUSDT", 1791391082119, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({name: value} for name in ("q", "p", "ap", "z") for value in ("", "many", None, True, "1e999")),
+        *({"T": value} for value in (0, -1, 10**16, "soon", None)),
+        *({name: value} for name in ("S", "o", "f", "X") for value in ("", "a b", "x" * 41, "SELL\n", "\0", None)),
+        *({"s": value} for value in ("", "A B", "x" * 61, "BTC\0USDT", None)),
+    ],
+    ids=str,
+)
+def test_a_liquidation_that_no_table_could_hold_is_unreadable(change: dict[str, Any]) -> None:
+    read = decode(frame({"e": "forceOrder", "E": 1791391083124, "o": ORDER | change}))
+    assert (read.events, len(read.unreadable)) == ((), 1)
+
+
+def test_contracts_may_have_names_in_chinese_characters() -> None:
+    (event,) = decode(frame({"e": "forceOrder", "E": 1791391083124, "o": ORDER | {"s": "币安人生USDT"}})).events
+    assert event.exchange_symbol == "币安人生USDT"
 
 
 def test_older_frames_lack_the_market_and_newer_ones_name_coin_margined_contracts() -> None:

@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"batches"}),
     frozenset({"store", "exchange"}),
     frozenset({"quality"}),
-    frozenset({"aligning", "alignment", "evidence", "fetching", "planning", "sessions", "symbols"}),
+    frozenset({"aligning", "alignment", "draining", "evidence", "fetching", "planning", "sessions", "symbols"}),
     frozenset({"pipeline"}),
 )
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from perpflow.datasets import DATASETS
+from perpflow.datasets import DATASETS, TABLES
 from perpflow.errors import BadConfiguration
 from perpflow.settings import Collection, collection_path, deployment_from_environment, is_symbol, load_collection
 
@@ -31,8 +31,8 @@ def refusal(path: Path, text: str) -> str:
 def test_the_shipped_file_says_what_the_defaults_say() -> None:
     shipped, default = load_collection(), Collection()
     assert shipped.model_dump(exclude={"datasets"}) == default.model_dump(exclude={"datasets"})
-    assert set(shipped.datasets) == set(DATASETS)
-    for name in DATASETS:
+    assert set(shipped.datasets) == set(TABLES)
+    for name in TABLES:
         assert (shipped.series(name), shipped.schedule(name)) == (default.series(name), default.schedule(name))
         assert shipped.start_of(name) == default.start_of(name)
 
@@ -120,7 +120,10 @@ def test_open_interest_is_looked_at_each_second_at_most_and_once_an_hour_at_leas
 #: What is written, and what the one error must name: key, value, what is allowed.
 REFUSED = [
     ("symbol: [SOL/USDT]", ["unknown key symbol", "'SOL/USDT'", "allowed here: ", "symbols", "look_back_days"]),
-    ("datasets: {candles: {}}", ["unknown dataset 'candles'", ", ".join(DATASETS)]),
+    ("datasets: {liquidations: {start: 2024-01-01}}", ["liquidations.start", "no history of them"]),
+    ("datasets: {liquidations: {enabled: false}}", ["liquidations.enabled", "stream.liquidations: false"]),
+    ("datasets: {liquidations: {timeframes: [5m]}}", ["liquidations has no timeframes"]),
+    ("datasets: {candles: {}}", ["unknown dataset 'candles'", ", ".join(TABLES)]),
     ("datasets: {ohlcv: {interval: 5m}}", ["unknown key datasets.ohlcv.interval", "'5m'", "schedule, start, timefr"]),
     ("datasets: {ohlcv: {timeframes: [5m, 7m]}}", ["datasets.ohlcv.timeframes", "'7m'", "1m, 3m, 5m, ", "1w, 1M"]),
     ("datasets: {open_interest: {timeframes: [5m]}}", ["open_interest has no timeframes", "only ohlcv has"]),

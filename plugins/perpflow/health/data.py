@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from croniter import croniter  # type: ignore[import-untyped]
 
-from perpflow.datasets import DATASETS, DatasetSpec
+from perpflow.datasets import DATASETS, LoadedSpec
 from perpflow.health.finding import Finding, Level
 from perpflow.health.surroundings import Surroundings
 from perpflow.planning import COLLECTED_STATUS, settled
@@ -62,7 +62,7 @@ def _collected(connection: Connection, collection: Collection) -> list[str]:
 
 
 def _of_dataset(
-    spec: DatasetSpec,
+    spec: LoadedSpec,
     collection: Collection,
     symbols: list[str],
     rows: dict[tuple[str, str, str], Coverage],
@@ -88,7 +88,7 @@ def missed_since(schedule: str, now: datetime) -> datetime:
     return run
 
 
-def _newest(spec: DatasetSpec, key: SeriesKey, end: datetime, due_by: datetime, now: datetime) -> Newest:
+def _newest(spec: LoadedSpec, key: SeriesKey, end: datetime, due_by: datetime, now: datetime) -> Newest:
     def ends_by(instant: datetime) -> datetime:
         window = settled(spec, key[1], instant - LONGEST, instant + LONGEST, instant)
         assert window is not None, "every period is shorter than what is looked back"
@@ -97,7 +97,7 @@ def _newest(spec: DatasetSpec, key: SeriesKey, end: datetime, due_by: datetime, 
     return Newest(key, end, ends_by(due_by), ends_by(now))
 
 
-def freshness_finding(spec: DatasetSpec, found: list[Newest], empty: list[SeriesKey]) -> Finding:
+def freshness_finding(spec: LoadedSpec, found: list[Newest], empty: list[SeriesKey]) -> Finding:
     """Red where runs must have missed points; yellow where nothing was collected yet."""
     run = f"Switch the DAG ingest_{spec.name} on, or run `python -m perpflow ingest --datasets {spec.name}`."
     if not found:

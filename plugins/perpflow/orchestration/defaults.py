@@ -17,6 +17,8 @@ START_DATE = datetime(2019, 9, 1, tzinfo=UTC)
 ARCHIVE_POOL = "perpflow_archive"
 REST_POOL = "perpflow_rest"
 STREAM_POOL = "perpflow_stream"
+#: Airflow's own, for what asks nobody outside.
+DEFAULT_POOL = "default_pool"
 
 # Tasks that wait for the same ban must not all come back in the same second.
 SPREAD_S = 10.0

@@ -14,7 +14,7 @@ from typing import Any
 from airflow.sdk import Asset, AssetAlias, Context, TriggerRule, get_current_context, task, task_group
 
 from perpflow.batches import Batch, Plan
-from perpflow.datasets import DATASETS
+from perpflow.datasets import TABLES
 from perpflow.errors import BatchFaulty
 from perpflow.settings import Deployment
 
@@ -98,7 +98,7 @@ def publish_rows(item: dict[str, Any]) -> dict[str, dict[str, int]]:
     for name, counts in published.items():
         if counts["inserted"] or counts["updated"]:
             events.add(
-                Asset(name=name, uri=DATASETS[name].asset_uri), extra=batch.to_json() | {"dataset": name, **counts}
+                Asset(name=name, uri=TABLES[name].asset_uri), extra=batch.to_json() | {"dataset": name, **counts}
             )
     return published
 

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from perpflow.datasets import DATASETS, DatasetSpec
+from perpflow.datasets import TABLES, DatasetSpec
 from perpflow.quality.suites import load_suite
 from perpflow.quality.validation import Failure, run
 from perpflow.quality.verdict import SAMPLE_ROWS, Finding, Verdict
@@ -33,7 +33,7 @@ def check(connection: Connection, database_url: str, dataset: str, stage_id: int
         StoreUnavailable: the database does not answer.
     """
     suite = load_suite(dataset)
-    spec = DATASETS[dataset]
+    spec = TABLES[dataset]
     with _lost_is_unavailable():
         # SQLAlchemy, under Great Expectations, expects rows as tuples.
         with psycopg.connect(database_url, **{**connection_options(database_url), "row_factory": tuple_row}) as reader:

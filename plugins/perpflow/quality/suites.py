@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
 
-from perpflow.datasets import DATASETS, PROVENANCE, DatasetSpec
+from perpflow.datasets import PROVENANCE, TABLES, DatasetSpec
 from perpflow.errors import BadSuite
 from perpflow.include import include_path
 from perpflow.quality.expectation_types import KNOWN_TYPES, QUERY_TYPE
@@ -78,7 +78,7 @@ def load_suite(dataset: str) -> Suite:
     """
     path = suite_path(dataset)
     entries = _read(dataset, path)
-    reader = _Reader(DATASETS[dataset], path)
+    reader = _Reader(TABLES[dataset], path)
     suite = Suite(dataset, path, tuple(reader.expectation(index, entry) for index, entry in enumerate(entries)))
     _refuse_twins(suite)
     if not any(expectation.severity == "critical" for expectation in suite.expectations):
@@ -89,8 +89,7 @@ def load_suite(dataset: str) -> Suite:
 def staged_columns(spec: DatasetSpec) -> frozenset[str]:
     """Every column that a suite may speak of: the dataset's, the wire's and the gate's own."""
     names = {column.name for column in (*spec.columns, PROVENANCE[0])}
-    names.update(spec.archive.columns, *([name for _, name in source.fields] for source in spec.rest))
-    return frozenset({*names, spec.series_column, "origin", *BATCH_COLUMNS})
+    return frozenset({*names, *spec.wire_columns, spec.series_column, "origin", *BATCH_COLUMNS})
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,4 +146,5 @@ def _counts_of(key: str, fields: Any) -> dict[str, int]:
 
 def is_wrong_type(error: RedisError) -> bool:
     """Whether Redis says that a key holds another type than the command is for."""
-    return str(error).startswith("WRONGTYPE")
+    # A script says it in the middle of its message.
+    return "WRONGTYPE" in str(error)

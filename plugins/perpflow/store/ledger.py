@@ -13,7 +13,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 from psycopg.types.multirange import TimestamptzMultirange
 
-from perpflow.datasets import DatasetSpec
+from perpflow.datasets import DatasetSpec, StreamedSpec
 from perpflow.store.database import Connection, from_multirange, query, to_multirange, to_range
 from perpflow.store.loader import Loaded, points_view
 from perpflow.windows import Window, merge
@@ -170,6 +170,13 @@ def describe(
         "covered": [to_multirange((covered or {})[key]) for key in known],
     }
     connection.execute(query("coverage_publish", points=points_view(spec)), parameters)
+
+
+def listen(connection: Connection, spec: StreamedSpec, symbol: str, listened: list[Window]) -> None:
+    """Write into the ledger when the stream was listened to; part of the publish transaction."""
+    if listened:
+        parameters = {"dataset": spec.name, "symbol": symbol, "series": spec.series[0]}
+        connection.execute(query("coverage_listen"), parameters | {"listened": to_multirange(listened)})
 
 
 def record_objects(connection: Connection, objects: list[dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import psycopg
@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from perpflow.datasets import DatasetSpec, Source
+from perpflow.datasets import DatasetSpec, Source, StreamedSpec
 from perpflow.errors import StructurallyBad
 from perpflow.store.database import (
     Connection,
@@ -80,6 +80,10 @@ class Loaded:
     updated: int
     quarantined: int
     sources: tuple[str, ...]
+
+    def with_unreadable(self, frames: int) -> Self:
+        """The same and frames that came to no row at all: staged, and quarantined whole."""
+        return replace(self, staged=self.staged + frames, quarantined=self.quarantined + frames)
 
     @property
     def unchanged(self) -> int:
@@ -324,6 +328,22 @@ def quarantine_rows(
         "findings": Jsonb(findings),
     }
     connection.execute(statement, parameters)
+
+
+def quarantine_unreadable(
+    connection: Connection, spec: StreamedSpec, unreadable: list[dict[str, str]], *, batch: str, symbol: str
+) -> None:
+    """Keep frames that nobody can read, each with its `frame` and the `reason`."""
+    if unreadable:
+        parameters = {
+            "batch": batch,
+            "dataset": spec.name,
+            "symbol": symbol,
+            "series": spec.series[0],
+            "origin": spec.stream,
+            "unreadable": Jsonb(unreadable),
+        }
+        connection.execute(query("publish_unreadable"), parameters)
 
 
 def delete_staged(connection: Connection, spec: DatasetSpec, stage_id: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import perpflow
-from perpflow.datasets import DATASETS
+from perpflow.datasets import DATASETS, TABLES
 from perpflow.errors import BadSuite
 from perpflow.quality.suites import load_suite, staged_columns
 
@@ -44,14 +44,14 @@ def suite_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "expectations" / "open_interest.json"
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", TABLES)
 def test_every_dataset_has_a_suite_that_judges_rows_and_days(dataset: str) -> None:
     suite = load_suite(dataset)
     assert {expectation.rule for expectation in suite.expectations} == {"row", "set"}
     assert suite["time_inside_window"].columns == ("time",)
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", TABLES)
 def test_every_expectation_says_why(dataset: str) -> None:
     assert all(len(expectation.reason.split()) > 5 for expectation in load_suite(dataset).expectations)
 

@@ -1,0 +1,5 @@
+-- Entries become a batch's: those that nobody holds, and those whose holder is taken for dead.
+UPDATE staging.received SET batch = %(batch)s, claimed_at = now()
+WHERE id IN (SELECT id FROM staging.received
+             WHERE batch IS NULL OR claimed_at < now() - %(reclaim_after_s)s * interval '1 second'
+             ORDER BY id LIMIT %(most)s FOR UPDATE SKIP LOCKED)

@@ -1,0 +1,2 @@
+-- What this transaction publishes need not wait any longer.
+DELETE FROM staging.received WHERE batch = %(batch)s

@@ -1,0 +1,208 @@
+"""What the stream has received and nobody can send again, until it is in the table: liquidations, and when it listened.
+
+It waits in Redis, in the stream `perpflow:liquidations`, whose group `ingest_liquidations` drains it, a consumer for
+each batch; and while Redis is away in the table `staging.received`. Frames wait as they came: parsing, mapping and the
+gate come later, and what they find can be done again. An entry goes when the transaction that publishes it has
+committed; so it may be published twice, which changes nothing, and is never lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import psycopg
+from psycopg.rows import DictRow
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from perpflow.errors import StateDamaged
+from perpflow.include import redis_script
+from perpflow.store.cache import is_wrong_type
+from perpflow.store.database import query
+
+ENTRIES_KEY = "perpflow:liquidations"
+GROUP = "ingest_liquidations"
+#: Ten times the 30,000 liquidations of a usual day, each received by two streams where one hands over to the next.
+#: Beyond that the oldest go.
+MOST_ENTRIES = 400_000
+#: Whoever has held entries for so long without an end is taken for dead.
+RECLAIM_AFTER_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A frame with a liquidation, as the exchange sent it; received at `received_ms` (UTC, this machine's clock)."""
+
+    frame: bytes
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listened:
+    """That liquidations would have been received from one instant to another (ms, the exchange's clock)."""
+
+    start_ms: int
+    end_ms: int
+
+
+Entry = Told | Listened
+
+
+class Waiting(Protocol):
+    """Entries that wait to be drained, in one of the two places."""
+
+    async def claim(self, batch: str, most: int, reclaim_after_s: float = RECLAIM_AFTER_S) -> list[Entry]:
+        """Make some entries the batch's: those that a dead one has left, then new ones; none where nothing waits."""
+
+    async def of_batch(self, batch: str) -> list[Entry]:
+        """The entries that are the batch's now."""
+
+    async def done(self, batch: str) -> None:
+        """Let them go: they are published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """How many of the oldest entries went for lack of room, and whether the server had lost the caller's last ones."""
+
+    trimmed: int
+    has_lost: bool
+
+
+class RedisEntries:
+    """Entries in Redis.
+
+    Raises:
+        redis.RedisError: any method, where Redis does not answer.
+        StateDamaged: the key holds something else.
+    """
+
+    def __init__(self, redis: Redis, most: int = MOST_ENTRIES) -> None:
+        self._redis = redis
+        self._most = most
+        self._last = b""
+        self._append = redis.register_script(redis_script("received_append"))
+        self._done = redis.register_script(redis_script("received_done"))
+
+    async def append(self, entries: Sequence[Entry]) -> Appended:
+        """Add entries in their order, all or none.
+
+        Where the server has lost what it had acknowledged to this object (a crash between two writes to its file, an
+        older copy that took over), nothing is added: the caller has to begin again with what it has sent lately.
+        """
+        arguments: list[bytes | int | str] = [self._most, self._last]
+        for entry in entries:
+            fields = [part for pair in _fields(entry).items() for part in pair]
+            arguments += [len(fields), *fields]
+        with _damage_named():
+            self._last, trimmed, has_lost = await self._append([ENTRIES_KEY], arguments)
+        if has_lost:
+            self._last = b""
+        return Appended(trimmed, bool(has_lost))
+
+    async def claim(self, batch: str, most: int, reclaim_after_s: float = RECLAIM_AFTER_S) -> list[Entry]:
+        """As `Waiting.claim`."""
+        with _damage_named():
+            await self._have_group()
+            found: list[Entry] = []
+            start: Any = "0-0"
+            while len(found) < most:
+                start, entries, *_ = await self._redis.xautoclaim(
+                    ENTRIES_KEY, GROUP, batch, int(reclaim_after_s * 1000) + 1, start, count=most - len(found)
+                )
+                found += _read(entries)
+                if start == b"0-0":
+                    break
+            if len(found) < most:
+                found += await self._read_group(batch, ">", most - len(found))
+        return found
+
+    async def of_batch(self, batch: str) -> list[Entry]:
+        """As `Waiting.of_batch`."""
+        with _damage_named():
+            await self._have_group()
+            return await self._read_group(batch, "0", self._most)
+
+    async def done(self, batch: str) -> None:
+        """As `Waiting.done`."""
+        with _damage_named():
+            await self._have_group()
+            held = await self._redis.xpending_range(ENTRIES_KEY, GROUP, "-", "+", self._most, consumername=batch)
+            ids = [entry["message_id"] for entry in held]
+            await self._done([ENTRIES_KEY], [GROUP, batch, *ids])
+
+    async def _have_group(self) -> None:
+        try:
+            await self._redis.xgroup_create(ENTRIES_KEY, GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    async def _read_group(self, batch: str, start: str, most: int) -> list[Entry]:
+        streams: Any = await self._redis.xreadgroup(GROUP, batch, {ENTRIES_KEY: start}, count=most)
+        return [entry for _, entries in streams for entry in _read(entries)]
+
+
+class DatabaseEntries:
+    """Entries in the market database.
+
+    Raises:
+        psycopg.Error: any method, where the database does not do it.
+    """
+
+    def __init__(self, connection: psycopg.AsyncConnection[DictRow]) -> None:
+        self._connection = connection
+
+    async def append(self, entries: Iterable[Entry]) -> None:
+        """Add entries in their order, all or none."""
+        lacking = dict.fromkeys(("frame", "received_ms", "start_ms", "end_ms"))
+        async with self._connection.transaction(), self._connection.cursor() as cursor:
+            await cursor.executemany(query("received_append"), [lacking | _fields(entry) for entry in entries])
+
+    async def claim(self, batch: str, most: int, reclaim_after_s: float = RECLAIM_AFTER_S) -> list[Entry]:
+        """As `Waiting.claim`."""
+        parameters = {"batch": batch, "most": most, "reclaim_after_s": reclaim_after_s}
+        await self._connection.execute(query("received_claim"), parameters)
+        return await self.of_batch(batch)
+
+    async def of_batch(self, batch: str) -> list[Entry]:
+        """As `Waiting.of_batch`."""
+        rows = await self._connection.execute(query("received_of_batch"), {"batch": batch})
+        return [_entry(row) async for row in rows]
+
+    async def done(self, batch: str) -> None:
+        """Nothing is left to do: the transaction that published them has deleted them."""
+
+
+def _fields(entry: Entry) -> dict[str, Any]:
+    if isinstance(entry, Told):
+        return {"frame": entry.frame, "received_ms": entry.received_ms}
+    return {"start_ms": entry.start_ms, "end_ms": entry.end_ms}
+
+
+def _read(entries: Iterable[tuple[bytes | None, dict[bytes, bytes] | None]]) -> list[Entry]:
+    """The entries of a reply; one that went for lack of room while a batch held it has no fields any more."""
+    return [_entry({name.decode(): value for name, value in fields.items()}) for _, fields in entries if fields]
+
+
+def _entry(fields: dict[str, Any]) -> Entry:
+    try:
+        if fields.get("frame") is not None:
+            return Told(bytes(fields["frame"]), int(fields["received_ms"]))
+        return Listened(int(fields["start_ms"]), int(fields["end_ms"]))
+    except (KeyError, ValueError):
+        # A stranger's. Draining puts it where everything goes that nobody can read.
+        return Told(repr(fields).encode(), 0)
+
+
+@contextmanager
+def _damage_named() -> Any:
+    try:
+        yield
+    except ResponseError as error:
+        if is_wrong_type(error):
+            raise StateDamaged(ENTRIES_KEY, "something of another type") from error
+        raise

@@ -14,7 +14,7 @@ from perpflow import frames
 from perpflow.errors import AccessDenied, BadConfiguration, ExchangeUnavailable, IpBanned, RequestRejected, StreamSilent
 from perpflow.exchange import live
 from perpflow.exchange.limiter import Limiter
-from perpflow.exchange.live import MARKET_PATH, Connection, Feed, Subscription
+from perpflow.exchange.live import MARKET_PATH, Connection, Feed, Received, Subscription
 from simulator.process import Handle, running
 
 MARKS = Subscription("mark_price", ("!markPrice@arr@1s",), silent_s=3.0)
@@ -42,12 +42,12 @@ class Inbox:
     """What a feed has delivered, in its order; waits for what is still to come."""
 
     def __init__(self) -> None:
-        self.frames: list[tuple[str, bytes, int]] = []
+        self.frames: list[Received] = []
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
 
-    def put(self, kind: str, frame: bytes, received_ms: int) -> None:
-        self.frames.append((kind, frame, received_ms))
+    def put(self, received: Received) -> None:
+        self.frames.append(received)
         self._loop.call_soon_threadsafe(self._news.set)
 
     async def until(self, holds: Callable[[], bool], within_s: float = 20.0) -> None:
@@ -57,7 +57,7 @@ class Inbox:
                 await self._news.wait()
 
     def of(self, kind: str) -> list[frames.Frame]:
-        return [frames.decode(frame) for name, frame, _ in self.frames if name == kind]
+        return [frames.decode(received.frame) for received in self.frames if received.kind == kind]
 
 
 @asynccontextmanager
@@ -232,6 +232,7 @@ async def answering(*answers: str) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
+ACKNOWLEDGEMENT = '{"result":null,"id":0}'
 TRADE = '{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1,"s":"BTCUSDT","p":"1.5"}}'
 
 
@@ -247,6 +248,21 @@ async def test_a_refused_subscription_ends_the_feed(refusal: str) -> None:
         feed = Feed(url, [TRADES], Inbox().put, limiter=Limiter("stream"))
         with pytest.raises(RequestRejected, match=r"a subscription: Invalid request: no such stream \(code 2\)"):
             await settled(feed.run())
+
+
+async def test_a_frame_bears_its_connection_s_number_once_everything_is_acknowledged() -> None:
+    inbox = Inbox()
+    numbers = []
+    async with answering(TRADE, "garbage", ACKNOWLEDGEMENT, TRADE, "garbage") as url:
+        for _ in range(2):
+            inbox.frames.clear()
+            async with feeding(Feed(url, [TRADES], inbox.put, limiter=Limiter("stream"))):
+                await inbox.until(lambda: len(inbox.frames) == 4)
+            numbers.append([(received.kind, received.connection) for received in inbox.frames])
+    (first, *_), (second, *_) = ([number for _, number in each if number] for each in numbers)
+    assert numbers[0] == [("last_price", 0), ("", 0), ("last_price", first), ("", first)]
+    assert numbers[1] == [("last_price", 0), ("", 0), ("last_price", second), ("", second)]
+    assert 0 < first < second
 
 
 async def test_a_subscription_that_is_never_answered_is_an_error_although_frames_come() -> None:

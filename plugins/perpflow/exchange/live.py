@@ -22,8 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import websocket
@@ -64,6 +65,7 @@ LONGEST_PAUSE_S = 60.0
 PROVEN_S = 60.0
 
 _NAMED = b'{"stream":"'
+_NUMBERS = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,20 @@ class Measures:
     live_since: datetime | None = None
 
 
-#: Gets the kind of stream, a frame, and when it was received (ms UTC).
-Deliver = Callable[[str, bytes, int], None]
+class Received(NamedTuple):
+    """A frame of a kind of stream (none: ""), when it was received (ms UTC), and the number of its connection.
+
+    The number is 0 until all subscriptions of the connection are acknowledged: what comes before then does not prove
+    that everything is subscribed.
+    """
+
+    kind: str
+    frame: bytes
+    received_ms: int
+    connection: int
+
+
+Deliver = Callable[[Received], None]
 
 
 class Connection:
@@ -98,6 +112,8 @@ class Connection:
         url: of combined streams, e.g. `wss://fstream.binance.com/market/stream`.
         deliver: called in the receiving thread, for every frame.
         on_live: called there once: all is acknowledged, and of each kind that is never silent for long a frame came.
+
+    `number` is its own in this process.
     """
 
     def __init__(
@@ -111,6 +127,7 @@ class Connection:
         proxy: str | None = None,
     ) -> None:
         self.url = url
+        self.number = next(_NUMBERS)
         self._subscriptions = tuple(subscriptions)
         self._deliver = deliver
         self._on_live: Callable[[], None] | None = on_live
@@ -204,9 +221,13 @@ class Connection:
             kind = self._kinds.get(frame[len(_NAMED) : frame.find(b'"', len(_NAMED))])
             if kind is not None:
                 self._heard[kind] = now
-                self._deliver(kind, frame, time.time_ns() // 1_000_000)
+                self._hand_over(kind, frame)
                 return
         self._take_reply(frame, now)
+
+    def _hand_over(self, kind: str, frame: bytes) -> None:
+        number = 0 if self._waiting_for else self.number
+        self._deliver(Received(kind, frame, time.time_ns() // 1_000_000, number))
 
     def _take_reply(self, frame: bytes, now: float) -> None:
         """A reply, or a frame that nobody has asked for, which is handed over for what it is."""
@@ -220,7 +241,7 @@ class Connection:
                 hint="Compare the exchange's documentation with the streams in streaming.py.",
             )
         if reply.reply_to is None or reply.refusal:
-            self._deliver("", frame, time.time_ns() // 1_000_000)
+            self._hand_over("", frame)
             return
         self._waiting_for.discard(reply.reply_to)
         self._acknowledged_at = now
@@ -428,7 +449,7 @@ class Feed:
             raise
         return _Open(connection, receiving, time.monotonic())
 
-    def _count(self, kind: str, frame: bytes, received_ms: int) -> None:
+    def _count(self, received: Received) -> None:
         """In the receiving thread."""
-        self.measures.frames[kind] = self.measures.frames.get(kind, 0) + 1
-        self._deliver(kind, frame, received_ms)
+        self.measures.frames[received.kind] = self.measures.frames.get(received.kind, 0) + 1
+        self._deliver(received)

@@ -27,7 +27,7 @@ from perpflow import frames
 from perpflow.counters import COUNTS
 from perpflow.errors import PerpflowError, StructurallyBad
 from perpflow.exchange.limiter import Limiter
-from perpflow.exchange.live import MARKET_PATH, MOST_STREAMS, Feed, Subscription
+from perpflow.exchange.live import MARKET_PATH, MOST_STREAMS, Feed, Received, Subscription
 from perpflow.exchange.rest import Rest
 from perpflow.sessions import stream_session
 from perpflow.settings import Deployment
@@ -60,11 +60,11 @@ class Inbox:
         self._news = asyncio.Event()
         self._told = False
 
-    def put(self, _kind: str, frame: bytes, received_ms: int) -> None:
+    def put(self, received: Received) -> None:
         """Called by receiving threads."""
         if len(self._waiting) == self._waiting.maxlen:
             self._dropped += 1
-        self._waiting.append((frame, received_ms))
+        self._waiting.append((received.frame, received.received_ms))
         if not self._told:
             self._told = True
             self._loop.call_soon_threadsafe(self._news.set)

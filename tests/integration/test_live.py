@@ -14,7 +14,7 @@ from perpflow import frames
 from perpflow.errors import AccessDenied, BadConfiguration, ExchangeUnavailable, IpBanned, RequestRejected, StreamSilent
 from perpflow.exchange import live
 from perpflow.exchange.limiter import Limiter
-from perpflow.exchange.live import MARKET_PATH, Connection, Feed, Subscription
+from perpflow.exchange.live import MARKET_PATH, Connection, Feed, Received, Subscription
 from simulator.process import Handle, running
 
 MARKS = Subscription("mark_price", ("!markPrice@arr@1s",), silent_s=3.0)
@@ -42,12 +42,12 @@ class Inbox:
     """What a feed has delivered, in its order; waits for what is still to come."""
 
     def __init__(self) -> None:
-        self.frames: list[tuple[str, bytes, int]] = []
+        self.frames: list[Received] = []
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
 
-    def put(self, kind: str, frame: bytes, received_ms: int) -> None:
-        self.frames.append((kind, frame, received_ms))
+    def put(self, received: Received) -> None:
+        self.frames.append(received)
         self._loop.call_soon_threadsafe(self._news.set)
 
     async def until(self, holds: Callable[[], bool], within_s: float = 20.0) -> None:
@@ -57,7 +57,10 @@ class Inbox:
                 await self._news.wait()
 
     def of(self, kind: str) -> list[frames.Frame]:
-        return [frames.decode(frame) for name, frame, _ in self.frames if name == kind]
+        return [frames.decode(received.frame) for received in self.frames if received.kind == kind]
+
+    def of_connection(self, number: int) -> list[Received]:
+        return [received for received in self.frames if received.connection == number]
 
 
 @asynccontextmanager
@@ -71,10 +74,20 @@ async def feeding(feed: Feed) -> AsyncIterator[asyncio.Task[None]]:
 
 
 def feed_of(
-    venue: Handle, inbox: Inbox, *subscriptions: Subscription, path: str = MARKET_PATH, lifetime_s: float = 3600.0
+    venue: Handle,
+    inbox: Inbox,
+    *subscriptions: Subscription,
+    lifetime_s: float = 3600.0,
+    overlap_s: float = 0.1,
 ) -> Feed:
     return Feed(
-        venue.stream_url + path, subscriptions, inbox.put, limiter=Limiter("stream"), timeout_s=3, lifetime_s=lifetime_s
+        venue.stream_url + MARKET_PATH,
+        subscriptions,
+        inbox.put,
+        limiter=Limiter("stream"),
+        timeout_s=3,
+        lifetime_s=lifetime_s,
+        overlap_s=overlap_s,
     )
 
 
@@ -190,6 +203,156 @@ async def test_a_successor_has_received_before_its_predecessor_is_closed(venue: 
     assert max(later - earlier for earlier, later in pairwise(sorted(set(times)))) <= 150
 
 
+HEARTBEAT = Subscription("last_price", ("btcusdt@aggTrade",), silent_s=3.0)
+OTHER_TRADES = Subscription("last_price", ("btcusdt@aggTrade", "ethusdt@aggTrade"), silent_s=3.0)
+
+
+def subscribed(venue: Handle) -> list[list[str]]:
+    """What each connection that is open is subscribed to."""
+    return [each["subscriptions"] for each in venue.streams()["connections"] if each["closed_s"] is None]
+
+
+async def test_a_predecessor_receives_for_a_while_beside_its_successor(venue: Handle) -> None:
+    inbox = Inbox()
+    feed = feed_of(venue, inbox, TRADES, overlap_s=1.5)
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        feed.renew([OTHER_TRADES])
+        await until(lambda: feed.measures.connections == 2 and len(venue.streams()["connections"]) == 2)
+        await until(lambda: len(subscribed(venue)) == 1)
+        older, younger = venue.streams()["connections"]
+    assert older["closed_s"] - younger["opened_s"] > 1.5
+    of_older, of_younger = (
+        inbox.of_connection(number) for number in sorted({f.connection for f in inbox.frames} - {0})
+    )
+    assert of_older[-1].received_ms - of_younger[0].received_ms > 1000
+    assert feed.measures.failures == 0
+
+
+async def test_a_feed_that_is_cancelled_in_an_overlap_closes_both(venue: Handle) -> None:
+    feed = feed_of(venue, Inbox(), TRADES, overlap_s=60)
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        feed.renew([OTHER_TRADES])
+        await until(lambda: feed.measures.connections == 2)
+        assert len(subscribed(venue)) == 2
+    await until(lambda: subscribed(venue) == [])
+    assert not feed.live.is_set()
+
+
+async def test_a_predecessor_that_breaks_in_the_overlap_is_simply_over(venue: Handle) -> None:
+    feed = feed_of(venue, Inbox(), TRADES, overlap_s=60)
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        feed.renew([HEARTBEAT])
+        await until(lambda: feed.measures.connections == 2)
+        venue.add_fault("ws_cut", match="solusdt", times=1)
+        await until(lambda: subscribed(venue) == [["btcusdt@aggTrade"]])
+        assert feed.live.is_set()
+    assert (feed.measures.failures, feed.measures.connections) == (0, 2)
+
+
+async def test_a_successor_that_breaks_in_the_overlap_leaves_its_predecessor_until_the_next_one(venue: Handle) -> None:
+    feed = feed_of(venue, Inbox(), HEARTBEAT, overlap_s=1.5)
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        feed.renew([TRADES])
+        await until(lambda: feed.measures.connections == 2)
+        venue.add_fault("ws_cut", match="solusdt", times=1)
+        await until(lambda: feed.measures.failures == 1)
+        assert feed.live.is_set()
+        await until(lambda: feed.measures.connections == 3)
+        await until(lambda: subscribed(venue) == [[*TRADES.streams]])
+        ((_, ended),) = venue.streams()["listened"]["btcusdt@aggTrade"]
+    assert ended is None
+    assert feed.measures.failures == 1
+
+
+async def test_a_renewed_feed_brings_what_it_is_subscribed_to_then(venue: Handle) -> None:
+    inbox = Inbox()
+    feed = feed_of(venue, inbox, TRADES)
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        feed.renew([MARKS, OTHER_TRADES])
+        assert feed.measures.frames["mark_price"] == 0
+        await inbox.until(lambda: bool(inbox.of("mark_price")))
+        await until(lambda: subscribed(venue) == [[*MARKS.streams, *OTHER_TRADES.streams]])
+        ((_, ended),) = venue.streams()["listened"]["btcusdt@aggTrade"]
+    assert ended is None
+    assert feed.measures.failures == 0
+
+
+async def test_of_several_renewals_the_last_one_counts(venue: Handle) -> None:
+    feed = feed_of(venue, Inbox(), TRADES)
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        feed.renew([OTHER_TRADES])
+        feed.renew([HEARTBEAT])
+        await until(lambda: subscribed(venue) == [[*HEARTBEAT.streams]])
+        assert feed.measures.connections == 2
+    assert feed.measures.failures == 0
+
+
+async def test_a_renewal_while_a_successor_is_being_opened_follows_it(venue: Handle) -> None:
+    feed = feed_of(venue, Inbox(), TRADES)
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        silence = venue.add_fault("ws_silence", match="markPrice")
+        feed.renew([MARKS, TRADES])
+        await until(lambda: [*MARKS.streams, *TRADES.streams] in subscribed(venue))
+        assert feed.measures.connections == 1
+        feed.renew([HEARTBEAT])
+        venue.remove_fault(silence)
+        await until(lambda: subscribed(venue) == [[*HEARTBEAT.streams]])
+    assert (feed.measures.failures, feed.measures.connections) == (0, 3)
+
+
+async def test_a_renewal_before_the_first_connection_is_what_is_opened(venue: Handle) -> None:
+    feed = feed_of(venue, Inbox(), TRADES)
+    feed.renew([HEARTBEAT])
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        assert subscribed(venue) == [[*HEARTBEAT.streams]]
+    assert feed.measures.connections == 1
+
+
+async def test_where_what_is_new_is_refused_the_old_connection_stays_until_something_else_is_wanted() -> None:
+    inbox = Inbox()
+    async with answering(ACKNOWLEDGEMENT, TRADE, unwanted="nonsense") as url:
+        feed = Feed(url, [Subscription("last_price", TRADES.streams)], inbox.put, limiter=Limiter("stream"))
+        async with feeding(feed) as task:
+            await settled(feed.live.wait())
+            feed.renew([Subscription("nonsense", ("nonsense",))])
+            await until(lambda: feed.measures.failures >= 2)
+            assert "no such stream" in feed.measures.last_error
+            assert (feed.measures.connections, feed.live.is_set(), task.done()) == (1, True, False)
+            feed.renew([HEARTBEAT])
+            await until(lambda: feed.measures.connections == 2)
+
+
+@pytest.mark.parametrize("breaks", ["dropped", "silent"])
+async def test_a_predecessor_that_breaks_while_no_successor_can_be_opened_is_noticed_at_once(
+    venue: Handle, caplog: pytest.LogCaptureFixture, breaks: str
+) -> None:
+    feed = feed_of(venue, Inbox(), TRADES, lifetime_s=1.0)
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        venue.add_fault("status", code=503, match=MARKET_PATH)
+        await until(lambda: feed.measures.failures >= 1)
+        assert feed.live.is_set()
+        if breaks == "dropped":
+            venue.drop_streams()
+        else:
+            venue.add_fault("ws_silence", match="aggTrade")
+        await until(lambda: not feed.live.is_set(), 8)
+        assert feed.measures.connections == 1
+        assert feed.measures.stalls == (breaks == "silent")
+        assert ("has sent no frame of last_price" if breaks == "silent" else "ConnectionReset") in caplog.text
+        assert feed.measures.failures == caplog.text.count("WARNING  perpflow.exchange.live")
+        venue.clear_faults()
+        await settled(feed.live.wait(), 30)
+
+
 async def test_refused_handshakes_are_what_the_exchange_says_and_stop_everybody(venue: Handle) -> None:
     limiter = Limiter("stream")
     venue.add_fault("status", code=418, match=MARKET_PATH, headers={"Retry-After": "77"})
@@ -210,14 +373,15 @@ async def test_an_address_that_is_not_let_in_ends_the_feed(venue: Handle) -> Non
 
 
 @asynccontextmanager
-async def answering(*answers: str) -> AsyncIterator[str]:
-    """A server that says the same to every request; yields its address."""
+async def answering(*answers: str, unwanted: str = "") -> AsyncIterator[str]:
+    """A server that says the same to every request, but refuses those for the `unwanted`; yields its address."""
 
     async def serve(request: web.Request) -> web.WebSocketResponse:
         response = web.WebSocketResponse()
         await response.prepare(request)
-        async for _ in response:
-            for answer in answers:
+        async for message in response:
+            is_refused = unwanted and unwanted in str(message.data)
+            for answer in [REFUSAL] if is_refused else answers:
                 await response.send_str(answer)
         return response
 
@@ -232,13 +396,15 @@ async def answering(*answers: str) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
+ACKNOWLEDGEMENT = '{"result":null,"id":0}'
+REFUSAL = '{"code":2,"msg":"Invalid request: no such stream"}'
 TRADE = '{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1,"s":"BTCUSDT","p":"1.5"}}'
 
 
 @pytest.mark.parametrize(
     "refusal",
     [
-        '{"code":2,"msg":"Invalid request: no such stream"}',
+        REFUSAL,
         '{"error":{"code":2,"msg":"Invalid request: no such stream"},"id":0}',
     ],
 )
@@ -247,6 +413,21 @@ async def test_a_refused_subscription_ends_the_feed(refusal: str) -> None:
         feed = Feed(url, [TRADES], Inbox().put, limiter=Limiter("stream"))
         with pytest.raises(RequestRejected, match=r"a subscription: Invalid request: no such stream \(code 2\)"):
             await settled(feed.run())
+
+
+async def test_a_frame_bears_its_connection_s_number_once_everything_is_acknowledged() -> None:
+    inbox = Inbox()
+    numbers = []
+    async with answering(TRADE, "garbage", ACKNOWLEDGEMENT, TRADE, "garbage") as url:
+        for _ in range(2):
+            inbox.frames.clear()
+            async with feeding(Feed(url, [HEARTBEAT], inbox.put, limiter=Limiter("stream"))):
+                await inbox.until(lambda: len(inbox.frames) == 4)
+            numbers.append([(received.kind, received.connection) for received in inbox.frames])
+    (first, *_), (second, *_) = ([number for _, number in each if number] for each in numbers)
+    assert numbers[0] == [("last_price", 0), ("", 0), ("last_price", first), ("", first)]
+    assert numbers[1] == [("last_price", 0), ("", 0), ("last_price", second), ("", second)]
+    assert 0 < first < second
 
 
 async def test_a_subscription_that_is_never_answered_is_an_error_although_frames_come() -> None:

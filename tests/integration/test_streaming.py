@@ -17,6 +17,7 @@ import pytest
 
 from perpflow import embedded, frames, reader
 from perpflow.errors import BadConfiguration
+from perpflow.exchange.live import Received
 from perpflow.settings import Collection, Deployment, ExchangeSettings
 from perpflow.store.cache import open_redis
 from perpflow.store.lease import LEASE_KEY, TOKEN_KEY, holder
@@ -187,7 +188,7 @@ def test_of_many_events_the_newest_counts_and_other_markets_do_not() -> None:
 async def test_a_full_inbox_drops_the_oldest_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     inbox = Inbox(most=3)
     for number in range(5):
-        inbox.put("last_price", bytes([number]), number)
+        inbox.put(Received("last_price", bytes([number]), number, connection=1))
     assert [frame for frame, _ in await inbox.take()] == [b"\2", b"\3", b"\4"]
     assert "2 frames came faster" in caplog.text
 

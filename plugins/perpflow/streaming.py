@@ -26,8 +26,9 @@ from redis.asyncio import Redis
 from perpflow import frames
 from perpflow.counters import COUNTS
 from perpflow.errors import PerpflowError, StructurallyBad
+from perpflow.exchange.feed import Feed
 from perpflow.exchange.limiter import Limiter
-from perpflow.exchange.live import MARKET_PATH, MOST_STREAMS, Feed, Received, Subscription
+from perpflow.exchange.live import MARKET_PATH, MOST_STREAMS, Received, Subscription
 from perpflow.exchange.rest import Rest
 from perpflow.sessions import stream_session
 from perpflow.settings import Deployment

@@ -13,8 +13,9 @@ from aiohttp import web
 from perpflow import frames
 from perpflow.errors import AccessDenied, BadConfiguration, ExchangeUnavailable, IpBanned, RequestRejected, StreamSilent
 from perpflow.exchange import live
+from perpflow.exchange.feed import Feed
 from perpflow.exchange.limiter import Limiter
-from perpflow.exchange.live import MARKET_PATH, Connection, Feed, Received, Subscription
+from perpflow.exchange.live import MARKET_PATH, Connection, Received, Subscription
 from simulator.process import Handle, running
 
 MARKS = Subscription("mark_price", ("!markPrice@arr@1s",), silent_s=3.0)
@@ -348,7 +349,7 @@ async def test_a_predecessor_that_breaks_while_no_successor_can_be_opened_is_not
         assert feed.measures.connections == 1
         assert feed.measures.stalls == (breaks == "silent")
         assert ("has sent no frame of last_price" if breaks == "silent" else "ConnectionReset") in caplog.text
-        assert feed.measures.failures == caplog.text.count("WARNING  perpflow.exchange.live")
+        assert feed.measures.failures == caplog.text.count("WARNING  perpflow.exchange.feed")
         venue.clear_faults()
         await settled(feed.live.wait(), 30)
 

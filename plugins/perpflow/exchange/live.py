@@ -1,9 +1,7 @@
-"""The exchange's market streams: connections that notice when nothing comes, and follow each other without a hole.
+"""One connection to the exchange's market streams, which notices when nothing comes.
 
-`Connection` is one WebSocket: it subscribes, and its receive loop, in a thread, does nothing but hand frames over and
-look at the clock. `Feed` keeps one such connection alive without end: after a failure with growing pauses. Before the
-exchange cuts it (24 hours), and where other streams are wanted, a successor is opened; when that has received frames
-both receive for a while, then the older one is closed.
+It is one WebSocket: it subscribes, and its receive loop, in a thread, does nothing but hand frames over and look at the
+clock.
 
 An acknowledged SUBSCRIBE proves nothing: on a path that does not serve a stream the exchange acknowledges it and stays
 silent. So each kind of stream has its own longest silence, counted from the acknowledgement on.
@@ -13,19 +11,14 @@ Source: USD-M futures WebSocket market streams, and the change notice of March 2
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import random
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from itertools import count
-from threading import Event, Lock
+from threading import Event
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -36,17 +29,12 @@ from perpflow import frames
 from perpflow.errors import (
     BadConfiguration,
     ExchangeUnavailable,
-    Permanent,
     PerpflowError,
     RequestRejected,
     StreamSilent,
     StructurallyBad,
-    Transient,
 )
-from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.refusals import Answer, error_for
-
-log = logging.getLogger(__name__)
 
 BASE_URL = "wss://fstream.binance.com"
 #: The path that serves mark prices, trades, tickers and liquidations; `/public` serves books.
@@ -60,14 +48,6 @@ REQUEST_EVERY_S = 0.25
 IDLE_S = 20.0
 #: How often the receive loop looks up when nothing comes.
 LOOK_S = 0.5
-#: The exchange cuts at 24 hours; a successor comes first, at different times for different connections.
-LIFETIME_S = 23 * 3600.0
-#: What the exchange sent to the older connection only is still on its way when the younger one is live; and times of
-#: listening that overlap by more than a second leave no hole when they are told in whole seconds.
-OVERLAP_S = 3.0
-LONGEST_PAUSE_S = 60.0
-#: A connection that has lasted so long has proven that the way is sound: failures are counted anew.
-PROVEN_S = 60.0
 
 _NAMED = b'{"stream":"'
 _NUMBERS = count(1)
@@ -80,18 +60,6 @@ class Subscription:
     kind: str
     streams: tuple[str, ...]
     silent_s: float | None = None
-
-
-@dataclass(slots=True)
-class Measures:
-    """What a feed has met since it began, for whoever watches it."""
-
-    frames: dict[str, int] = field(default_factory=dict)
-    connections: int = 0
-    failures: int = 0
-    stalls: int = 0
-    last_error: str = ""
-    live_since: datetime | None = None
 
 
 class Received(NamedTuple):
@@ -335,187 +303,3 @@ def _refused(url: str, error: websocket.WebSocketBadStatusException) -> Perpflow
     body = error.resp_body.decode(errors="replace") if isinstance(error.resp_body, bytes) else ""
     found = error_for(Answer(error.status_code, headers, body, what=url), datetime.now(UTC))
     return found or ExchangeUnavailable(f"{url} answered HTTP {error.status_code} to a WebSocket handshake.")
-
-
-@dataclass(frozen=True, slots=True)
-class _Open:
-    """A connection that is live, the end of its receiving, and since when (monotonic)."""
-
-    connection: Connection
-    receiving: asyncio.Future[None]
-    since: float
-
-
-class Feed:
-    """Keeps one connection alive, until the task that runs it is cancelled; two, while one succeeds the other.
-
-    `live` is set while any of them receives.
-
-    Args:
-        limiter: ban clock and circuit breaker of the exchange's host; a handshake costs no request weight.
-        lifetime_s: after so long a successor is opened.
-        overlap_s: for so long a connection and its successor, once that is live, both receive.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        subscriptions: Iterable[Subscription],
-        deliver: Deliver,
-        *,
-        limiter: Limiter,
-        timeout_s: float = 10.0,
-        proxy: str | None = None,
-        lifetime_s: float = LIFETIME_S,
-        overlap_s: float = OVERLAP_S,
-    ) -> None:
-        self.url = url
-        self.subscriptions = tuple(subscriptions)
-        self.measures = Measures(frames=dict.fromkeys((each.kind for each in self.subscriptions), 0))
-        self.live = asyncio.Event()
-        self._renewed = asyncio.Event()
-        self._deliver = deliver
-        self._limiter = limiter
-        self._options: dict[str, Any] = {"timeout_s": timeout_s, "proxy": proxy}
-        self._lifetime_s = lifetime_s
-        self._overlap_s = overlap_s
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="stream")
-        self._counting = Lock()
-        self._failures = 0
-        # All that are live, in the order of their opening.
-        self._receiving: list[_Open] = []
-
-    def renew(self, subscriptions: Iterable[Subscription]) -> None:
-        """Subscribe to these from now on, by a successor; call it in the event loop. Of several the last one counts.
-
-        The successor is opened at once, unless one is being opened already, an overlap lasts or a failure is waited
-        out: then after that. Until it is live, and be it refused, the connection that there is stays.
-        """
-        self.subscriptions = tuple(subscriptions)
-        for each in self.subscriptions:
-            self.measures.frames.setdefault(each.kind, 0)
-        self._renewed.set()
-
-    async def run(self) -> None:
-        """Receive without end; what fails is opened again.
-
-        Raises:
-            Permanent: it has never received, and trying again cannot help: this address is not served, a subscription
-                was refused. After hours of success the same may pass.
-        """
-        try:
-            while True:
-                current = await self._open_until_live()
-                await self._overlap(current)
-                await self._until_a_successor_is_due(current)
-        finally:
-            self._close(self._receiving)
-            self.live.clear()
-            self._threads.shutdown(wait=False)
-
-    async def _open_until_live(self) -> _Open:
-        while True:
-            self._renewed.clear()
-            try:
-                opened = await self._open()
-            except PerpflowError as error:
-                if isinstance(error, Permanent) and not self.measures.connections:
-                    raise
-                self._note(error)
-                await self._pause_after(error)
-            else:
-                self._receiving.append(opened)
-                opened.receiving.add_done_callback(partial(self._note_end, opened))
-                self.measures.connections += 1
-                self.measures.live_since = datetime.now(UTC)
-                self.live.set()
-                return opened
-
-    async def _overlap(self, successor: _Open) -> None:
-        """Let its predecessors receive for a while longer; should it break meanwhile, until the next one is live."""
-        if self._receiving == [successor]:
-            return
-        ended, _ = await asyncio.wait({successor.receiving}, timeout=self._overlap_s)
-        if not ended:
-            self._close([each for each in self._receiving if each is not successor])
-
-    async def _until_a_successor_is_due(self, current: _Open) -> None:
-        """Until it has lived its time, is to be subscribed to something else, or has broken and that is waited out."""
-        # Spread, so that the successors of several feeds do not come at once.
-        lifetime_s = self._lifetime_s * random.uniform(0.95, 1.0)  # noqa: S311
-        renewed = asyncio.ensure_future(self._renewed.wait())
-        either: set[asyncio.Future[Any]] = {current.receiving, renewed}
-        try:
-            await asyncio.wait(either, timeout=lifetime_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            renewed.cancel()
-        if time.monotonic() - current.since >= PROVEN_S:
-            self._failures = 0
-        if current.receiving.done():
-            await self._pause_after(current.receiving.exception())
-
-    def _close(self, connections: Iterable[_Open]) -> None:
-        for each in list(connections):
-            self._receiving.remove(each)
-            each.connection.close()
-
-    def _note_end(self, ended: _Open, receiving: asyncio.Future[None]) -> None:
-        """As soon as a connection ends, whatever is waited for: a failure, unless it was closed or has a successor."""
-        error = receiving.exception()
-        if ended not in self._receiving:
-            return
-        is_succeeded = ended is not self._receiving[-1]
-        self._receiving.remove(ended)
-        if not self._receiving:
-            self.live.clear()
-        if is_succeeded:
-            log.info("Broken when its successor was live already: %s", error)
-        elif error is not None:
-            self._note(error)
-
-    def _note(self, error: BaseException) -> None:
-        self.measures.failures += 1
-        self.measures.stalls += isinstance(error, StreamSilent)
-        self.measures.last_error = str(error)
-        log.warning("%s", error)
-
-    async def _pause_after(self, error: BaseException | None) -> None:
-        """Wait: the longer, the more often it has failed in a row."""
-        if error is not None and not isinstance(error, PerpflowError):
-            raise error
-        self._failures += 1
-        told_s = error.retry_after_s if isinstance(error, Transient) and error.retry_after_s else 0.0
-        # Spread: what has cut one has cut all.
-        pause_s = min(2.0 ** (self._failures - 1), LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)  # noqa: S311
-        await asyncio.sleep(max(pause_s, told_s))
-
-    async def _open(self) -> _Open:
-        """Connect, subscribe, and wait for the first frames."""
-        loop, live = asyncio.get_running_loop(), asyncio.Event()
-
-        def on_live() -> None:
-            loop.call_soon_threadsafe(live.set)
-
-        connection = Connection(self.url, self.subscriptions, self._count, on_live, **self._options)
-        try:
-            async with self._limiter.request("stream"):
-                await loop.run_in_executor(self._threads, connection.open)
-            receiving = loop.run_in_executor(self._threads, connection.receive)
-            hearing = asyncio.ensure_future(live.wait())
-            either: set[asyncio.Future[Any]] = {receiving, hearing}
-            try:
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                hearing.cancel()
-            if receiving.done():
-                receiving.result()
-        except BaseException:
-            connection.close()
-            raise
-        return _Open(connection, receiving, time.monotonic())
-
-    def _count(self, received: Received) -> None:
-        """In the receiving threads, of which there are two in an overlap."""
-        with self._counting:
-            self.measures.frames[received.kind] = self.measures.frames.get(received.kind, 0) + 1
-        self._deliver(received)

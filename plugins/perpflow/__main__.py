@@ -220,7 +220,7 @@ def health(
 def stream(
     seconds: Annotated[float | None, typer.Option(min=1, help="End after so long; left out: never.")] = None,
 ) -> None:
-    """Stream live prices into Redis, until a later stream takes over, Ctrl-C or SIGTERM."""
+    """Stream live prices and liquidations into Redis, until a later stream takes over, Ctrl-C or SIGTERM."""
     with _exit_codes():
         import asyncio
 
@@ -228,7 +228,10 @@ def stream(
         from perpflow.streaming import this_process
 
         ended = asyncio.run(run(_deployment(), this_process(), seconds))
-        typer.echo(f"{ended.how} after {ended.seconds:.0f} s: {ended.frames:,} frames, {ended.values:,} values written")
+        typer.echo(
+            f"{ended.how} after {ended.seconds:.0f} s: {ended.frames:,} frames, {ended.values:,} values written, "
+            f"{ended.liquidations:,} frames of liquidations kept"
+        )
 
 
 @app.command()

@@ -1,9 +1,10 @@
-"""The live stream: from the exchange's market streams to the latest values in Redis. No Airflow here.
+"""The live stream: from the exchange's market streams to the latest values in Redis, and liquidations to safety.
 
 Frames of all connections go into one inbox, from which a single writer takes all that has come, keeps the newest value
 of each contract, and writes them in one step: the slower Redis is, the more events one write carries, and nothing
 queues up. It writes while it holds the lease. A successor takes the lease when it has received frames itself, and this
-stream then ends: between the two nothing is missed.
+stream then ends: between the two nothing is missed. Liquidations are no latest values: each is kept (keeping.py), lease
+or no lease. No Airflow here.
 """
 
 from __future__ import annotations
@@ -14,123 +15,51 @@ import os
 import signal
 import socket
 import time
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from redis import RedisError
+from redis import AuthenticationError, RedisError
 from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
 
-from perpflow import frames
+from perpflow.arrivals import Inbox, newest, united
 from perpflow.counters import COUNTS
-from perpflow.errors import PerpflowError, StructurallyBad
-from perpflow.exchange.feed import Feed
+from perpflow.datasets import LIQUIDATIONS
+from perpflow.errors import BadConfiguration, PerpflowError
+from perpflow.exchange.feed import OVERLAP_S, Feed
 from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.live import MARKET_PATH, MOST_STREAMS, Received, Subscription
 from perpflow.exchange.rest import Rest
+from perpflow.keeping import LIQUIDATION, Keeper
+from perpflow.measuring import Measuring
+from perpflow.polling import OpenInterestPoll
 from perpflow.sessions import stream_session
 from perpflow.settings import Deployment
-from perpflow.store.latest import FencedOff, LastPrice, Latest, LatestValues, Mark
+from perpflow.store.latest import FencedOff, Latest, LatestValues
 from perpflow.store.lease import LASTS_S, Lease
+from perpflow.store.stream_measures import write_measures
 
 log = logging.getLogger(__name__)
 
-#: Mark prices of all contracts, every second, in several frames.
+#: Mark prices of all contracts, every second, in several frames: the heartbeat of the connection that they come on.
 MARK_PRICES = Subscription("mark_price", ("!markPrice@arr@1s",), silent_s=10.0)
+#: Silent as long as nobody is liquidated.
+FORCE_ORDERS = Subscription(LIQUIDATION, (LIQUIDATIONS.stream,))
+#: Every second those of contracts that have changed.
+TICKERS = Subscription("last_price", ("!ticker@arr",), silent_s=10.0)
 #: Traded many times a second: heard on every connection of trades, so that its silence is the connection's.
 HEARTBEAT = "btcusdt@aggTrade"
 NO_TRADE_S = 30.0
-#: As many frames may wait for the writer; beyond that the oldest ones go, whose values newer ones have replaced.
-MOST_WAITING = 50_000
 #: While Redis is away what is to be written waits, and newer values replace older ones.
 REDIS_AWAY_S = 1.0
 RENEW_EVERY_S = LASTS_S / 3
-#: Contracts get listed every other day.
+#: Contracts get listed every other day; one that sends frames and is not known yet is asked for at once, but not again
+#: and again.
 RELIST_EVERY = timedelta(hours=1)
-
-
-class Inbox:
-    """Frames on their way from the receiving threads to the event loop."""
-
-    def __init__(self, most: int = MOST_WAITING) -> None:
-        self._dropped = 0
-        self._waiting: deque[tuple[bytes, int]] = deque(maxlen=most)
-        self._loop = asyncio.get_running_loop()
-        self._news = asyncio.Event()
-        self._told = False
-
-    def put(self, received: Received) -> None:
-        """Called by receiving threads."""
-        if len(self._waiting) == self._waiting.maxlen:
-            self._dropped += 1
-        self._waiting.append((received.frame, received.received_ms))
-        if not self._told:
-            self._told = True
-            self._loop.call_soon_threadsafe(self._news.set)
-
-    async def take(self) -> list[tuple[bytes, int]]:
-        """All that has come, as soon as anything has."""
-        await self._news.wait()
-        self._news.clear()
-        self._told = False
-        if self._dropped:
-            COUNTS.count("stream.dropped", self._dropped)
-            log.warning("%d frames came faster than they could be read, and were dropped.", self._dropped)
-            self._dropped = 0
-        return [self._waiting.popleft() for _ in range(len(self._waiting))]
-
-
-def newest(waiting: Iterable[tuple[bytes, int]], symbols: Mapping[str, str]) -> dict[str, Latest]:
-    """The newest value of each kind and contract in some frames, by unified symbol.
-
-    Args:
-        waiting: frames with the instants of their receipt (ms UTC).
-        symbols: unified symbols of USD-M perpetuals by the exchange's names; what is not among them is left out: COIN-M
-            and delivery contracts come in the same frames.
-    """
-    found: dict[str, Latest] = {}
-    for raw, received_ms in waiting:
-        for event in _events(raw):
-            symbol = symbols.get(event.exchange_symbol)
-            if symbol is None or event.market != frames.USD_M:
-                continue
-            known = found.get(symbol) or Latest(symbol)
-            found[symbol] = _merged(known, event, received_ms)
-    return found
-
-
-def _events(raw: bytes) -> tuple[frames.Event, ...]:
-    try:
-        frame = frames.decode(raw)
-    except StructurallyBad as error:
-        COUNTS.count("stream.unreadable")
-        log.warning("%s", error)
-        return ()
-    if frame.unreadable:
-        COUNTS.count("stream.unreadable", len(frame.unreadable))
-        log.warning(
-            "%s: %d entries are not as documented: %s", frame.stream, len(frame.unreadable), frame.unreadable[0]
-        )
-    return frame.events
-
-
-def _merged(known: Latest, event: frames.Event, received_ms: int) -> Latest:
-    price, mark = known.price, known.mark
-    if isinstance(event, frames.MarkPrice):
-        if mark is None or mark.at <= event.event_ms:
-            mark = Mark(
-                event.event_ms,
-                received_ms,
-                event.mark_price,
-                event.index_price,
-                event.next_funding_ms,
-                frames.funding_of(event),
-            )
-    elif isinstance(event, frames.AggTrade | frames.Ticker) and (price is None or price.at <= event.event_ms):
-        price = LastPrice(event.event_ms, received_ms, event.price)
-    return Latest(known.symbol, price, mark, known.open_interest)
+RELIST_AT_MOST_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +70,11 @@ class Ended:
     seconds: float
     frames: int
     values: int
+    liquidations: int
 
 
 class Streamer:
-    """One stream: feeds, writer and lease.
+    """One stream: feeds, writer, keeper and lease.
 
     Args:
         name: for people, of the lease's holder: host, process, run.
@@ -152,14 +82,26 @@ class Streamer:
 
     def __init__(self, deployment: Deployment, name: str, rest: Rest, limiter: Limiter, redis: Redis) -> None:
         self._deployment = deployment
+        self._collection = deployment.collection
         self._rest = rest
         self._limiter = limiter
         self._redis = redis
         self._lease = Lease(redis, name)
         self._values = LatestValues(redis)
         self._inbox = Inbox()
+        self._keeper = Keeper(redis, deployment.database_url)
+        settings = self._collection.stream
+        self._poll = OpenInterestPoll(
+            rest, self._wanted, settings.open_interest_every_s, self._collection.exchange.rate_share
+        )
+        self._feeds: list[Feed] = []
+        self._measuring = Measuring(name)
         self._symbols: dict[str, str] = {}
+        self._strangers: set[str] = set()
+        self._met_stranger = asyncio.Event()
         self._told_to_stop = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._renewed_at = 0.0
         self._frames = self._written = 0
 
@@ -173,6 +115,7 @@ class Streamer:
         Raises:
             Permanent: the exchange does not let this address in, or has refused a subscription.
             Transient: the exchange does not say which contracts it lists.
+            BadConfiguration: Redis does not let us in.
         """
         began = time.monotonic()
         streaming = asyncio.create_task(self._stream())
@@ -183,84 +126,136 @@ class Streamer:
             if streaming in done:
                 streaming.result()
         finally:
-            await _cancelled(either)
+            await _cancelled([*either, *self._tasks])
+            await self._keeper.flush()
             await self._let_go()
         how = "handed over" if streaming in done else "stopped" if stopping in done else "over"
-        return Ended(how, time.monotonic() - began, self._frames, self._written)
+        return Ended(how, time.monotonic() - began, self._frames, self._written, self._keeper.kept)
+
+    # --- what runs at once
 
     async def _stream(self) -> None:
-        """Everything at once; returns when a successor has taken the lease."""
+        """Everything at once; returns some seconds after a successor has taken the lease."""
         await self._learn_symbols()
-        feeds = self._feeds()
-        work = [self._write_while_ours(feeds), self._keep_learning(), *(feed.run() for feed in feeds)]
-        tasks = [asyncio.create_task(each) for each in work]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            await _cancelled(tasks)
+        self._subscribe()
+        self._run(self._write_while_ours())
+        self._run(self._keeper.run())
+        self._run(self._keep_learning())
+        if self._collection.stream.open_interest_every_s:
+            self._run(self._poll.run())
+        await self._ended
+        # The successor has received, but it need not have received yet what the exchange sent us just before.
+        await asyncio.sleep(OVERLAP_S)
 
-    def _feeds(self) -> list[Feed]:
-        url = self._deployment.stream_url.rstrip("/") + MARKET_PATH
-        names = [f"{name.lower()}@aggTrade" for name in self._wanted()]
-        groups = [[MARK_PRICES]]
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let it run beside the rest. The first one to return ends the stream, as does the first one to fail."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or self._ended.done():
+            return
+        error = task.exception()
+        if error is None:
+            self._ended.set_result(None)
+        else:
+            self._ended.set_exception(error)
+
+    # --- subscriptions
+
+    def _subscribe(self) -> None:
+        """Have a feed for each group of subscriptions, as they should be now."""
+        groups = self._groups()
+        for feed, group in zip(self._feeds, groups, strict=False):
+            if feed.subscriptions != group:
+                feed.renew(group)
+        for group in groups[len(self._feeds) :]:
+            self._feeds.append(self._feed(group, self._keep_and_read if FORCE_ORDERS in group else self._inbox.put))
+            self._run(self._feeds[-1].run())
+
+    def _groups(self) -> list[tuple[Subscription, ...]]:
+        """The subscriptions of each connection: the exchange allows so many streams on one."""
+        settings = self._collection.stream
+        all_market = [MARK_PRICES, *([FORCE_ORDERS] if settings.liquidations else [])]
+        if settings.last_price == "ticker":
+            return [tuple(all_market), (TICKERS,)]
+        names = [f"{name.lower()}@aggTrade" for name in self._wanted()] if settings.last_price == "trades" else []
+        groups = [tuple(all_market)]
         for start in range(0, len(names), MOST_STREAMS - 1):
             some = dict.fromkeys([HEARTBEAT, *names[start : start + MOST_STREAMS - 1]])
-            groups.append([Subscription("last_price", tuple(some), NO_TRADE_S)])
-        settings = self._deployment.collection.exchange
-        return [
-            Feed(
-                url,
-                group,
-                self._inbox.put,
-                limiter=self._limiter,
-                timeout_s=settings.connect_timeout_s,
-                proxy=settings.proxy,
-            )
-            for group in groups
-        ]
+            groups.append((Subscription("last_price", tuple(some), NO_TRADE_S),))
+        return groups
 
-    def _wanted(self) -> list[str]:
-        """The exchange's names of the contracts whose last price is streamed."""
-        configured = self._deployment.collection.symbols
-        missing = set() if configured == "all" else {*configured} - {*self._symbols.values()}
-        for symbol in sorted(missing):
-            log.warning("%s is not listed now; there is nothing live of it.", symbol)
-        quote = f"/{self._deployment.collection.quote}"
-        return [
-            name
+    def _feed(self, group: tuple[Subscription, ...], deliver: Any) -> Feed:
+        settings = self._collection.exchange
+        url = self._deployment.stream_url.rstrip("/") + MARKET_PATH
+        return Feed(
+            url,
+            group,
+            deliver,
+            limiter=self._limiter,
+            timeout_s=settings.connect_timeout_s,
+            proxy=settings.proxy,
+        )
+
+    def _keep_and_read(self, received: Received) -> None:
+        """In the receiving thread of the connection that liquidations come on."""
+        self._keeper.put(received)
+        if received.kind != LIQUIDATION:
+            self._inbox.put(received)
+
+    def _wanted(self) -> dict[str, str]:
+        """The contracts whose last price and open interest are wanted: unified symbols by the exchange's names."""
+        configured, quote = self._collection.streamed_symbols, f"/{self._collection.quote}"
+        return {
+            name: symbol
             for name, symbol in self._symbols.items()
             if (symbol.endswith(quote) if configured == "all" else symbol in configured)
-        ]
+        }
+
+    # --- which contracts there are
 
     async def _learn_symbols(self) -> None:
         self._symbols = {contract.exchange_symbol: contract.symbol for contract in await self._rest.listed()}
+        self._measuring.set_clock(await self._rest.now())
+        configured = self._collection.streamed_symbols
+        for symbol in sorted(set() if configured == "all" else {*configured} - {*self._symbols.values()}):
+            log.warning("%s is not listed now; there is nothing live of it.", symbol)
 
     async def _keep_learning(self) -> None:
+        """Subscribe to what gets listed, without a new stream."""
         while True:
-            await asyncio.sleep(RELIST_EVERY.total_seconds())
+            await asyncio.sleep(RELIST_AT_MOST_EVERY.total_seconds())
+            rest_s = (RELIST_EVERY - RELIST_AT_MOST_EVERY).total_seconds()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._met_stranger.wait(), rest_s)
+            self._met_stranger.clear()
             try:
                 await self._learn_symbols()
             except PerpflowError as error:
                 log.warning("What has been listed meanwhile is not known yet: %s", error)
+            else:
+                self._subscribe()
 
-    async def _write_while_ours(self, feeds: list[Feed]) -> None:
+    # --- the latest values
+
+    async def _write_while_ours(self) -> None:
         """Take the lease once every feed is live, then write; returns when a successor has taken it."""
         pending: dict[str, Latest] = {}
         is_away = False
         while True:
-            pending = _united(pending, await self._news())
+            pending = united(united(pending, await self._news()), self._poll.take())
             try:
-                if not await self._is_ours(feeds):
+                if not await self._is_ours():
                     continue
                 if pending:
-                    written = await self._values.write(self._lease.token, pending)
-                    self._written += written.taken
-                    COUNTS.count("stream.values", written.taken)
+                    await self._write(pending)
                 pending, is_away = {}, False
             except FencedOff:
                 return
+            except (AuthenticationError, NoPermissionError) as error:
+                raise _not_let_in(error) from error
             except (RedisError, OSError) as error:
                 if not is_away:
                     log.warning("Redis does not take live values now (%s); the newest of each wait.", error)
@@ -270,6 +265,12 @@ class Streamer:
                 await self._redis.connection_pool.disconnect()
                 await asyncio.sleep(REDIS_AWAY_S)
 
+    async def _write(self, pending: dict[str, Latest]) -> None:
+        written = await self._values.write(self._lease.token, pending)
+        self._written += written.taken
+        self._measuring.wrote(pending.values())
+        COUNTS.count("stream.values", written.taken)
+
     async def _news(self) -> dict[str, Latest]:
         """The newest of what has come; nothing, where nothing has come for so long that the lease must be renewed."""
         try:
@@ -278,9 +279,13 @@ class Streamer:
             return {}
         self._frames += len(waiting)
         COUNTS.count("stream.frames", len(waiting))
-        return newest(waiting, self._symbols)
+        news = newest(waiting, self._symbols)
+        if not news.strangers <= self._strangers:
+            self._strangers |= news.strangers
+            self._met_stranger.set()
+        return news.values
 
-    async def _is_ours(self, feeds: list[Feed]) -> bool:
+    async def _is_ours(self) -> bool:
         """Whether the lease is ours: taken when every feed is live at once, and renewed every few seconds.
 
         Raises:
@@ -288,7 +293,7 @@ class Streamer:
             redis.RedisError: Redis does not answer.
         """
         if not self._lease.token:
-            if not all(feed.live.is_set() for feed in feeds):
+            if not all(feed.live.is_set() for feed in self._feeds):
                 return False
             await self._lease.take()
             log.info("%s streams now.", self._lease.name)
@@ -297,6 +302,7 @@ class Streamer:
             if not await self._lease.renew():
                 raise FencedOff
             self._renewed_at = time.monotonic()
+            await write_measures(self._redis, self._measuring.take(self._feeds, self._inbox, self._keeper))
         return True
 
     async def _let_go(self) -> None:
@@ -306,21 +312,16 @@ class Streamer:
             log.warning("Redis does not answer (%s); the lease runs out by itself.", error)
 
 
-def _united(known: Mapping[str, Latest], news: Mapping[str, Latest]) -> dict[str, Latest]:
-    return {**known, **{symbol: _newer(known.get(symbol), value) for symbol, value in news.items()}}
-
-
-def _newer(known: Latest | None, news: Latest) -> Latest:
-    """Both united; of each group the newer."""
-    if known is None:
-        return news
-    price = max(filter(None, (known.price, news.price)), key=lambda value: value.at, default=None)
-    mark = max(filter(None, (known.mark, news.mark)), key=lambda value: value.at, default=None)
-    return Latest(news.symbol, price, mark, news.open_interest or known.open_interest)
+def _not_let_in(error: RedisError) -> BadConfiguration:
+    return BadConfiguration(
+        f"Redis does not let us in: {error}.",
+        hint="Look at user and password in PERPFLOW_REDIS_URL, or in the connection perpflow_redis.",
+    )
 
 
 async def _cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel them, and wait until they have ended."""
+    tasks = list(tasks)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -337,7 +338,7 @@ async def stream(deployment: Deployment, name: str, seconds: float | None = None
     Call it in the main thread, which gets signals.
 
     Raises:
-        BadConfiguration: no Redis is known.
+        BadConfiguration: no Redis is known, or it does not let us in.
         Permanent, Transient: as `Streamer.run`.
     """
     async with stream_session(deployment) as (rest, limiter, redis):

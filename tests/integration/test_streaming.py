@@ -11,20 +11,26 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from perpflow import embedded, frames, reader
+from perpflow import streaming as streaming_module
+from perpflow.arrivals import Inbox, newest
 from perpflow.errors import BadConfiguration
 from perpflow.exchange.live import Received
-from perpflow.settings import Collection, Deployment, ExchangeSettings
+from perpflow.settings import Collection, Deployment, ExchangeSettings, StreamSettings
 from perpflow.store.cache import open_redis
+from perpflow.store.latest import OpenInterest
 from perpflow.store.lease import LEASE_KEY, TOKEN_KEY, holder
-from perpflow.streaming import Ended, Inbox, newest, stream
+from perpflow.store.stream_measures import StreamMeasures, read_measures
+from perpflow.streaming import Ended, stream
 from simulator.process import Handle, running
 
 SYMBOLS = ("SOL/USDT", "BTC/USDT")
+NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
 
 
 @pytest.fixture(scope="module")
@@ -36,18 +42,21 @@ def venue() -> Iterator[Handle]:
 @pytest.fixture
 async def deployment(venue: Handle, redis_url: str) -> AsyncIterator[Deployment]:
     async with open_redis(redis_url) as redis:
-        await redis.delete(LEASE_KEY, TOKEN_KEY, *(f"perpflow:latest:{symbol}" for symbol in SYMBOLS))
+        await redis.delete(LEASE_KEY, TOKEN_KEY, *(f"perpflow:latest:{symbol}" for symbol in (*SYMBOLS, "ETH/USDT")))
         yield deployment_of(venue, redis_url)
     venue.clear_faults()
 
 
-def deployment_of(venue: Handle, redis_url: str | None) -> Deployment:
+def deployment_of(venue: Handle, redis_url: str | None, database_url: str = NOWHERE, **stream: Any) -> Deployment:
+    """`stream` as in that section of collection.yaml."""
     return Deployment(
-        database_url="",
+        database_url=database_url,
         redis_url=redis_url,
         rest_url=venue.url,
         stream_url=venue.stream_url,
-        collection=Collection(symbols=SYMBOLS, exchange=ExchangeSettings(egress="stream-tests")),
+        collection=Collection(
+            symbols=SYMBOLS, exchange=ExchangeSettings(egress="stream-tests"), stream=StreamSettings(**stream)
+        ),
     )
 
 
@@ -179,7 +188,10 @@ def test_of_many_events_the_newest_counts_and_other_markets_do_not() -> None:
         (trade("OTHER_261225", 9, "9.9"), 53),
         (b"not a frame", 54),
     ]
-    (found,) = newest(waiting, {"SOLUSDT": "SOL/USDT"}).values()
+    waiting.append((trade("NEWUSDT", 9, "9.9"), 55))
+    news = newest(waiting, {"SOLUSDT": "SOL/USDT"})
+    assert news.strangers == {"NEWUSDT"}
+    (found,) = news.values.values()
     assert found.price is not None
     assert (found.symbol, found.price.at, found.price.price, found.price.received_at) == ("SOL/USDT", 5, 2.5, 50)
     assert frames.decode(waiting[0][0]).events[0].event_ms == 5
@@ -196,7 +208,7 @@ async def test_a_full_inbox_drops_the_oldest_and_says_so(caplog: pytest.LogCaptu
 def environment_of(deployment: Deployment, venue: Handle) -> dict[str, str]:
     return os.environ | {
         "PYTHONPATH": "plugins",
-        "PERPFLOW_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none",
+        "PERPFLOW_DATABASE_URL": deployment.database_url,
         "PERPFLOW_REDIS_URL": deployment.redis_url or "",
         "PERPFLOW_REST_URL": venue.url,
         "PERPFLOW_STREAM_URL": venue.stream_url,
@@ -234,3 +246,53 @@ async def test_a_command_that_is_told_to_stop_lets_the_lease_go(
     assert (process.returncode, said.partition(" after ")[0]) == (0, "stopped")
     async with open_redis(deployment.redis_url) as redis:
         assert await holder(redis) is None
+
+
+async def test_open_interest_is_looked_up_beside_the_stream(deployment: Deployment) -> None:
+    async with streaming(deployment, "a"):
+        await until(lambda: all(interest(deployment, symbol) is not None for symbol in SYMBOLS))
+        first = interest(deployment)
+    assert first is not None
+    assert first.open_interest > 0
+    assert interest(deployment, "ETH/USDT") is None
+
+
+def interest(deployment: Deployment, symbol: str = "SOL/USDT") -> OpenInterest | None:
+    found = reader.latest(symbol, deployment.redis_url)
+    return found.open_interest if found else None
+
+
+async def test_what_is_switched_off_is_not_asked_for(venue: Handle, deployment: Deployment) -> None:
+    venue.clear_requests()
+    off = deployment_of(venue, deployment.redis_url, last_price="none", liquidations=False, open_interest_every_s=0)
+    async with streaming(off, "a"):
+        await until(lambda: reader.latest("SOL/USDT", off.redis_url) is not None)
+        (connection,) = (each for each in venue.streams()["connections"] if each["closed_s"] is None)
+    assert connection["subscriptions"] == ["!markPrice@arr@1s"]
+    found = reader.latest("SOL/USDT", off.redis_url)
+    assert found is not None
+    assert (found.price, found.open_interest) == (None, None)
+
+
+async def test_tickers_bring_the_last_price_of_all_contracts(venue: Handle, deployment: Deployment) -> None:
+    async with streaming(deployment_of(venue, deployment.redis_url, last_price="ticker"), "a"):
+        await until(lambda: has_come(deployment))
+
+
+async def test_a_stream_measures_itself(
+    deployment: Deployment, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming_module, "RENEW_EVERY_S", 0.5)
+
+    async def measured() -> StreamMeasures | None:
+        async with open_redis(redis_url) as redis:
+            return await read_measures(redis)
+
+    async with streaming(deployment, "measured"):
+        async with asyncio.timeout(20):
+            while (found := await measured()) is None or found.holder != "measured" or found.write_ms is None:
+                await asyncio.sleep(0.05)
+    assert (found.connections, found.reconnects, found.stalls, found.dropped) == (2, 0, 0, 0)
+    assert found.frames_per_s["mark_price"] > 0
+    assert found.frames_per_s["last_price"] > 0
+    assert found.write_ms[0] < 1000

@@ -1,0 +1,199 @@
+"""What nobody sends again is kept: liquidations, and when they were listened to, go where they are safe at once.
+
+That is Redis, and the market database while Redis is away; while both are away they wait here, and none is dropped. Two
+streams that overlap both keep what they receive: draining knows each liquidation by its key.
+
+Silence says nothing about liquidations, which are minutes apart at times. But the mark prices of all contracts come
+every second, on the same connection and in order: between two of them that came, liquidations would have come too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections import deque
+from collections.abc import Iterable
+
+import psycopg
+from redis import RedisError
+from redis.asyncio import Redis
+
+from perpflow.counters import COUNTS
+from perpflow.errors import StateDamaged
+from perpflow.exchange.live import Received
+from perpflow.store.database import connection_options
+from perpflow.store.received import DatabaseEntries, Entry, Listened, RedisEntries, Told
+
+log = logging.getLogger(__name__)
+
+LIQUIDATION = "liquidation"
+#: Redis may lose what it acknowledged in its last second or two, if it is killed; so much is sent again.
+SENT_LATELY_S = 5.0
+#: While Redis is away, and after it was: so long is waited between two attempts.
+PAUSE_S = 1.0
+#: Listening is written down so often; a stream that is killed has not proven what came after.
+LISTENED_EVERY_S = 5.0
+#: Mark prices come every second. Between two that are further apart the exchange has sent none, and may have left out
+#: liquidations as well.
+LONGEST_BEAT_MS = 4_000
+#: Entries that one step takes into Redis, which serves nobody else meanwhile.
+CHUNK = 1_000
+
+_EVENT_TIME = re.compile(rb'"E":(\d{1,15})')
+
+
+class Hearing:
+    """From when to when liquidations would have been heard, on the exchange's clock, for each connection by itself."""
+
+    def __init__(self) -> None:
+        self._spans: dict[int, tuple[int, int]] = {}
+        self._over: list[Listened] = []
+
+    def beat(self, connection: int, event_ms: int) -> None:
+        """Something has come on a connection that is subscribed to liquidations."""
+        start, end = self._spans.get(connection, (event_ms, event_ms))
+        if not end <= event_ms <= end + LONGEST_BEAT_MS:
+            # Out of order or after a silence: what is before it is proven, and begins anew.
+            self._end(start, end)
+            start = end = event_ms
+        self._spans[connection] = (start, max(end, event_ms))
+
+    def take(self) -> list[Listened]:
+        """What has been proven since the last time."""
+        for connection, (start, end) in list(self._spans.items()):
+            self._end(start, end)
+            if start == end:
+                # No beat since the last time: it is closed, or silent. If it goes on it begins anew.
+                del self._spans[connection]
+            else:
+                self._spans[connection] = (end, end)
+        proven, self._over = self._over, []
+        return proven
+
+    def _end(self, start: int, end: int) -> None:
+        if start < end:
+            self._over.append(Listened(start, end))
+
+
+class Keeper:
+    """Takes what a stream receives and puts it where it is safe.
+
+    Args:
+        redis: its connection; whoever opened it closes it.
+        database_url: the market database's, for when Redis is away.
+    """
+
+    def __init__(self, redis: Redis, database_url: str) -> None:
+        self._entries = RedisEntries(redis)
+        self._database_url = database_url
+        self._hearing = Hearing()
+        self._received: deque[Received] = deque()
+        self._pending: list[Entry] = []
+        self._sent: deque[tuple[float, Entry]] = deque()
+        self._news = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._told = False
+        self._listened_at = time.monotonic()
+        self._redis_away_until = 0.0
+        self.kept = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many entries are nowhere but here."""
+        return len(self._received) + len(self._pending)
+
+    def put(self, received: Received) -> None:
+        """Called by receiving threads, with liquidations and with what comes on the same connection."""
+        self._received.append(received)
+        if not self._told:
+            self._told = True
+            self._loop.call_soon_threadsafe(self._news.set)
+
+    async def run(self) -> None:
+        """Keep what comes, until it is cancelled; then `flush`."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            self._told = False
+            if not await self._keep(final=False):
+                await asyncio.sleep(PAUSE_S)
+                self._news.set()
+
+    async def flush(self) -> None:
+        """Put the rest where it is safe; the last act."""
+        if not await self._keep(final=True):
+            frames = sum(isinstance(entry, Told) for entry in self._pending)
+            COUNTS.count("liquidations.lost", frames)
+            log.error("Neither Redis nor the market database answers: %d liquidations are lost.", frames)
+
+    async def _keep(self, *, final: bool) -> bool:
+        """Whether all that has been received is safe, and nothing but memory was needed."""
+        self._take_received(final=final)
+        if not self._pending:
+            return True
+        if time.monotonic() >= self._redis_away_until and await self._into_redis():
+            return True
+        self._redis_away_until = time.monotonic() + PAUSE_S
+        await self._into_database()
+        return not self._pending and final
+
+    def _take_received(self, *, final: bool) -> None:
+        for _ in range(len(self._received)):
+            kind, frame, received_ms, connection = self._received.popleft()
+            if kind == LIQUIDATION:
+                self._pending.append(Told(frame, received_ms))
+                self.kept += 1
+            elif connection and (event_time := _EVENT_TIME.search(frame)):
+                self._hearing.beat(connection, int(event_time[1]))
+        # After the liquidations that came before: what is said of a time is said when all of it is there.
+        if final or time.monotonic() - self._listened_at >= LISTENED_EVERY_S:
+            self._pending += self._hearing.take()
+            self._listened_at = time.monotonic()
+
+    async def _into_redis(self) -> bool:
+        try:
+            while self._pending:
+                await self._append(self._pending[:CHUNK])
+                del self._pending[:CHUNK]
+        except (RedisError, OSError, StateDamaged) as error:
+            log.warning("Redis does not take liquidations now (%s); they go to the market database.", error)
+            COUNTS.count("redis_away")
+            # It may come back without the last of them.
+            self._pending = [entry for _, entry in self._sent] + self._pending
+            self._sent.clear()
+            return False
+        return True
+
+    async def _append(self, entries: list[Entry]) -> None:
+        appended = await self._entries.append(entries)
+        if appended.has_lost:
+            again = [entry for _, entry in self._sent]
+            log.warning("Redis has lost what it had acknowledged; %d entries are sent again.", len(again))
+            appended = await self._entries.append([*again, *entries])
+        if appended.trimmed:
+            COUNTS.count("liquidations.lost", appended.trimmed)
+            log.error(
+                "%d liquidations were lost: more wait in Redis than it has room for. Let ingest_liquidations run.",
+                appended.trimmed,
+            )
+        self._remember(entries)
+
+    def _remember(self, entries: Iterable[Entry]) -> None:
+        now = time.monotonic()
+        self._sent.extend((now, entry) for entry in entries)
+        while self._sent[0][0] < now - SENT_LATELY_S:
+            self._sent.popleft()
+
+    async def _into_database(self) -> None:
+        try:
+            async with await psycopg.AsyncConnection.connect(
+                self._database_url, **connection_options(self._database_url)
+            ) as connection:
+                await DatabaseEntries(connection).append(self._pending)
+        except psycopg.Error as error:
+            log.warning("The market database does not take liquidations (%s); %d wait.", error, len(self._pending))
+        else:
+            COUNTS.count("liquidations.kept_in_database", len(self._pending))
+            self._pending.clear()

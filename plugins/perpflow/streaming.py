@@ -56,6 +56,7 @@ NO_TRADE_S = 30.0
 #: While Redis is away what is to be written waits, and newer values replace older ones.
 REDIS_AWAY_S = 1.0
 RENEW_EVERY_S = LASTS_S / 3
+CANCEL_AGAIN_S = 0.2
 #: Contracts get listed every other day; one that sends frames and is not known yet is asked for at once, but not again
 #: and again.
 RELIST_EVERY = timedelta(hours=1)
@@ -320,11 +321,20 @@ def _not_let_in(error: RedisError) -> BadConfiguration:
 
 
 async def _cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel them, and wait until they have ended."""
-    tasks = list(tasks)
+    """Cancel them, and wait until they have ended.
+
+    Again and again: until Python 3.12 `asyncio.wait_for` swallows a cancellation that comes just as its work is done,
+    and redis-py sends every command through it.
+    """
+    left = tasks = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+    # What failed while it ended fails no more; asked for, or asyncio complains that nobody did.
     for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        if not task.cancelled():
+            task.exception()
 
 
 def this_process() -> str:

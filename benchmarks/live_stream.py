@@ -1,8 +1,11 @@
 """Trades at 5,000 a second, from the simulated exchange's socket to Redis and its listeners, against a plain loop.
 
 What is measured is the time from the receipt of a frame to the moment at which a listener has its value, once for each
-millisecond in which one was received, and the processor time of the process in between. The stream tells the newest
-value of each contract, the plain loop every one. Both take the same burst, one after the other.
+millisecond in which one was received, the processor time of the process in between, and its memory at the end. The
+stream tells the newest value of each contract, the plain loop every one. Both take the same burst, one after the other.
+
+So does cryptofeed where it is installed, as it comes (it gathers up to 500 values or half a second's) and told not to
+wait. It appends every trade to Redis Streams; when, Redis itself has noted, and the way to a listener is left out.
 """
 
 from __future__ import annotations
@@ -12,13 +15,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import psutil
 import redis
 
+from benchmarks import cryptofeed_stream
 from benchmarks.measurement import Measurement
 from perpflow import reader
 from perpflow.exchange.live import MARKET_PATH
@@ -33,36 +38,51 @@ PER_S, SECONDS = 5000, 15.0
 WARM_UP_S = 2.0
 READS = 2000
 
-#: Exchange's name or symbol, and the instant of receipt (ms), of a message; None where it is none of a trade.
+#: The instant of receipt (ms) of a message; None where it is none of a trade.
 Read = Callable[[bytes], int | None]
+#: Waits so many seconds; the instants of receipt and of arrival (ms UTC) of the values that came meanwhile.
+Follow = Callable[[float], Iterable[tuple[int, int]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Lags in ms, sorted; share of a core; messages that the process was sent and the values that listeners got."""
+    """Lags in ms, sorted; share of a core; resident memory at the end, in bytes."""
 
     lags: list[int]
     core: float
+    memory: int
 
     def lag(self, part: float) -> int:
         """The lag that so large a part stays within."""
         return self.lags[min(int(part * len(self.lags)), len(self.lags) - 1)]
 
+    @property
+    def figure(self) -> str:
+        """As the table has it."""
+        return f"{self.lag(0.95)} ms, {self.core:.0%} of a core, {self.memory / 2**20:.0f} MB"
+
 
 def measure(stores: Deployment) -> list[Measurement]:
-    """Lag and processor time of both, and what the reader takes."""
+    """Lag, processor time and memory of each, and what the reader takes."""
     assert stores.redis_url is not None
     with running(seed=7, frozen=False) as exchange:
         with _ours(stores, exchange) as process:
-            ours = _burst(exchange, stores.redis_url, process, _received_at)
+            ours = _burst(exchange, process, partial(_published, stores.redis_url, _received_at))
             read_ms = _read_ms(stores.redis_url)
         with _plain(stores, exchange) as process:
-            plain = _burst(exchange, stores.redis_url, process, _plainly_received_at)
-    subject = f"{PER_S:,} trades a second, from receipt to a listener of Redis"
+            plain = _burst(exchange, process, partial(_published, stores.redis_url, _plainly_received_at))
+        others = _cryptofeeds(stores.redis_url, exchange)
+    trades = f"{PER_S:,} trades a second, from receipt to"
+    subject = f"{trades} a listener of Redis"
     return [
-        Measurement(f"{subject}: plain loop, 95 % within", f"{plain.lag(0.95)} ms, {plain.core:.0%} of a core"),
-        Measurement(f"{subject}: 95 % within", f"{ours.lag(0.95)} ms, {ours.core:.0%} of a core", "at most 20 ms"),
+        Measurement(f"{subject}: plain loop, 95 % within", plain.figure),
+        *(Measurement(f"{trades} Redis itself: {name}, 95 % within", run.figure) for name, run in others.items()),
+        Measurement(f"{subject}: 95 % within", ours.figure, "at most 20 ms"),
         Measurement("processor time, plain loop : stream", f"{plain.core / ours.core:.1f}"),
+        *(
+            Measurement(f"processor time, {name} : stream", f"{run.core / ours.core:.1f}")
+            for name, run in others.items()
+        ),
         Measurement("reader.latest, 99 % within", f"{read_ms:.2f} ms", "under 1 ms"),
     ]
 
@@ -94,9 +114,33 @@ def _plain(stores: Deployment, exchange: Handle) -> Iterator[psutil.Process]:
         yield process
 
 
+def _cryptofeeds(redis_url: str, exchange: Handle) -> dict[str, Run]:
+    """The runs of cryptofeed by name; none where it is not installed."""
+    if (version := cryptofeed_stream.usable_version()) is None:
+        return {}
+    runs = {}
+    for interval, name in (("", f"cryptofeed {version}"), ("0", f"cryptofeed {version}, batch_interval=0")):
+        with _cryptofeed(redis_url, exchange, interval) as process:
+            runs[name] = _burst(exchange, process, partial(_appended, redis_url))
+    return runs
+
+
 @contextmanager
-def _process(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[psutil.Process]:
-    line = [sys.executable, "-m", *arguments]
+def _cryptofeed(redis_url: str, exchange: Handle, interval: str) -> Iterator[psutil.Process]:
+    keys = [*map(cryptofeed_stream.stream_key, SYMBOLS)]
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete(*keys)
+        arguments = ("benchmarks.cryptofeed_stream", exchange.url, exchange.stream_url, redis_url, interval, *SYMBOLS)
+        with _process(*arguments, interpreter=cryptofeed_stream.INTERPRETER) as process:
+            _wait(process, lambda: all(client.exists(key) for key in keys))
+            yield process
+
+
+@contextmanager
+def _process(
+    *arguments: str, environment: dict[str, str] | None = None, interpreter: str = sys.executable
+) -> Iterator[psutil.Process]:
+    line = [interpreter, "-m", *arguments]
     with subprocess.Popen(line, env=os.environ | (environment or {})) as process:
         try:
             yield psutil.Process(process.pid)
@@ -112,23 +156,45 @@ def _wait(process: psutil.Process, holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def _burst(exchange: Handle, redis_url: str, process: psutil.Process, read: Read) -> Run:
+def _burst(exchange: Handle, process: psutil.Process, follow: Follow) -> Run:
+    exchange.burst("aggTrade", PER_S, SECONDS, NAMES)
+    warm_at, used = 1000 * (time.time() + WARM_UP_S), _cpu_s(process)
+    values = follow(SECONDS)
+    core, memory = (_cpu_s(process) - used) / SECONDS, process.memory_info().rss
+    lags: list[int] = []
+    seen: set[int] = set()
+    for received_at, arrived_at in values:
+        # A mark price is told with the last price beside it, which has been told before.
+        if received_at > warm_at and received_at not in seen:
+            lags.append(arrived_at - received_at)
+            seen.add(received_at)
+    return Run(sorted(lags), core, memory)
+
+
+def _published(redis_url: str, read: Read, seconds: float) -> list[tuple[int, int]]:
+    ends, values = time.monotonic() + seconds, []
     with redis.Redis.from_url(redis_url) as client, client.pubsub(ignore_subscribe_messages=True) as listener:
         listener.subscribe(CHANNEL)
-        exchange.burst("aggTrade", PER_S, SECONDS, NAMES)
-        began = time.monotonic()
-        lags: list[int] = []
-        seen: set[int] = set()
-        used = _cpu_s(process)
-        while time.monotonic() - began < SECONDS:
+        while time.monotonic() < ends:
             message = listener.get_message(timeout=0.1)
             now_ms = time.time_ns() // 1_000_000
             received_at = read(message["data"]) if message else None
-            # A mark price is told with the last price beside it, which has been told before.
-            if received_at is not None and received_at not in seen and time.monotonic() - began > WARM_UP_S:
-                lags.append(now_ms - received_at)
-                seen.add(received_at)
-        return Run(sorted(lags), (_cpu_s(process) - used) / SECONDS)
+            if received_at is not None:
+                values.append((received_at, now_ms))
+    return values
+
+
+def _appended(redis_url: str, seconds: float) -> Iterator[tuple[int, int]]:
+    """Read back when it is over: a listener in Python that followed would measure itself."""
+    time.sleep(seconds)
+    return _entries(redis_url)
+
+
+def _entries(redis_url: str) -> Iterator[tuple[int, int]]:
+    with redis.Redis.from_url(redis_url) as client:
+        for key in map(cryptofeed_stream.stream_key, SYMBOLS):
+            for number, entry in client.xrange(key):
+                yield cryptofeed_stream.instants(number, entry)
 
 
 def _cpu_s(process: psutil.Process) -> float:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import psutil
 import redis
@@ -29,6 +30,7 @@ from perpflow import reader
 from perpflow.exchange.live import MARKET_PATH
 from perpflow.settings import Deployment
 from perpflow.store.latest import CHANNEL, decode_latest
+from perpflow.store.received import ENTRIES_KEY
 from simulator.process import Handle, running
 
 SYMBOLS = ("SOL/USDT", "BTC/USDT", "ETH/USDT")
@@ -69,6 +71,7 @@ def measure(stores: Deployment) -> list[Measurement]:
         with _ours(stores, exchange) as process:
             ours = _burst(exchange, process, partial(_published, stores.redis_url, _received_at))
             read_ms = _read_ms(stores.redis_url)
+            kept = _keep(stores.redis_url, exchange, process)
         with _plain(stores, exchange) as process:
             plain = _burst(exchange, process, partial(_published, stores.redis_url, _plainly_received_at))
         others = _cryptofeeds(stores.redis_url, exchange)
@@ -83,6 +86,7 @@ def measure(stores: Deployment) -> list[Measurement]:
             Measurement(f"processor time, {name} : stream", f"{run.core / ours.core:.1f}")
             for name, run in others.items()
         ),
+        Measurement(f"{PER_S:,} liquidations a second for {SECONDS:.0f} s: in Redis", kept, "all that was sent"),
         Measurement("reader.latest, 99 % within", f"{read_ms:.2f} ms", "under 1 ms"),
     ]
 
@@ -99,6 +103,28 @@ def _ours(stores: Deployment, exchange: Handle) -> Iterator[psutil.Process]:
     with _process("perpflow", "stream", environment=environment) as process:
         _wait(process, lambda: all((found := reader.latest(s, stores.redis_url)) and found.price for s in SYMBOLS))
         yield process
+
+
+def _keep(redis_url: str, exchange: Handle, process: psutil.Process) -> str:
+    """A burst of liquidations: how many of those sent are kept a second later, and at which cost."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete(ENTRIES_KEY)
+        exchange.clear_liquidations()
+        used = _cpu_s(process)
+        exchange.burst("forceOrder", PER_S, SECONDS)
+        time.sleep(SECONDS)
+        core = (_cpu_s(process) - used) / SECONDS
+        time.sleep(1)
+        sent = {_order(each) for each in exchange.liquidations() if each["sent_to"]}
+        entries = [fields for _, fields in client.xrange(ENTRIES_KEY)]
+        client.delete(ENTRIES_KEY)
+    kept = {_order(json.loads(fields[b"frame"])["data"]) for fields in entries if b"frame" in fields}
+    return f"{len(sent & kept):,} of {len(sent):,}, {core:.0%} of a core, {process.memory_info().rss / 2**20:.0f} MB"
+
+
+def _order(liquidation: dict[str, Any]) -> tuple[str, ...]:
+    """What tells a liquidation from all others."""
+    return tuple(str(liquidation["o"][name]) for name in ("s", "T", "S", "ap", "z"))
 
 
 @contextmanager

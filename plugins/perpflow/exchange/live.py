@@ -123,7 +123,12 @@ class Connection:
         """
         with _errors(self.url):
             self._socket = websocket.create_connection(
-                self.url, timeout=self._timeout_s, enable_multithread=True, **_through(self._proxy)
+                self.url,
+                timeout=self._timeout_s,
+                enable_multithread=True,
+                # Decoding validates it too; the library does so in Python, which was half of all the work there is.
+                skip_utf8_validation=True,
+                **_through(self._proxy),
             )
             self._socket.settimeout(LOOK_S)
         names = [name for each in self._subscriptions for name in each.streams]

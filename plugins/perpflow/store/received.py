@@ -26,7 +26,7 @@ from perpflow.store.database import query
 ENTRIES_KEY = "perpflow:liquidations"
 GROUP = "ingest_liquidations"
 #: Ten times the 30,000 liquidations of a usual day, each received by two streams where one hands over to the next.
-#: Beyond that the oldest go.
+#: Beyond that the oldest go. An entry takes 296 bytes, all of them 118 MB.
 MOST_ENTRIES = 400_000
 #: Whoever has held entries for so long without an end is taken for dead.
 RECLAIM_AFTER_S = 300.0

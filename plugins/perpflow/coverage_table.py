@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from rich.box import SIMPLE_HEAD
@@ -72,7 +72,7 @@ def explain(summaries: Iterable[SeriesSummary]) -> Iterator[Text]:
             series_of.setdefault(key, []).append(summary.series)
     for (dataset, symbol, hole, why), series in series_of.items():
         points = "" if hole.points is None else f"{hole.points:,} points "
-        text = Text(f"{dataset} {symbol} {', '.join(series)}: {points}{_where(hole)}: ")
+        text = Text(f"{dataset} {symbol} {', '.join(series)}: {points}{where(hole.windows)}: ")
         yield text.append(why, style="yellow" if hole.reason.explains else "bold red")
 
 
@@ -82,11 +82,11 @@ def _why(hole: Hole, summary: SeriesSummary) -> str:
     return str(hole.reason)
 
 
-def _where(hole: Hole) -> str:
-    if len(hole.windows) <= MOST_WINDOWS_SHOWN:
-        return ", ".join(_span(window) for window in hole.windows)
-    extent = Window(hole.windows[0].start, hole.windows[-1].end)
-    return f"in {len(hole.windows)} stretches within {_span(extent)}"
+def where(windows: Sequence[Window]) -> str:
+    """A few stretches of time one by one, many by their number and extent; UTC."""
+    if len(windows) <= MOST_WINDOWS_SHOWN:
+        return ", ".join(_span(window) for window in windows)
+    return f"in {len(windows)} stretches within {_span(Window(windows[0].start, windows[-1].end))}"
 
 
 def _span(window: Window) -> str:

@@ -58,7 +58,7 @@ async def plan(deployment: Deployment, run: str, reclaim_after_s: float = RECLAI
     planned = Plan()
     for place in (REDIS, DATABASE) if deployment.redis_url else (DATABASE,):
         try:
-            async with _opened(deployment, place) as waiting:
+            async with opened(deployment, place) as waiting:
                 await _claim_all(planned, waiting, run, place, reclaim_after_s)
         except StoreUnavailable as error:
             if place == DATABASE:
@@ -102,7 +102,7 @@ async def stage(connection: Connection, deployment: Deployment, batch: Batch) ->
         BatchSuperseded: another attempt has claimed the batch meanwhile.
     """
     stage_id = manifests.claim(connection, batch)
-    async with _opened(deployment, batch.id.rpartition("|")[2]) as waiting:
+    async with opened(deployment, batch.id.rpartition("|")[2]) as waiting:
         entries = await waiting.of_batch(batch.id)
     sorted_out = sort_out(entries, _symbols(connection))
     async with StagingArea.open(deployment.database_url, stage_id) as area:
@@ -117,14 +117,19 @@ async def stage(connection: Connection, deployment: Deployment, batch: Batch) ->
 async def done(deployment: Deployment, batch: Batch) -> None:
     """Let the entries of a published batch go; where that fails a later batch publishes them again, for nothing."""
     try:
-        async with _opened(deployment, batch.id.rpartition("|")[2]) as waiting:
+        async with opened(deployment, batch.id.rpartition("|")[2]) as waiting:
             await waiting.done(batch.id)
     except StoreUnavailable as error:
         log.warning("%s is published; its entries go later: %s", batch.label, error)
 
 
 @asynccontextmanager
-async def _opened(deployment: Deployment, place: str) -> AsyncIterator[Waiting]:
+async def opened(deployment: Deployment, place: str) -> AsyncIterator[Waiting]:
+    """What waits in `REDIS` or `DATABASE`.
+
+    Raises:
+        StoreUnavailable: the place does not answer.
+    """
     try:
         if place == REDIS and deployment.redis_url:
             async with open_redis(deployment.redis_url) as redis:

@@ -28,7 +28,7 @@ from redis.exceptions import NoPermissionError
 from perpflow.arrivals import Inbox, newest, united
 from perpflow.counters import COUNTS
 from perpflow.datasets import LIQUIDATIONS
-from perpflow.errors import BadConfiguration, PerpflowError
+from perpflow.errors import PerpflowError
 from perpflow.exchange.feed import OVERLAP_S, Feed
 from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.live import MARKET_PATH, MOST_STREAMS, Received, Subscription
@@ -38,6 +38,7 @@ from perpflow.measuring import Measuring
 from perpflow.polling import OpenInterestPoll
 from perpflow.sessions import stream_session
 from perpflow.settings import Deployment
+from perpflow.store.cache import not_let_in
 from perpflow.store.latest import FencedOff, Latest, LatestValues
 from perpflow.store.lease import LASTS_S, Lease
 from perpflow.store.stream_measures import write_measures
@@ -256,7 +257,7 @@ class Streamer:
             except FencedOff:
                 return
             except (AuthenticationError, NoPermissionError) as error:
-                raise _not_let_in(error) from error
+                raise not_let_in(error) from error
             except (RedisError, OSError) as error:
                 if not is_away:
                     log.warning("Redis does not take live values now (%s); the newest of each wait.", error)
@@ -311,13 +312,6 @@ class Streamer:
             await self._lease.release()
         except (RedisError, OSError) as error:
             log.warning("Redis does not answer (%s); the lease runs out by itself.", error)
-
-
-def _not_let_in(error: RedisError) -> BadConfiguration:
-    return BadConfiguration(
-        f"Redis does not let us in: {error}.",
-        hint="Look at user and password in PERPFLOW_REDIS_URL, or in the connection perpflow_redis.",
-    )
 
 
 async def _cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -39,6 +39,9 @@ from tests.loading import deployment_of, ingest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = "http://127.0.0.1:1"
+#: Checks that can't tell anything without Redis, and what those that need the exchange's clock say without it.
+OF_REDIS = ("budget", "bans", "circuits", "errors", "stream", "liquidations", "listening")
+OF_CLOCK = dict.fromkeys(("freshness", "listening"), "yellow")
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +131,7 @@ def test_a_database_and_a_redis_that_are_stopped_are_red_and_green_when_they_run
         assert not_green(look(own)) == unknown
         embedded.stop(state)
         findings = look_alone(own)
-        waiting = ("schema", "budget", "bans", "circuits", "errors", "freshness", "withheld")
+        waiting = ("schema", *OF_REDIS, "freshness", "withheld")
         assert not_green(findings) == {"database": "red", "redis": "red"} | dict.fromkeys(waiting, "yellow")
         for check in ("database", "redis"):
             assert "does not answer" in findings[check].cause
@@ -145,7 +148,7 @@ def test_a_database_and_a_redis_that_are_stopped_are_red_and_green_when_they_run
 
 def test_without_redis_the_rest_is_still_looked_at(deployment: Deployment) -> None:
     findings = look(deployment, redis_url=None)
-    assert not_green(findings) == dict.fromkeys(("redis", "budget", "bans", "circuits", "errors"), "yellow")
+    assert not_green(findings) == dict.fromkeys(("redis", *OF_REDIS), "yellow")
     assert "PERPFLOW_REDIS_URL" in findings["redis"].advice
 
 
@@ -185,8 +188,7 @@ def test_a_redis_that_takes_no_writes_is_red_in_its_own_words_until_it_does(
             findings = look_alone(deployment)
         finally:
             client.config_set(option, before)
-    unknown = ("budget", "bans", "circuits", "errors")
-    assert not_green(findings) == {"redis": "red"} | dict.fromkeys(unknown, "yellow")
+    assert not_green(findings) == {"redis": "red"} | dict.fromkeys(OF_REDIS, "yellow")
     assert findings["redis"].cause.startswith(said)
     assert findings["redis"].advice
     assert not_green(look(deployment)) == {}
@@ -235,7 +237,7 @@ def test_damaged_counts_are_red_with_their_key_until_it_is_deleted(deployment: D
     with shared(deployment) as client:
         damage(client, key)
         findings = look(deployment)
-        assert not_green(findings) == {"errors": "red"}
+        assert not_green(findings) == dict.fromkeys(("errors", "liquidations"), "red")
         assert f"Redis' key {key} holds " in findings["errors"].cause
         assert f"redis-cli DEL {key}" in findings["errors"].advice
         client.delete(key)
@@ -260,7 +262,7 @@ def test_a_clock_that_says_what_no_clock_does_is_red(
 ) -> None:
     exchange.add_fault("status", code=200, match="/fapi/v1/time", body={"serverTime": time})
     findings = look(deployment)
-    assert not_green(findings) == {"exchange": "red", "freshness": "yellow"}
+    assert not_green(findings) == {"exchange": "red", **OF_CLOCK}
     assert said in findings["exchange"].cause
 
 
@@ -293,7 +295,7 @@ def test_an_exchange_that_is_down_is_red_until_it_is_back_and_what_needs_its_clo
         there = {"rest_url": first.url, "archive_url": first.url}
         assert not_green(look(deployment, **there)) == {}
     assert port is not None
-    assert not_green(look(deployment, **there)) == {"exchange": "red", "archive": "red", "freshness": "yellow"}
+    assert not_green(look(deployment, **there)) == {"exchange": "red", "archive": "red", **OF_CLOCK}
     with running(port=port):
         assert not_green(look(deployment, **there)) == {}
 
@@ -318,7 +320,7 @@ def test_being_held_back_is_yellow(deployment: Deployment, exchange: Handle) -> 
     exchange.add_fault("status", code=429, match="/fapi/v1/time", headers={"Retry-After": "77"}, body={}, times=1)
     findings = look(deployment)
     host = host_of(deployment)
-    assert not_green(findings) == {"exchange": "yellow", f"bans {host}": "yellow", "freshness": "yellow"}
+    assert not_green(findings) == {"exchange": "yellow", f"bans {host}": "yellow", **OF_CLOCK}
     with shared(deployment) as client:
         client.hset(state_key("default", host), "blocked_until", "1")
     assert not_green(look(deployment)) == {}
@@ -331,7 +333,7 @@ def test_an_open_circuit_is_red_until_an_answer_has_closed_it(deployment: Deploy
 
     tell(deployment, fail)
     findings, host = look(deployment), host_of(deployment)
-    assert not_green(findings) == {"exchange": "red", f"circuits {host}": "red", "freshness": "yellow"}
+    assert not_green(findings) == {"exchange": "red", f"circuits {host}": "red", **OF_CLOCK}
     assert f"open, last opened {datetime.now(UTC):%Y-%m-%d}" in findings[f"circuits {host}"].cause
     assert f"{OPEN_AFTER} failures in a row" in findings[f"circuits {host}"].cause
     with shared(deployment) as client:

@@ -19,6 +19,7 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
+from perpflow.counters import COUNTS
 from perpflow.errors import Permanent, PerpflowError, StreamSilent, Transient
 from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.live import Connection, Deliver, Received, Subscription
@@ -186,6 +187,7 @@ class Feed:
     def _note(self, error: BaseException) -> None:
         self.measures.failures += 1
         self.measures.stalls += isinstance(error, StreamSilent)
+        COUNTS.count("stream.stalls" if isinstance(error, StreamSilent) else "stream.breaks")
         self.measures.last_error = str(error)
         log.warning("%s", error)
 

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from perpflow.errors import PerpflowError
-from perpflow.health import data, exchange, services
+from perpflow.health import data, exchange, services, stream
 from perpflow.health.finding import Finding, Level
 from perpflow.health.surroundings import Surroundings, surroundings
 from perpflow.settings import Deployment
+from perpflow.store.cache import not_let_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,9 @@ CHECKS = (
     Check("errors", exchange.errors, needs=("redis",)),
     Check("freshness", data.freshness, needs=("schema", "exchange")),
     Check("withheld", data.withheld, needs=("schema",)),
+    Check("stream", stream.stream, needs=("redis",)),
+    Check("liquidations", stream.liquidations, needs=("schema", "redis")),
+    Check("listening", stream.listening, needs=("schema", "redis", "exchange")),
 )
 
 
@@ -64,6 +68,8 @@ async def _found(check: Check, around: Surroundings) -> list[Finding]:
         return await check.find(around)
     except PerpflowError as error:
         return [Finding.of_error(error)]
+    except (AuthenticationError, NoPermissionError) as error:
+        return [Finding.of_error(not_let_in(error))]
     except (RedisError, OSError) as error:
         advice = "Check `python -m perpflow services status`, or the connection perpflow_redis."
         what = "refuses" if isinstance(error, ResponseError) else "does not answer"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from perpflow.errors import RateLimited
 from perpflow.exchange.rest import BASE_URL
 from perpflow.exchange.shared_budget import AddressState
-from perpflow.health.finding import Finding, Level
+from perpflow.health.finding import Finding, Level, span
 from perpflow.health.surroundings import PATIENCE_S, Surroundings
 from perpflow.store.cache import read_counts
 
@@ -58,22 +58,10 @@ def _held_back(url: str) -> Finding:
 def clock_finding(url: str, difference: timedelta, *, simulated: bool) -> Finding:
     """How the exchange's clock differs from this machine's: a simulated one may stand anywhere."""
     how = "ahead of" if difference > timedelta(0) else "behind"
-    cause = f"{url} answers; its clock is {_span(abs(difference))} {how} this machine's"
+    cause = f"{url} answers; its clock is {span(abs(difference))} {how} this machine's"
     if simulated or abs(difference) <= MOST_CLOCK_ERROR:
         return Finding(Level.GREEN, cause)
     return Finding(Level.YELLOW, cause, "Set this machine's clock by NTP; logs and bans are told in its time.")
-
-
-def _span(length: timedelta) -> str:
-    """`0.3 s`, `77 s`, `5 min`, `3.2 h`, `12 days`: as exact as anybody needs."""
-    seconds = length.total_seconds()
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"
 
 
 # --- how the address stands
@@ -112,7 +100,7 @@ async def bans(around: Surroundings) -> list[Finding]:
 def ban_finding(state: AddressState) -> Finding:
     """A host that holds the address back, until when, and for how long yet."""
     assert state.blocked_until is not None
-    until = f"until {state.blocked_until:%Y-%m-%d %H:%M:%S} UTC, another {_span(state.blocked_until - state.now)}"
+    until = f"until {state.blocked_until:%Y-%m-%d %H:%M:%S} UTC, another {span(state.blocked_until - state.now)}"
     if state.blocked_by == "banned":
         return Finding(Level.RED, f"this address is banned {until} (418)", LOWER_SHARE, state.host)
     return Finding(Level.YELLOW, f"this address is held back {until} (429)", LOWER_SHARE, state.host)
@@ -129,7 +117,7 @@ def circuit_finding(state: AddressState) -> Finding:
     assert state.open_until is not None
     since = f"{state.open_until - state.open_for:%Y-%m-%d %H:%M:%S} UTC after {state.failures} failures in a row"
     left = state.open_until - state.now
-    then = f"asked again in {_span(left)}" if state.circuit == "open" else "the next request tries it"
+    then = f"asked again in {span(left)}" if state.circuit == "open" else "the next request tries it"
     advice = "Check the network and whether the exchange is in maintenance."
     return Finding(Level.RED, f"{state.circuit}, last opened {since}; {then}", advice, state.host)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import IntEnum
 from typing import Self
 
@@ -54,3 +55,15 @@ class Finding:
 def worst(findings: list[Finding]) -> Level:
     """The level of the whole."""
     return max((finding.level for finding in findings), default=Level.GREEN)
+
+
+def span(length: timedelta) -> str:
+    """`0.3 s`, `77 s`, `5 min`, `3.2 h`, `12 days`: as exact as anybody needs."""
+    seconds = length.total_seconds()
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"

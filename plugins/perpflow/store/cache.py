@@ -12,14 +12,14 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from redis import asyncio as redis_asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from perpflow.counters import COUNTS, Counts
 from perpflow.errors import BadConfiguration, StateDamaged
@@ -142,6 +142,29 @@ def _counts_of(key: str, fields: Any) -> dict[str, int]:
         return {name.decode(): int(amount) for name, amount in fields.items()}
     except ValueError as error:
         raise StateDamaged(key, f"what is no count ({error})") from error
+
+
+def not_let_in(error: RedisError) -> BadConfiguration:
+    """The error for a user: Redis answers, and does not accept who asks, or what that one asks for."""
+    return BadConfiguration(
+        f"Redis does not let us in: {str(error).rstrip('.')}.",
+        hint="Look at user and password in PERPFLOW_REDIS_URL, or in the connection perpflow_redis.",
+    )
+
+
+@contextmanager
+def damage_named(key: str) -> Iterator[None]:
+    """Around commands about one key.
+
+    Raises:
+        StateDamaged: it holds another type than the commands are for.
+    """
+    try:
+        yield
+    except ResponseError as error:
+        if is_wrong_type(error):
+            raise StateDamaged(key, "something of another type") from error
+        raise
 
 
 def is_wrong_type(error: RedisError) -> bool:

@@ -13,7 +13,9 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from perpflow.errors import StateDamaged
 from perpflow.include import redis_script
+from perpflow.store.cache import damage_named
 from perpflow.windows import from_ms
 
 LEASE_KEY = "perpflow:stream:lease"
@@ -76,9 +78,14 @@ async def holder(redis: Redis) -> Holder | None:
 
     Raises:
         redis.RedisError: Redis does not answer.
+        StateDamaged: the key holds no lease.
     """
-    found: list[Any] = await redis.hmget(LEASE_KEY, ["holder", "token", "taken_at"])
+    with damage_named(LEASE_KEY):
+        found: list[Any] = await redis.hmget(LEASE_KEY, ["holder", "token", "taken_at"])
     name, token, taken_at = found
     if name is None or token is None:
         return None
-    return Holder(name.decode(), int(token), from_ms(int(taken_at)) if taken_at else None)
+    try:
+        return Holder(name.decode(), int(token), from_ms(int(taken_at)) if taken_at else None)
+    except (ValueError, OverflowError) as error:
+        raise StateDamaged(LEASE_KEY, f"what no stream writes ({error})") from error

@@ -38,6 +38,7 @@ class Coverage:
     missing_upstream: list[Window]
     quarantined: list[Window]
     recheck_at: datetime | None
+    listening: list[Window]
 
     @property
     def extent(self) -> Window | None:
@@ -71,7 +72,7 @@ def read(
 
 
 def _coverage(row: dict[str, Any]) -> Coverage:
-    ranges = ("present", "missing_upstream", "quarantined")
+    ranges = ("present", "missing_upstream", "quarantined", "listening")
     return Coverage(**row | {name: from_multirange(row[name]) for name in ranges})
 
 

@@ -9,8 +9,8 @@ committed; so it may be published twice, which changes nothing, and is never los
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Protocol
 
 import psycopg
@@ -18,9 +18,8 @@ from psycopg.rows import DictRow
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from perpflow.errors import StateDamaged
 from perpflow.include import redis_script
-from perpflow.store.cache import is_wrong_type
+from perpflow.store.cache import damage_named
 from perpflow.store.database import query
 
 ENTRIES_KEY = "perpflow:liquidations"
@@ -51,6 +50,14 @@ class Listened:
 Entry = Told | Listened
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How many entries wait in a place, those of unfinished batches included, and for how long the oldest has."""
+
+    entries: int
+    oldest: timedelta
+
+
 class Waiting(Protocol):
     """Entries that wait to be drained, in one of the two places."""
 
@@ -62,6 +69,9 @@ class Waiting(Protocol):
 
     async def done(self, batch: str) -> None:
         """Let them go: they are published."""
+
+    async def backlog(self) -> Backlog:
+        """How much waits; changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +107,7 @@ class RedisEntries:
         for entry in entries:
             fields = [part for pair in _fields(entry).items() for part in pair]
             arguments += [len(fields), *fields]
-        with _damage_named():
+        with damage_named(ENTRIES_KEY):
             self._last, trimmed, has_lost = await self._append([ENTRIES_KEY], arguments)
         if has_lost:
             self._last = b""
@@ -105,7 +115,7 @@ class RedisEntries:
 
     async def claim(self, batch: str, most: int, reclaim_after_s: float = RECLAIM_AFTER_S) -> list[Entry]:
         """As `Waiting.claim`."""
-        with _damage_named():
+        with damage_named(ENTRIES_KEY):
             await self._have_group()
             found: list[Entry] = []
             start: Any = "0-0"
@@ -122,17 +132,29 @@ class RedisEntries:
 
     async def of_batch(self, batch: str) -> list[Entry]:
         """As `Waiting.of_batch`."""
-        with _damage_named():
+        with damage_named(ENTRIES_KEY):
             await self._have_group()
             return await self._read_group(batch, "0", self._most)
 
     async def done(self, batch: str) -> None:
         """As `Waiting.done`."""
-        with _damage_named():
+        with damage_named(ENTRIES_KEY):
             await self._have_group()
             held = await self._redis.xpending_range(ENTRIES_KEY, GROUP, "-", "+", self._most, consumername=batch)
             ids = [entry["message_id"] for entry in held]
             await self._done([ENTRIES_KEY], [GROUP, batch, *ids])
+
+    async def backlog(self) -> Backlog:
+        """As `Waiting.backlog`, by Redis' clock."""
+        with damage_named(ENTRIES_KEY):
+            entries = await self._redis.xlen(ENTRIES_KEY)
+            first: Any = await self._redis.xrange(ENTRIES_KEY, count=1)
+        if not first:
+            return Backlog(0, timedelta(0))
+        seconds, microseconds = await self._redis.time()
+        ((identity, _),) = first
+        since_ms = int(identity.partition(b"-")[0])
+        return Backlog(entries, timedelta(milliseconds=max(seconds * 1000 + microseconds // 1000 - since_ms, 0)))
 
     async def _have_group(self) -> None:
         try:
@@ -176,6 +198,11 @@ class DatabaseEntries:
     async def done(self, batch: str) -> None:
         """Nothing is left to do: the transaction that published them has deleted them."""
 
+    async def backlog(self) -> Backlog:
+        """As `Waiting.backlog`; for how long by the receipt of the oldest liquidation, where one is among them."""
+        (row,) = await (await self._connection.execute(query("received_backlog"))).fetchall()
+        return Backlog(row["entries"], max(row["oldest"], timedelta(0)))
+
 
 def _fields(entry: Entry) -> dict[str, Any]:
     if isinstance(entry, Told):
@@ -196,13 +223,3 @@ def _entry(fields: dict[str, Any]) -> Entry:
     except (KeyError, ValueError):
         # A stranger's. Draining puts it where everything goes that nobody can read.
         return Told(repr(fields).encode(), 0)
-
-
-@contextmanager
-def _damage_named() -> Any:
-    try:
-        yield
-    except ResponseError as error:
-        if is_wrong_type(error):
-            raise StateDamaged(ENTRIES_KEY, "something of another type") from error
-        raise

@@ -51,7 +51,7 @@ def table(found: dict[str, Latest | None], now: int) -> Table:
     """A row for each symbol; what was received longer than ten seconds before `now` (ms) is dim."""
     shown = new_table("Latest values (times are UTC)")
     shown.add_column("symbol", no_wrap=True)
-    for name in ("price", "mark", "index", "funding", "event", "age"):
+    for name in ("price", "mark", "index", "funding", "open interest", "event", "age"):
         shown.add_column(name, justify="right", no_wrap=True)
     for symbol, latest in found.items():
         shown.add_row(symbol, *_cells(latest, now), style="dim" if _age_s(latest, now) > STALE_S else "")
@@ -60,20 +60,21 @@ def table(found: dict[str, Latest | None], now: int) -> Table:
 
 def _cells(latest: Latest | None, now: int) -> Iterator[str]:
     if latest is None:
-        yield from ("nothing live", *[""] * 5)
+        yield from ("nothing live", *[""] * 6)
         return
-    price, mark = latest.price, latest.mark
+    price, mark, interest = latest.price, latest.mark, latest.open_interest
     yield f"{price.price:,.8g}" if price else "-"
     yield f"{mark.mark_price:,.8g}" if mark else "-"
     yield f"{mark.index_price:,.8g}" if mark else "-"
     yield f"{mark.funding_rate:+.4%}" if mark and mark.funding_rate is not None else "-"
-    yield _time(max(group.at for group in (price, mark) if group))
+    yield f"{interest.open_interest:,.8g}" if interest else "-"
+    yield _time(max(group.at for group in (price, mark, interest) if group))
     yield f"{_age_s(latest, now):.1f} s"
 
 
 def _age_s(latest: Latest | None, now: int) -> float:
     """Of the price, where there is one."""
-    group = (latest.price or latest.mark) if latest else None
+    group = (latest.price or latest.mark or latest.open_interest) if latest else None
     return (now - group.received_at) / 1000 if group else float("inf")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -11,11 +11,12 @@ import pytest
 
 from perpflow.coverage_summary import SeriesSummary, summarise
 from perpflow.datasets import DATASETS
-from perpflow.embedded.demo import LATER, SYMBOLS, own_collection, shortcomings
+from perpflow.embedded.demo import LATER, SYMBOLS, live_shortcomings, own_collection, shortcomings
 from perpflow.embedded.exchange_process import ExchangeProcess, Requests
 from perpflow.settings import Collection, Deployment, load_collection
 from perpflow.store.database import session
-from perpflow.windows import start_of_day
+from perpflow.store.latest import LastPrice, Latest, Mark, OpenInterest
+from perpflow.windows import Window, start_of_day
 from simulator.process import Handle
 from tests.loading import deployment_of, ingest, load, request
 
@@ -64,6 +65,23 @@ def test_the_demo_collects_its_own_symbols_whatever_somebody_has_configured(
 def test_the_demo_fails_where_nothing_was_loaded() -> None:
     found = shortcomings([], WITHIN_LIMITS)
     assert found == [f"{dataset} {symbol} has no rows at all." for dataset in DATASETS for symbol in SYMBOLS]
+
+
+LIVE: dict[str, Latest | None] = {
+    "SOL/USDT": Latest("SOL/USDT", LastPrice(1, 1, 1.0), Mark(1, 1, 1.0, 1.0), OpenInterest(1, 1, 1.0))
+}
+LISTENED = [Window(datetime(2026, 10, 15, tzinfo=UTC), datetime(2026, 10, 16, tzinfo=UTC))]
+
+
+def test_the_demo_fails_where_something_live_is_missing() -> None:
+    assert live_shortcomings(LIVE, {"rows": 1}, LISTENED) == []
+    assert live_shortcomings({"SOL/USDT": None}, {"rows": 0}, LISTENED * 2) == [
+        "SOL/USDT has no live price.",
+        "SOL/USDT has no live mark.",
+        "SOL/USDT has no live open interest.",
+        "liquidations has no rows at all.",
+        "liquidations were listened to in 2 stretches, although one stream followed another.",
+    ]
 
 
 def test_the_demo_fails_when_a_request_went_beyond_the_exchange_s_limits() -> None:

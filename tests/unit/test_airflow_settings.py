@@ -39,7 +39,7 @@ def test_everything_is_ours_whatever_the_caller_s_airflow_is(monkeypatch: pytest
 
 
 def test_what_only_tunes_gives_way_to_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert variables()["AIRFLOW__CORE__PARALLELISM"] == "4"
+    assert variables()["AIRFLOW__CORE__PARALLELISM"] == "5"
     monkeypatch.setenv("AIRFLOW__CORE__PARALLELISM", "16")
     assert variables()["AIRFLOW__CORE__PARALLELISM"] == "16"
 

@@ -68,6 +68,25 @@ def run_all(
         raise RunFailed("\n".join(describe_failure(client, dag, run) for dag, run in red))
 
 
+def await_runs(client: AirflowClient, dag: str, runs: Iterable[str], *, timeout_s: float) -> None:
+    """Wait until these runs of a DAG have ended.
+
+    Raises:
+        RunFailed: one is red or has not ended in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        states = {run: client.run_states(dag)[run] for run in runs}
+        if red := [run for run, state in states.items() if state == "failed"]:
+            raise RunFailed("\n".join(describe_failure(client, dag, run) for run in red))
+        late = [(dag, run) for run, state in states.items() if state not in FINAL]
+        if not late:
+            return
+        if time.monotonic() > deadline:
+            raise RunFailed(f"{_list(late)} did not end in {timeout_s:.0f} s\n" + _unfinished(client, late))
+        time.sleep(POLL_S)
+
+
 def _states(client: AirflowClient, dags: Iterable[str]) -> dict[DagRun, str]:
     return {(dag, run): state for dag in dags for run, state in client.run_states(dag).items()}
 

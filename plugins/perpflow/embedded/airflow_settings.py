@@ -20,9 +20,9 @@ from perpflow.settings import load_collection
 LOGIN = "admin"
 
 TUNING = {
-    # Four tasks keep two cores busy, as each waits for exchange and database half of its time; every worker of the
-    # LocalExecutor is a process that exists from the start.
-    "AIRFLOW__CORE__PARALLELISM": "4",
+    # Four tasks keep two cores busy, as each waits for exchange and database half of its time; a fifth is the stream,
+    # which is never over. Every worker of the LocalExecutor is a process that exists from the start.
+    "AIRFLOW__CORE__PARALLELISM": "5",
     "AIRFLOW__API__WORKERS": "1",
     # On loopback: whoever opens the UI to a network decides so, and puts TLS before it.
     "AIRFLOW__API__HOST": "127.0.0.1",

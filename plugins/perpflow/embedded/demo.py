@@ -6,10 +6,12 @@ that is not, up to the minute in which the last runs began. Exit 0 when all runs
 no request went beyond the exchange's limits; nothing is left running.
 """
 
+import asyncio
 import fcntl
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
@@ -23,12 +25,12 @@ import yaml
 from rich.markup import escape
 from rich.table import Table
 
-from perpflow import embedded
+from perpflow import embedded, latest_table
 from perpflow.coverage_summary import SeriesSummary, summarise
 from perpflow.coverage_table import new_table, render
 from perpflow.datasets import DATASETS
 from perpflow.embedded.airflow_client import AirflowClient
-from perpflow.embedded.airflow_runs import DagRun, RunFailed, await_dags, run_all
+from perpflow.embedded.airflow_runs import POLL_S, DagRun, RunFailed, await_dags, await_runs, describe_failure, run_all
 from perpflow.embedded.airflow_settings import pools
 from perpflow.embedded.airflow_stack import AirflowStack
 from perpflow.embedded.demo_display import Display
@@ -37,12 +39,20 @@ from perpflow.embedded.exchange_process import ExchangeProcess, Requests
 from perpflow.embedded.simulated import empty_databases, simulated_state_dir, without_external_servers
 from perpflow.embedded.state import Services
 from perpflow.errors import PerpflowError
+from perpflow.listening_summary import read_listening
+from perpflow.reader import latest
 from perpflow.settings import COLLECTION_VARIABLE
+from perpflow.store.cache import open_redis
 from perpflow.store.database import Connection, one, query, session
-from perpflow.windows import start_of_day
+from perpflow.store.latest import Latest
+from perpflow.store.lease import Holder, holder
+from perpflow.windows import Window, start_of_day
 
 SYMBOLS = ("SOL/USDT", "BTC/USDT", "ETH/USDT")
 INGEST = tuple(f"ingest_{name}" for name in DATASETS)
+STREAM, DRAIN = "stream_market", "ingest_liquidations"
+#: How long the last stream goes on.
+LAST_STREAM_S = 10
 DAYS = 180
 # From 12:34 over the settlement at 16:00: every series but the daily candles has grown.
 LATER = timedelta(hours=4)
@@ -58,7 +68,7 @@ class Demo:
         self.days = days
         self.display = display
         self.state = simulated_state_dir()
-        # No deferrable task takes part, so no triggerer: 10 s of processor time and 230 MB less.
+        # Nothing is deferred where the exchange answers, so no triggerer: 10 s of processor time and 230 MB less.
         self.airflow = AirflowStack(self.state, triggerer=False)
         self.exchange = ExchangeProcess(self.state)
 
@@ -81,12 +91,12 @@ class Demo:
         with AirflowClient(self.airflow.url, self.airflow.password) as client:
             until, start = self._load(client, services)
         with session(services.database.url or "") as connection:
-            return self._show(connection, start, until)
+            return self._show(connection, services.redis.url or "", start, until)
 
     def _load(self, client: AirflowClient, services: Services) -> tuple[datetime, datetime]:
         """All runs; returns up to which instant the data must be there, and from which."""
         client.ensure_pools(pools())
-        await_dags(client, {"migrate_database", "load_history", *INGEST})
+        await_dags(client, {"migrate_database", "load_history", STREAM, DRAIN, *INGEST})
         with self.display.phase("migrate_database"):
             run_all(client, {"migrate_database": {}}, timeout_s=SHORT_RUN_TIMEOUT_S, watch=lambda _: None)
         start = start_of_day(self.exchange.now() - timedelta(days=self.days))
@@ -99,16 +109,32 @@ class Demo:
                 run_all(client, {"load_history": form}, timeout_s=HISTORY_TIMEOUT_S, watch=watch)
             self.exchange.move_clock(LATER)
             until = self.exchange.now()
+            streams = Streams(client, services.redis.url or "")
+            with self.display.phase(f"{STREAM}: live prices and liquidations"):
+                streams.begin()
             with self.display.phase(f"ingest_*: up to the minute, {LATER // timedelta(hours=1)} simulated hours later"):
                 run_all(client, {dag: {} for dag in INGEST}, timeout_s=SHORT_RUN_TIMEOUT_S, watch=watch)
+            with self.display.phase(f"{STREAM}: a successor takes over, and ends after {LAST_STREAM_S} s"):
+                streams.end()
+            with self.display.phase(DRAIN):
+                run_all(client, {DRAIN: {}}, timeout_s=SHORT_RUN_TIMEOUT_S, watch=watch)
         return until, start
 
-    def _show(self, connection: Connection, start: datetime, until: datetime) -> bool:
+    def _show(self, connection: Connection, redis_url: str, start: datetime, until: datetime) -> bool:
         summaries, requests = summarise(connection, start=start, now=until), self.exchange.requests()
-        self.display.show(render(summaries), quality_table(connection), self.display.times_table())
+        live = {symbol: latest(symbol, redis_url) for symbol in SYMBOLS}
+        liquidations = one(connection, query("summary_liquidations"), {})
+        listened = read_listening(connection)
+        self.display.show(
+            render(summaries),
+            quality_table(connection),
+            latest_table.table(live, latest_table.now_ms()),
+            liquidations_table(liquidations, listened),
+            self.display.times_table(),
+        )
         beyond = f"{requests.refused:,}" if requests.refused else "none"
         self.display.console.print(f"{requests.total:,} requests to the exchange, {beyond} beyond its limits")
-        found = shortcomings(summaries, requests)
+        found = [*shortcomings(summaries, requests), *live_shortcomings(live, liquidations, listened)]
         for text in found:
             self.display.console.print(f"[bold red]{escape(text)}[/]", soft_wrap=True)
         return not found
@@ -130,6 +156,49 @@ class Demo:
     def _refuse_remains(self) -> None:
         if left := [*self.airflow.pids(), *self.exchange.pids()]:
             raise ServiceError("The demo", f"processes {left} are still there", advice="end them by hand: kill -9")
+
+
+class Streams:
+    """The live streams of the demo: the scheduler's own run, and one that takes over from it."""
+
+    def __init__(self, client: AirflowClient, redis_url: str) -> None:
+        self._client = client
+        self._redis_url = redis_url
+
+    def begin(self) -> None:
+        """Switch the DAG on, whose first run begins at once, and wait until that streams.
+
+        Raises:
+            RunFailed: it does not.
+        """
+        self._client.pause(STREAM, paused=False)
+        deadline = time.monotonic() + SHORT_RUN_TIMEOUT_S
+        while not self._holder():
+            if red := [run for run, state in self._client.run_states(STREAM).items() if state == "failed"]:
+                raise RunFailed(describe_failure(self._client, STREAM, red[0]))
+            if time.monotonic() > deadline:
+                raise RunFailed(f"{STREAM} does not stream after {SHORT_RUN_TIMEOUT_S} s")
+            time.sleep(POLL_S)
+
+    def end(self) -> None:
+        """Have a short run take over, and wait until both have ended.
+
+        Raises:
+            RunFailed: a run is red, or does not end.
+        """
+        earlier = list(self._client.run_states(STREAM))
+        run = self._client.trigger(STREAM, {"seconds": LAST_STREAM_S})
+        await_runs(self._client, STREAM, [*earlier, run], timeout_s=SHORT_RUN_TIMEOUT_S)
+        # Not before: of a DAG that is paused Airflow notices a minute later that a run has ended.
+        self._client.pause(STREAM, paused=True)
+
+    def _holder(self) -> str:
+        async def read() -> Holder | None:
+            async with open_redis(self._redis_url) as redis:
+                return await holder(redis)
+
+        found = asyncio.run(read())
+        return found.name if found else ""
 
 
 class Progress:
@@ -180,6 +249,39 @@ def missing_series(summaries: list[SeriesSummary]) -> list[str]:
     return [f"{dataset} {symbol}" for dataset in DATASETS for symbol in SYMBOLS if (dataset, symbol) not in there] + [
         f"{s.dataset} {s.symbol} {s.series}" for s in summaries if not s.rows
     ]
+
+
+def live_shortcomings(
+    live: dict[str, Latest | None], liquidations: dict[str, Any], listened: list[Window]
+) -> list[str]:
+    """Why the demo's stream has failed, a sentence each."""
+    found = [
+        f"{symbol} has no live {group.replace('_', ' ')}."
+        for symbol, values in live.items()
+        for group in ("price", "mark", "open_interest")
+        if getattr(values, group, None) is None
+    ]
+    if not liquidations["rows"]:
+        found.append("liquidations has no rows at all.")
+    if len(listened) != 1:
+        found.append(
+            f"liquidations were listened to in {len(listened)} stretches, although one stream followed another."
+        )
+    return found
+
+
+def liquidations_table(liquidations: dict[str, Any], listened: list[Window]) -> Table:
+    """What the stream has brought into `liquidations`, and when it listened."""
+    table = new_table("Liquidations (times are UTC)")
+    for name in ("listened from", "to"):
+        table.add_column(name, no_wrap=True)
+    for name in ("rows", "contracts", "longs", "shorts", "quote value"):
+        table.add_column(name, justify="right", no_wrap=True)
+    edges = (f"{edge:%Y-%m-%d %H:%M:%S}" for edge in ((listened[0].start, listened[-1].end) if listened else ()))
+    value = f"{liquidations['value']:,.0f}"
+    counts = (f"{liquidations[name]:,}" for name in ("rows", "contracts", "longs", "shorts"))
+    table.add_row(*(list(edges) or ["-", "-"]), *counts, value)
+    return table
 
 
 def quality_table(connection: Connection) -> Table:
@@ -271,6 +373,7 @@ Where to look next:
 
     SELECT * FROM oi_price_1h WHERE symbol = 'SOL/USDT' ORDER BY bucket DESC LIMIT 20;
     SELECT * FROM ohlcv WHERE symbol = 'SOL/USDT' AND timeframe = '5m' ORDER BY time DESC LIMIT 100;
+    SELECT * FROM liquidations ORDER BY time DESC LIMIT 20;
     SELECT dataset, symbol, series, missing_upstream, evidence FROM coverage WHERE NOT isempty(missing_upstream);
 
   make up                       the live exchange

@@ -60,14 +60,29 @@ def _event(refused: str | None) -> TriggerEvent:
 
 
 class ExchangeSensor(BaseSensorOperator):
-    """Waits until the exchange answers, deferred from the beginning."""
+    """Waits until the exchange answers; asks once itself, and is deferred where that brings nothing."""
 
     def __init__(self, *, ask_every_s: float = ASK_EVERY_S, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.ask_every_s = ask_every_s
 
     def execute(self, context: Context) -> None:
-        """Leave it to the triggerer."""
+        """Ask once: mostly it answers, and a way through the triggerer takes seconds in which nobody streams.
+
+        Raises:
+            AccessDenied: the exchange does not let this address in.
+        """
+        from perpflow.orchestration.connections import deployment
+        from perpflow.sessions import require_answer
+
+        try:
+            asyncio.run(require_answer(deployment()))
+        except Transient as error:
+            self.log.info("%s", error)
+        except Permanent as error:
+            raise AccessDenied(str(error)) from error
+        else:
+            return
         self.defer(
             trigger=ExchangeTrigger(self.ask_every_s),
             method_name=self.execute_complete.__name__,

@@ -18,6 +18,8 @@ from perpflow.windows import Window, parse_instant, split
 
 #: Airflow maps at most 1,024 task instances by default (`[core] max_map_length`); three archive folders share them.
 MOST_BATCHES = 320
+#: What a batch is of that holds whatever a stream of all contracts has brought.
+ALL_CONTRACTS = "*"
 #: A month at a time; wider where the range is so long that there would be too many.
 SPANS_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
 
@@ -106,7 +108,9 @@ class Batch:
 
     @property
     def label(self) -> str:
-        """What the UI shows instead of a map index: `SOL/USDT klines 2026-04`."""
+        """What the UI shows instead of a map index: `SOL/USDT klines 2026-04-01`; of a stream, until when it goes."""
+        if self.symbols == (ALL_CONTRACTS,):
+            return f"{self.specs[0].feed} until {self.window.end:%Y-%m-%d %H:%M}"
         symbols = self.symbols[0] if len(self.symbols) == 1 else f"{self.symbols[0]} +{len(self.symbols) - 1}"
         return f"{symbols} {self.specs[0].feed} {self.window.start:%Y-%m-%d}"
 

@@ -22,7 +22,7 @@ import psycopg
 from redis import RedisError
 
 from perpflow import frames
-from perpflow.batches import Batch, Plan
+from perpflow.batches import ALL_CONTRACTS, Batch, Plan
 from perpflow.datasets import LIQUIDATIONS
 from perpflow.errors import StoreUnavailable, StructurallyBad
 from perpflow.exchange.listing import QUOTES, is_delivery, split_name, unified_symbol
@@ -36,8 +36,6 @@ from perpflow.windows import Window, from_ms, merge
 
 log = logging.getLogger(__name__)
 
-#: What a batch is of: all contracts at once, as the stream.
-ALL_CONTRACTS = "*"
 REDIS, DATABASE = "redis", "database"
 #: A batch of so many is staged, checked and published within seconds.
 BATCH_ENTRIES = 20_000

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from perpflow.batches import ALL_CONTRACTS
 from perpflow.datasets import LIQUIDATIONS
-from perpflow.draining import ALL_CONTRACTS
 from perpflow.store import ledger
 from perpflow.store.database import Connection
 from perpflow.windows import TIMEFRAMES, Window, merge, subtract

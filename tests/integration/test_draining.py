@@ -461,3 +461,4 @@ def test_a_batchs_window_begins_an_hour_before_its_first_event(deployment: Deplo
     assert isinstance(batch, Batch)
     assert batch.window.start == from_ms(NOW_MS - 60_000) - BEFORE_TOLD
     assert batch.window.end == from_ms(NOW_MS + 1000)
+    assert batch.label == f"liquidations until {batch.window.end:%Y-%m-%d %H:%M}"

@@ -20,9 +20,9 @@ import redis as redis_sync
 
 from perpflow import pipeline, sessions
 from perpflow import streaming as streaming_module
+from perpflow.batches import ALL_CONTRACTS
 from perpflow.counters import COUNTS, Counts
 from perpflow.datasets import DATASETS, LIQUIDATIONS
-from perpflow.draining import ALL_CONTRACTS
 from perpflow.health.examination import examine
 from perpflow.health.finding import Finding, Level
 from perpflow.settings import Deployment

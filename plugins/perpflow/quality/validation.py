@@ -7,7 +7,9 @@ one written in SQL selects addresses only. Importing the library costs seconds, 
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +78,9 @@ def _validate(reader: psycopg.Connection[Any], suite: Suite) -> list[Any]:
 def _batch(gx: Any, reader: psycopg.Connection[Any]) -> Any:
     from sqlalchemy.pool import StaticPool
 
+    # It tells every user of its temporary folder, and to take a source that cannot be given a session.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message="You are using a generic SQLDatasource")
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     # The session is made by us: no password passes through the library, and the view is there. A temporary table of

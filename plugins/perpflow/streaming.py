@@ -56,6 +56,7 @@ NO_TRADE_S = 30.0
 #: While Redis is away what is to be written waits, and newer values replace older ones.
 REDIS_AWAY_S = 1.0
 RENEW_EVERY_S = LASTS_S / 3
+CANCEL_AGAIN_S = 0.5
 #: Contracts get listed every other day; one that sends frames and is not known yet is asked for at once, but not again
 #: and again.
 RELIST_EVERY = timedelta(hours=1)
@@ -126,7 +127,7 @@ class Streamer:
             if streaming in done:
                 streaming.result()
         finally:
-            await _cancelled([*either, *self._tasks])
+            await cancelled([*either, *self._tasks])
             await self._keeper.flush()
             await self._let_go()
         how = "handed over" if streaming in done else "stopped" if stopping in done else "over"
@@ -319,11 +320,18 @@ def _not_let_in(error: RedisError) -> BadConfiguration:
     )
 
 
-async def _cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel them, and wait until they have ended."""
+async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel them, and wait until they have ended; what they raised is dropped.
+
+    Before Python 3.12 `asyncio.wait_for` drops a cancellation that comes just when what it waits for is done, and
+    redis-py sends every command through it: who has not heard is told again.
+    """
     tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
     await asyncio.gather(*tasks, return_exceptions=True)
 
 

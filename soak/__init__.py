@@ -5,6 +5,7 @@
     python -m soak --short                           what CI runs, in less than ten minutes
 
 `workers` kills processes that stage, check and publish, and the servers under them; `airflow` does the same to a real
-Airflow. Everything runs on servers and a simulated exchange of its own, and is discarded afterwards; after a failure
-logs and data stay, and the command that repeats it is printed.
+Airflow, `stream` to live streams; `politeness` holds requests against the exchange's limits. Everything runs on servers
+and a simulated exchange of its own, and is discarded afterwards; after a failure logs and data stay, and the command
+that repeats it is printed.
 """

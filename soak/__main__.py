@@ -23,6 +23,7 @@ from soak.checks import Check, check
 from soak.house import House, discard, opened
 from soak.market import AUGUST, AUTUMN, JUNE, drawn
 from soak.politeness_campaign import PolitenessCampaign
+from soak.stream_campaign import FULL, SHORT, StreamCampaign
 from soak.tally import Tally
 from soak.worker_campaign import StepFailed, WorkerCampaign
 from soak.workers import preloaded
@@ -81,6 +82,11 @@ def politeness(options: Options, house: House, tally: Tally, until: float) -> li
     return PolitenessCampaign(house, tally, SHORT_POLITE_S if options.short else POLITE_S).run()
 
 
+def stream(options: Options, house: House, tally: Tally, until: float) -> list[Check]:
+    """Campaign 4: streams that hand over to each other."""
+    return StreamCampaign(house, tally, options.seed, SHORT if options.short else FULL).run()
+
+
 @dataclass(frozen=True, slots=True)
 class Campaign:
     """A campaign; `part` of the minutes it may kill in."""
@@ -94,6 +100,7 @@ CAMPAIGNS = {
     "workers": Campaign("Worker processes, killed at random points", workers, 0.5),
     "airflow": Campaign("Airflow, its tasks and scheduler killed", airflow, 0.5),
     "politeness": Campaign("Six processes that want more than there is", politeness, 0.0),
+    "stream": Campaign("Streams that hand over, killed with their servers and drains", stream, 0.0),
 }
 
 

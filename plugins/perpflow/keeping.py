@@ -60,6 +60,10 @@ class Hearing:
             start = end = event_ms
         self._spans[connection] = (start, max(end, event_ms))
 
+    def unreadable(self, connection: int) -> None:
+        """What came on it cannot be read, and may have been a liquidation: what follows begins anew."""
+        self._end(*self._spans.pop(connection, (0, 0)))
+
     def take(self) -> list[Listened]:
         """What has been proven since the last time."""
         for connection, (start, end) in list(self._spans.items()):
@@ -145,6 +149,8 @@ class Keeper:
             if kind == LIQUIDATION:
                 self._pending.append(Told(frame, received_ms))
                 self.kept += 1
+            elif not kind:
+                self._hearing.unreadable(connection)
             elif connection and (event_time := _EVENT_TIME.search(frame)):
                 self._hearing.beat(connection, int(event_time[1]))
         # After the liquidations that came before: what is said of a time is said when all of it is there.

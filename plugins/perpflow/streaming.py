@@ -128,7 +128,7 @@ class Streamer:
             if streaming in done:
                 streaming.result()
         finally:
-            await _cancelled([*either, *self._tasks])
+            await cancelled([*either, *self._tasks])
             await self._keeper.flush()
             await self._let_go()
         how = "handed over" if streaming in done else "stopped" if stopping in done else "over"
@@ -314,21 +314,19 @@ class Streamer:
             log.warning("Redis does not answer (%s); the lease runs out by itself.", error)
 
 
-async def _cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel them, and wait until they have ended.
+async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel them, and wait until they have ended; what they raised is dropped.
 
-    Again and again: until Python 3.12 `asyncio.wait_for` swallows a cancellation that comes just as its work is done,
-    and redis-py sends every command through it.
+    Before Python 3.12 `asyncio.wait_for` drops a cancellation that comes just when what it waits for is done, and
+    redis-py sends every command through it: who has not heard is told again.
     """
-    left = tasks = set(tasks)
-    while left:
-        for task in left:
+    tasks = list(tasks)
+    pending = set(tasks)
+    while pending:
+        for task in pending:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
-    # What failed while it ended fails no more; asked for, or asyncio complains that nobody did.
-    for task in tasks:
-        if not task.cancelled():
-            task.exception()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def this_process() -> str:

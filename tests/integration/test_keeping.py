@@ -188,6 +188,17 @@ def test_a_silence_between_two_beats_is_not_listened_to() -> None:
     assert hearing.take() == [Listened(0, 1000), Listened(1001 + LONGEST_BEAT_MS, 2001 + LONGEST_BEAT_MS)]
 
 
+def test_what_cannot_be_read_may_have_been_a_liquidation() -> None:
+    hearing = Hearing()
+    hearing.unreadable(1)
+    for at in (0, 1000):
+        hearing.beat(1, at)
+    hearing.unreadable(1)
+    for at in (2000, 3000):
+        hearing.beat(1, at)
+    assert hearing.take() == [Listened(0, 1000), Listened(2000, 3000)]
+
+
 BEATS = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 60_000), st.booleans()), max_size=60)
 
 

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from perpflow import frames
 from perpflow.errors import AccessDenied, BadConfiguration, ExchangeUnavailable, IpBanned, RequestRejected, StreamSilent
+from perpflow.exchange import feed as feed_module
 from perpflow.exchange import live
 from perpflow.exchange.feed import Feed
 from perpflow.exchange.limiter import Limiter
@@ -446,6 +447,19 @@ async def test_a_connection_that_breaks_as_soon_as_it_is_live_is_not_opened_with
         await until(lambda: feed.measures.failures >= 3)
     opened = [connection["opened_s"] for connection in venue.streams()["connections"]]
     assert all(later - earlier >= 0.5 for earlier, later in pairwise(opened)), opened
+
+
+async def test_a_connection_that_has_lasted_and_breaks_once_is_opened_again_almost_at_once(
+    venue: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "PROVEN_S", 0.0)
+    feed = feed_of(venue, Inbox(), TRADES)
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        venue.drop_streams()
+        await until(lambda: feed.measures.connections == 2)
+    broken, opened = venue.streams()["connections"]
+    assert opened["opened_s"] - broken["closed_s"] < 0.5
 
 
 async def test_a_connection_without_a_pong_is_dead(venue: Handle, monkeypatch: pytest.MonkeyPatch) -> None:

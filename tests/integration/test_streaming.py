@@ -296,3 +296,25 @@ async def test_a_stream_measures_itself(
     assert found.frames_per_s["mark_price"] > 0
     assert found.frames_per_s["last_price"] > 0
     assert found.write_ms[0] < 1000
+
+
+async def test_who_has_not_heard_a_cancellation_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming_module, "CANCEL_AGAIN_S", 0.01)
+    started = asyncio.Event()
+
+    async def works_on() -> None:
+        # As `asyncio.wait_for` before Python 3.12, when what it waits for is done just then.
+        with contextlib.suppress(asyncio.CancelledError):
+            started.set()
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async def fails() -> None:
+        raise OSError
+
+    tasks = [asyncio.create_task(works_on()), asyncio.create_task(fails())]
+    await started.wait()
+    async with asyncio.timeout(5):
+        await streaming_module.cancelled(tasks)
+    assert tasks[0].cancelled()
+    await streaming_module.cancelled([])

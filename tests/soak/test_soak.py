@@ -14,6 +14,7 @@ from perpflow.windows import Window
 from soak import house as houses
 from soak.house import House
 from soak.market import AUTUMN, drawn
+from soak.stream_campaign import Form, StreamCampaign
 from soak.tally import Tally
 from soak.worker_campaign import WorkerCampaign
 from soak.workers import Worker, preloaded
@@ -22,6 +23,7 @@ from tests.loading import utc
 pytestmark = pytest.mark.timeout(600)
 SPAN = Window(utc("2026-10-12"), AUTUMN.end)
 KILLS = 6
+STREAM_FORM = Form(25.0, 3.0, {"only stream": 1, "redis": 1, "drop": 1}, {"drain": 2}, subscribed=0.8)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,15 @@ def test_a_few_kills_leave_whole_tables(house: House) -> None:
     assert [(check.subject, check.faults) for check in found if not check.holds] == []
     assert tally.killed >= KILLS
     assert tally.done["publish"] >= 3
+
+
+@pytest.mark.usefixtures("house")  # for the process that drains are forked from
+def test_a_killed_stream_and_its_redis_leave_every_liquidation_there() -> None:
+    tally = Tally(1)
+    with houses.opened("test-stream", seed=7) as house:
+        found = StreamCampaign(house, tally, seed=7, form=STREAM_FORM).run()
+    assert [(check.subject, check.faults) for check in found if not check.holds] == []
+    houses.discard(house)
 
 
 def test_the_same_seed_draws_the_same_market_and_loads() -> None:

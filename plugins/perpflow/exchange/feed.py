@@ -32,8 +32,9 @@ LIFETIME_S = 23 * 3600.0
 #: listening that overlap by more than a second leave no hole when they are told in whole seconds.
 OVERLAP_S = 3.0
 LONGEST_PAUSE_S = 60.0
-#: A connection that has lasted so long has proven that the way is sound: failures are counted anew.
-PROVEN_S = 60.0
+#: A connection that has lasted so long has proven that the way is sound: failures are counted anew, and after the first
+#: it is opened again almost at once, for what comes meanwhile is gone. Six a minute, of the sixty that are allowed.
+PROVEN_S, SHORTEST_PAUSE_S = 10.0, 0.1
 
 
 @dataclass(slots=True)
@@ -160,10 +161,11 @@ class Feed:
             await asyncio.wait(either, timeout=lifetime_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             renewed.cancel()
-        if time.monotonic() - current.since >= PROVEN_S:
+        is_proven = time.monotonic() - current.since >= PROVEN_S
+        if is_proven:
             self._failures = 0
         if current.receiving.done():
-            await self._pause_after(current.receiving.exception())
+            await self._pause_after(current.receiving.exception(), SHORTEST_PAUSE_S if is_proven else LONGEST_PAUSE_S)
 
     def _close(self, connections: Iterable[_Open]) -> None:
         for each in list(connections):
@@ -191,14 +193,15 @@ class Feed:
         self.measures.last_error = str(error)
         log.warning("%s", error)
 
-    async def _pause_after(self, error: BaseException | None) -> None:
-        """Wait: the longer, the more often it has failed in a row."""
+    async def _pause_after(self, error: BaseException | None, longest_s: float = LONGEST_PAUSE_S) -> None:
+        """Wait: the longer, the more often it has failed in a row, but no longer than `longest_s`, or as it is told."""
         if error is not None and not isinstance(error, PerpflowError):
             raise error
         self._failures += 1
         told_s = error.retry_after_s if isinstance(error, Transient) and error.retry_after_s else 0.0
         # Spread: what has cut one has cut all.
-        pause_s = min(2.0 ** (self._failures - 1), LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)  # noqa: S311
+        usual_s = min(2.0 ** (self._failures - 1), longest_s)
+        pause_s = usual_s * random.uniform(0.5, 1.0)  # noqa: S311
         await asyncio.sleep(max(pause_s, told_s))
 
     async def _open(self) -> _Open:

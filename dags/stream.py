@@ -32,10 +32,11 @@ same stream runs outside Airflow by `python -m perpflow stream`.
 """
 
 INGEST_DOC = """
-### Liquidations: take what the stream has received into `liquidations`
+### Liquidations: from the stream into their table
 
 The stream keeps each frame in Redis, or in the market database while Redis is away, until a run of this DAG has
-published it. Nobody else has them: what waits is never dropped, and published once, however often a run is killed.
+published it to the table `liquidations`. Nobody else has them: what waits is never dropped, and published once, however
+often a run is killed.
 
 `plan_windows` makes batches of what waits, and of what a run that died has left; then each goes `stage_rows` >>
 `check_quality` >> `publish_rows`. `report` is red when a batch failed, rows were withheld or Redis did not answer. When

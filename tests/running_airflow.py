@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,9 +17,12 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from perpflow import embedded
 from perpflow.datasets import DATASETS
+from perpflow.embedded import processes
+from perpflow.embedded.accounts import Account
 from perpflow.embedded.airflow_client import AirflowClient, TaskState
+from perpflow.embedded.airflow_runs import FINAL
 from perpflow.embedded.airflow_settings import ExchangeAddress, environment, pools
-from perpflow.embedded.airflow_stack import AirflowStack
+from perpflow.embedded.airflow_stack import DAEMONS, AirflowStack
 from simulator.process import Handle, running
 
 RUN_TIMEOUT_S = 240
@@ -33,6 +39,12 @@ class Airflow:
     database_url: str
     exchange: Handle
     environment: dict[str, str]
+    stack: AirflowStack
+
+    @property
+    def redis_url(self) -> str:
+        """The Redis of its house."""
+        return self.environment["AIRFLOW_CONN_PERPFLOW_REDIS"]
 
     def run(self, dag: str, conf: dict[str, Any]) -> tuple[str, str]:
         """Trigger a DAG and wait for the end of the run; returns run id and final state."""
@@ -41,11 +53,49 @@ class Airflow:
 
     def ended(self, dag: str, run: str) -> str:
         """The final state of a run, once it has one."""
-        return awaited(lambda: self.client.run_states(dag).get(run), lambda state: state in ("success", "failed"))
+        return awaited(lambda: self.client.run_states(dag).get(run), lambda state: state in FINAL)
 
     def tasks(self, dag: str, run: str) -> list[TaskState]:
         """The task instances of a run."""
         return self.client.task_states(dag, run)
+
+    def end_runs(self, dag: str) -> None:
+        """Pause the DAG and mark failed what still runs of it."""
+        self.client.pause(dag, paused=True)
+        for run, state in self.client.run_states(dag).items():
+            if state not in FINAL:
+                self.client._call("PATCH", f"dags/{dag}/dagRuns/{run}", json={"state": "failed"})
+
+    def pid_of(self, dag: str, run: str, task: str, map_index: int = -1) -> int:
+        """The process of a task that runs."""
+        instances = f"dags/{dag}/dagRuns/{run}/taskInstances/{task}"
+        return int(self.client._call("GET", instances if map_index < 0 else f"{instances}/{map_index}")["pid"])
+
+    def kill_scheduler(self) -> None:
+        """Kill it as the system does that runs out of memory: it alone, so what it has started lives on."""
+        os.kill(self._launched()["pids"]["scheduler"], signal.SIGKILL)
+
+    def start_scheduler(self) -> None:
+        """Start one where it was killed, for the stack to stop."""
+        launched = self._launched()
+        pid = processes.spawn(
+            ["airflow", *DAEMONS["scheduler"]],
+            environment=self.environment,
+            log=self.stack.log("scheduler"),
+            account=Account(os.geteuid(), os.getegid()),
+            folder=self.stack.folder,
+        )
+        # What the one before has left is still found by its session.
+        launched["sessions"] |= {"before": launched["sessions"]["scheduler"], "scheduler": processes.session_of(pid)}
+        launched["pids"]["scheduler"] = pid
+        self._launched_file.write_text(json.dumps(launched))
+
+    @property
+    def _launched_file(self) -> Path:
+        return self.stack.home / "processes.json"
+
+    def _launched(self) -> dict[str, dict[str, Any]]:
+        return dict(json.loads(self._launched_file.read_text()))
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """What a query on the market database gives."""
@@ -80,7 +130,7 @@ def running_airflow(state: Path) -> Iterator[Airflow]:
                 client.ensure_pools(pools())
                 awaited(client.dags, DAGS.issubset)
                 variables = environment(stack.home, stack.memory, services, address)
-                airflow = Airflow(client, services.database.url, exchange, variables)
+                airflow = Airflow(client, services.database.url, exchange, variables, stack)
                 for dag in ("load_history", "migrate_database"):
                     client.pause(dag, paused=False)
                 assert airflow.run("migrate_database", {})[1] == "success"

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 #: A crash of the database empties staging; staging again twice in one publish means that something else is wrong.
 MOST_RESTAGINGS = 2
+#: As many of a batch's symbols are named where one says what is wrong with it.
+SYMBOLS_NAMED = 10
 #: What becomes of staged rows, by the load log's columns; together they are all of them.
 FATES = ("inserted", "updated", "unchanged", "quarantined")
 
@@ -406,13 +408,21 @@ def _covered(evidence: dict[str, Any], spec: DatasetSpec) -> dict[ledger.SeriesK
 
 
 def _warnings(findings: list[dict[str, Any]], evidence: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a person should see of a batch: every finding, and every archive object that had to be left out."""
+    """What a person should see of a batch: every finding, frames that nobody can read, archive objects left out."""
     left_out = [
         {"object": entry["key"], "verdict": entry["verdict"], "detail": entry["detail"]}
         for entry in evidence["objects"]
         if entry["verdict"] != "ok"
     ]
-    return [*findings, *left_out]
+    frames = evidence.get("unreadable", [])
+    unreadable = {
+        "expectation": "frame_is_readable",
+        "severity": "critical",
+        "failing": len(frames),
+        "withheld": len(frames),
+        "sample": [frame["reason"] for frame in frames[:1]],
+    }
+    return [*findings, *([unreadable] if frames else []), *left_out]
 
 
 # --- report
@@ -448,7 +458,7 @@ def _faults(entries: list[dict[str, Any]], planned: Plan) -> list[str]:
     faults = [f"rejected {reason}" for reason in planned.rejected]
     faults += [f"not published: {batch.label} {batch.window}" for batch in planned.batches if batch.id not in published]
     for entry in entries:
-        subject = f"{entry['dataset']} {', '.join(entry['symbols'])}"
+        subject = f"{entry['dataset']} {_some(entry['symbols'])}".rstrip()
         if entry["quarantined"]:
             reasons = ", ".join(
                 sorted({w["expectation"] for w in entry["warnings"] if w.get("severity") == "critical"})
@@ -459,3 +469,9 @@ def _faults(entries: list[dict[str, Any]], planned: Plan) -> list[str]:
         ]
     # One object may feed two datasets, and one batch both.
     return list(dict.fromkeys(faults))
+
+
+def _some(symbols: list[str]) -> str:
+    """The first of them: a batch of liquidations has hundreds, and which one is meant says the quarantine."""
+    more = len(symbols) - SYMBOLS_NAMED
+    return ", ".join(symbols[:SYMBOLS_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -32,6 +32,9 @@ TUNING = {
     "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
     # A new file in dags/ shows up within a minute, as one expects on one's own machine.
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "60",
+    # What a scheduler that died has left is started anew within a minute or so, not after five: a stream that is gone
+    # with it misses liquidations all the while.
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
     # Great Expectations would report its use to its maker.
     "GX_ANALYTICS_ENABLED": "false",
 }

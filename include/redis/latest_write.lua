@@ -42,7 +42,8 @@ for i = 2, #KEYS do
     if taken > before then
         -- Each group expires by itself: a price must not outlive its time because the mark price is renewed.
         for group, known in pairs(values) do
-            if type(known) == 'table' and (known.received_at or 0) < received_at - ARGV[2] then
+            if type(known) == 'table'
+                and (type(known.received_at) ~= 'number' or known.received_at < received_at - ARGV[2]) then
                 values[group] = nil
             end
         end

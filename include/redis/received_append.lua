@@ -1,6 +1,6 @@
 -- Append what the stream received to the entries that wait to be drained, all in one step; never more of them than fit.
 --
--- KEYS  1 the entries (stream)
+-- KEYS  1 the entries (stream)  2 the last id that the caller was given
 -- ARGV  1 most entries  2 id of the caller's last entry, empty if it has none
 --       3.. per entry how many names and values it has, then these
 -- Gives {id of the last entry now, how many old entries went for lack of room, 1 where the caller's last entry is not known
@@ -32,7 +32,8 @@ local function last_generated()
     end
 end
 
-if last ~= '' and is_below(last_generated(), last) then
+-- Others may have appended since the server came back: what the caller was told itself must still be known.
+if last ~= '' and (is_below(last_generated(), last) or redis.call('GET', KEYS[2]) ~= last) then
     return {last, 0, 1}
 end
 
@@ -41,5 +42,8 @@ while i <= #ARGV do
     local fields = tonumber(ARGV[i])
     last = redis.call('XADD', entries, '*', unpack(ARGV, i + 1, i + fields))
     i = i + fields + 1
+end
+if last ~= '' then
+    redis.call('SET', KEYS[2], last, 'EX', 3600)
 end
 return {last, redis.call('XTRIM', entries, 'MAXLEN', most), 0}

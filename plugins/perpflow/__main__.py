@@ -230,8 +230,13 @@ def stream(
         ended = asyncio.run(run(_deployment(), this_process(), seconds))
         typer.echo(
             f"{ended.how} after {ended.seconds:.0f} s: {ended.frames:,} frames, {ended.values:,} values written, "
-            f"{ended.liquidations:,} frames of liquidations kept"
+            f"{ended.liquidations - ended.lost:,} frames of liquidations kept"
         )
+        if ended.lost:
+            typer.echo(
+                f"{ended.lost:,} frames of liquidations are lost: neither Redis nor the database took them", err=True
+            )
+            raise typer.Exit(1)
 
 
 @app.command()

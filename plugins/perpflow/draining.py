@@ -24,7 +24,7 @@ from redis import RedisError
 from perpflow import frames
 from perpflow.batches import ALL_CONTRACTS, Batch, Plan
 from perpflow.datasets import LIQUIDATIONS
-from perpflow.errors import StoreUnavailable, StructurallyBad
+from perpflow.errors import StateDamaged, StoreUnavailable, StructurallyBad
 from perpflow.exchange.listing import QUOTES, is_delivery, split_name, unified_symbol
 from perpflow.settings import Deployment
 from perpflow.store import manifests
@@ -48,7 +48,7 @@ BEFORE_TOLD = timedelta(hours=1)
 async def plan(deployment: Deployment, run: str, reclaim_after_s: float = RECLAIM_AFTER_S) -> Plan:
     """Batches of all that waits, which are those entries' owners from now on.
 
-    Redis that does not answer is among what the plan could not take, and the rest goes on.
+    Redis that does not answer, or is damaged, is among what the plan could not take, and the rest goes on.
 
     Raises:
         StoreUnavailable: the market database does not answer.
@@ -58,7 +58,7 @@ async def plan(deployment: Deployment, run: str, reclaim_after_s: float = RECLAI
         try:
             async with opened(deployment, place) as waiting:
                 await _claim_all(planned, waiting, run, place, reclaim_after_s)
-        except StoreUnavailable as error:
+        except (StoreUnavailable, StateDamaged) as error:
             if place == DATABASE:
                 raise
             planned.rejected.append(f"what waits in Redis: {error}")
@@ -170,7 +170,7 @@ def sort_out(entries: Iterable[Entry], symbols: Mapping[str, str]) -> SortedOut:
             continue
         events, problem = _read(entry)
         if problem:
-            found.unreadable.append({"frame": _text(entry.frame), "reason": problem})
+            found.unreadable.append({"frame": _text(entry.frame), "reason": problem.replace("\0", r"\x00")})
         for event in events:
             if event.market != frames.USD_M or is_delivery(event.exchange_symbol):
                 found.left_out["other_market" if event.market != frames.USD_M else "delivery_contract"] += 1

@@ -24,6 +24,8 @@ USD_M = 1
 Price = Annotated[float, msgspec.Meta(gt=0, le=1e15)]
 #: Between 2017, before which there was no exchange, and 2100, in ms.
 Instant = Annotated[int, msgspec.Meta(ge=1_483_228_800_000, lt=4_102_444_800_000)]
+#: An event's time in ms: what lies behind 2100 would never be replaced by a newer one.
+EventTime = Annotated[int, msgspec.Meta(ge=0, lt=4_102_444_800_000)]
 #: What every database and file can hold. A contract may have a name in Chinese characters.
 Word = Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,40}\Z")]
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00-\x20]{1,60}\Z")]
@@ -32,19 +34,19 @@ Name = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00-\x20]{1,60}\Z")]
 class MarkPrice(msgspec.Struct, tag_field="e", tag="markPriceUpdate", frozen=True, gc=False):
     """Mark price, index price and the funding to come. `E`, `T` in ms; `r` is empty for contracts without funding."""
 
-    event_ms: int = msgspec.field(name="E")
+    event_ms: EventTime = msgspec.field(name="E")
     exchange_symbol: str = msgspec.field(name="s")
     mark_price: Price = msgspec.field(name="p")
     index_price: Annotated[float, msgspec.Meta(ge=0, le=1e15)] = msgspec.field(name="i", default=0.0)
     funding_rate: str = msgspec.field(name="r", default="")
-    next_funding_ms: int = msgspec.field(name="T", default=0)
+    next_funding_ms: EventTime = msgspec.field(name="T", default=0)
     market: int = msgspec.field(name="st", default=USD_M)
 
 
 class AggTrade(msgspec.Struct, tag_field="e", tag="aggTrade", frozen=True, gc=False):
     """Trades of one taker order at one price; the last price is its price."""
 
-    event_ms: int = msgspec.field(name="E")
+    event_ms: EventTime = msgspec.field(name="E")
     exchange_symbol: str = msgspec.field(name="s")
     price: Price = msgspec.field(name="p")
     market: int = msgspec.field(name="st", default=USD_M)
@@ -53,7 +55,7 @@ class AggTrade(msgspec.Struct, tag_field="e", tag="aggTrade", frozen=True, gc=Fa
 class Ticker(msgspec.Struct, tag_field="e", tag="24hrTicker", frozen=True, gc=False):
     """The last day's statistics, of which the last price (`c`) is read."""
 
-    event_ms: int = msgspec.field(name="E")
+    event_ms: EventTime = msgspec.field(name="E")
     exchange_symbol: str = msgspec.field(name="s")
     price: Price = msgspec.field(name="c")
     market: int = msgspec.field(name="st", default=USD_M)
@@ -124,6 +126,8 @@ class _Loose(msgspec.Struct, frozen=True):
 # Not strict: prices are text on the wire.
 _FRAME = msgspec.json.Decoder(_Frame, strict=False)
 _LOOSE = msgspec.json.Decoder(_Loose)
+#: What decoding may raise: text that is no UTF-8 and nesting without end have errors of their own.
+_NOT_READ = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _ENTRIES = msgspec.json.Decoder(list[msgspec.Raw])
 _EVENT: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event, strict=False)
 
@@ -152,7 +156,7 @@ def decode(frame: bytes) -> Frame:
         read = _FRAME.decode(frame)
     except msgspec.ValidationError:
         return _entry_by_entry(frame)
-    except msgspec.DecodeError as error:
+    except _NOT_READ as error:
         raise _not_a_frame(frame, str(error)) from error
     if read.data is not None:
         return Frame(read.stream, tuple(read.data) if isinstance(read.data, list) else (read.data,))
@@ -167,14 +171,14 @@ def _entry_by_entry(frame: bytes) -> Frame:
     try:
         loose = _LOOSE.decode(frame)
         entries = _ENTRIES.decode(loose.data) if bytes(loose.data).startswith(b"[") else [loose.data]
-    except msgspec.DecodeError as error:
+    except _NOT_READ as error:
         raise _not_a_frame(frame, str(error)) from error
     events: list[Event] = []
     unreadable = []
     for entry in entries:
         try:
             events.append(_EVENT.decode(entry))
-        except msgspec.DecodeError as error:
+        except _NOT_READ as error:
             unreadable.append(f"{error}: {bytes(entry)[:120]!r}")
     return Frame(loose.stream, tuple(events), unreadable=tuple(unreadable))
 

@@ -15,6 +15,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 
 import psycopg
 from redis import RedisError
@@ -30,9 +31,10 @@ log = logging.getLogger(__name__)
 
 LIQUIDATION = "liquidation"
 #: Redis may lose what it acknowledged in its last second or two, if it is killed; so much is sent again.
-SENT_LATELY_S = 5.0
+SENT_LATELY_S = 15.0
 #: While Redis is away, and after it was: so long is waited between two attempts.
 PAUSE_S = 1.0
+DATABASE_S = 10.0
 #: Listening is written down so often; a stream that is killed has not proven what came after.
 LISTENED_EVERY_S = 5.0
 #: Mark prices come every second. Between two that are further apart the exchange has sent none, and may have left out
@@ -41,7 +43,10 @@ LONGEST_BEAT_MS = 4_000
 #: Entries that one step takes into Redis, which serves nobody else meanwhile.
 CHUNK = 1_000
 
-_EVENT_TIME = re.compile(rb'"E":(\d{1,15})')
+#: Until 2065, in ms.
+_EVENT_TIME = re.compile(rb'"E":([12]\d{12})\b')
+#: The last act has so long for each of the two: whoever stops a stream waits five seconds at most, as Airflow does.
+LAST_TRY_S = 2.0
 
 
 class Hearing:
@@ -49,20 +54,31 @@ class Hearing:
 
     def __init__(self) -> None:
         self._spans: dict[int, tuple[int, int]] = {}
+        self._firsts: dict[int, int] = {}
         self._over: list[Listened] = []
 
     def beat(self, connection: int, event_ms: int) -> None:
         """Something has come on a connection that is subscribed to liquidations."""
-        start, end = self._spans.get(connection, (event_ms, event_ms))
-        if not end <= event_ms <= end + LONGEST_BEAT_MS:
-            # Out of order or after a silence: what is before it is proven, and begins anew.
+        if connection not in self._spans:
+            # The first may bear a time from before the subscription: what begins with the next one is proven.
+            if event_ms > self._firsts.setdefault(connection, event_ms):
+                self._spans[connection] = (event_ms, event_ms)
+            return
+        start, end = self._spans[connection]
+        if end - LONGEST_BEAT_MS <= event_ms <= end:
+            return
+        if event_ms <= end + LONGEST_BEAT_MS and event_ms > end:
+            self._spans[connection] = (start, event_ms)
+        else:
+            # After a silence, or a time from nowhere: what is before it is proven, and it begins anew.
             self._end(start, end)
-            start = end = event_ms
-        self._spans[connection] = (start, max(end, event_ms))
+            del self._spans[connection]
+            self._firsts[connection] = event_ms
 
     def unreadable(self, connection: int) -> None:
         """What came on it cannot be read, and may have been a liquidation: what follows begins anew."""
         self._end(*self._spans.pop(connection, (0, 0)))
+        self._firsts.pop(connection, None)
 
     def take(self) -> list[Listened]:
         """What has been proven since the last time."""
@@ -71,6 +87,7 @@ class Hearing:
             if start == end:
                 # No beat since the last time: it is closed, or silent. If it goes on it begins anew.
                 del self._spans[connection]
+                self._firsts[connection] = end
             else:
                 self._spans[connection] = (end, end)
         proven, self._over = self._over, []
@@ -101,6 +118,7 @@ class Keeper:
         self._told = False
         self._listened_at = time.monotonic()
         self._redis_away_until = 0.0
+        self._is_redis_away = False
         self.kept = 0
 
     @property
@@ -121,27 +139,39 @@ class Keeper:
             await self._news.wait()
             self._news.clear()
             self._told = False
-            if not await self._keep(final=False):
+            if not await self._keep():
                 await asyncio.sleep(PAUSE_S)
                 self._news.set()
 
-    async def flush(self) -> None:
-        """Put the rest where it is safe; the last act."""
-        if not await self._keep(final=True):
-            frames = sum(isinstance(entry, Told) for entry in self._pending)
+    async def flush(self) -> int:
+        """Put the rest where it is safe, the last act; returns how many liquidations were lost."""
+        self._take_received(final=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_TRY_S):
+                await self._into_redis()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_TRY_S):
+                if self._pending:
+                    await self._into_database()
+        frames = sum(isinstance(entry, Told) for entry in self._pending)
+        if frames:
             COUNTS.count("liquidations.lost", frames)
             log.error("Neither Redis nor the market database answers: %d liquidations are lost.", frames)
+        return frames
 
-    async def _keep(self, *, final: bool) -> bool:
-        """Whether all that has been received is safe, and nothing but memory was needed."""
-        self._take_received(final=final)
+    async def _keep(self) -> bool:
+        """Whether all that has been received is in Redis."""
+        self._take_received(final=False)
         if not self._pending:
             return True
         if time.monotonic() >= self._redis_away_until and await self._into_redis():
             return True
         self._redis_away_until = time.monotonic() + PAUSE_S
-        await self._into_database()
-        return not self._pending and final
+        with suppress(TimeoutError):
+            # One that hangs must not keep us from a Redis that is back.
+            async with asyncio.timeout(DATABASE_S):
+                await self._into_database()
+        return False
 
     def _take_received(self, *, final: bool) -> None:
         for _ in range(len(self._received)):
@@ -161,23 +191,31 @@ class Keeper:
     async def _into_redis(self) -> bool:
         try:
             while self._pending:
-                await self._append(self._pending[:CHUNK])
-                del self._pending[:CHUNK]
+                chunk = self._pending[:CHUNK]
+                if await self._append(chunk):
+                    del self._pending[: len(chunk)]
         except (RedisError, OSError, StateDamaged) as error:
-            log.warning("Redis does not take liquidations now (%s); they go to the market database.", error)
-            COUNTS.count("redis_away")
+            if not self._is_redis_away:
+                log.warning("Redis does not take liquidations now (%s); they go to the market database.", error)
+                COUNTS.count("redis_away")
+            self._is_redis_away = True
             # It may come back without the last of them.
-            self._pending = [entry for _, entry in self._sent] + self._pending
-            self._sent.clear()
+            self._send_again()
             return False
+        self._is_redis_away = False
         return True
 
-    async def _append(self, entries: list[Entry]) -> None:
+    def _send_again(self) -> None:
+        self._pending = [entry for _, entry in self._sent] + self._pending
+        self._sent.clear()
+
+    async def _append(self, entries: list[Entry]) -> bool:
+        """Whether they are there; what Redis had acknowledged and has lost is pending again before anything else."""
         appended = await self._entries.append(entries)
         if appended.has_lost:
-            again = [entry for _, entry in self._sent]
-            log.warning("Redis has lost what it had acknowledged; %d entries are sent again.", len(again))
-            appended = await self._entries.append([*again, *entries])
+            log.warning("Redis has lost what it had acknowledged; %d entries are sent again.", len(self._sent))
+            self._send_again()
+            return False
         if appended.trimmed:
             COUNTS.count("liquidations.lost", appended.trimmed)
             log.error(
@@ -185,6 +223,7 @@ class Keeper:
                 appended.trimmed,
             )
         self._remember(entries)
+        return True
 
     def _remember(self, entries: Iterable[Entry]) -> None:
         now = time.monotonic()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import datetime
 
 from rich.console import Console
 from rich.live import Live
@@ -13,7 +12,6 @@ from rich.table import Table
 from perpflow import reader
 from perpflow.coverage_table import new_table
 from perpflow.store.latest import Latest
-from perpflow.windows import from_ms
 
 #: As often as a person can follow.
 EVERY_S = 0.25
@@ -49,9 +47,9 @@ def now_ms() -> int:
 
 def table(found: dict[str, Latest | None], now: int) -> Table:
     """A row for each symbol; what was received longer than ten seconds before `now` (ms) is dim."""
-    shown = new_table("Latest values (times are UTC)")
+    shown = new_table("Latest values")
     shown.add_column("symbol", no_wrap=True)
-    for name in ("price", "mark", "index", "funding", "open interest", "event", "age"):
+    for name in ("price", "mark", "index", "funding", "open interest", "age"):
         shown.add_column(name, justify="right", no_wrap=True)
     for symbol, latest in found.items():
         shown.add_row(symbol, *_cells(latest, now), style="dim" if _age_s(latest, now) > STALE_S else "")
@@ -60,7 +58,7 @@ def table(found: dict[str, Latest | None], now: int) -> Table:
 
 def _cells(latest: Latest | None, now: int) -> Iterator[str]:
     if latest is None:
-        yield from ("nothing live", *[""] * 6)
+        yield from ("nothing live", *[""] * 5)
         return
     price, mark, interest = latest.price, latest.mark, latest.open_interest
     yield f"{price.price:,.8g}" if price else "-"
@@ -68,7 +66,6 @@ def _cells(latest: Latest | None, now: int) -> Iterator[str]:
     yield f"{mark.index_price:,.8g}" if mark else "-"
     yield f"{mark.funding_rate:+.4%}" if mark and mark.funding_rate is not None else "-"
     yield f"{interest.open_interest:,.8g}" if interest else "-"
-    yield _time(max(group.at for group in (price, mark, interest) if group))
     yield f"{_age_s(latest, now):.1f} s"
 
 
@@ -76,8 +73,3 @@ def _age_s(latest: Latest | None, now: int) -> float:
     """Of the price, where there is one."""
     group = (latest.price or latest.mark or latest.open_interest) if latest else None
     return (now - group.received_at) / 1000 if group else float("inf")
-
-
-def _time(ms: int) -> str:
-    instant: datetime = from_ms(ms)
-    return f"{instant:%H:%M:%S}"

@@ -66,13 +66,17 @@ RELIST_AT_MOST_EVERY = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a stream has ended: `handed over` to a successor, `stopped` as it was told, or its time was `over`."""
+    """How a stream has ended: `handed over` to a successor, `stopped` as it was told, or its time was `over`.
+
+    `liquidations` counts the frames of those that it received, `lost` those that it could put nowhere.
+    """
 
     how: str
     seconds: float
     frames: int
     values: int
     liquidations: int
+    lost: int
 
 
 class Streamer:
@@ -129,10 +133,10 @@ class Streamer:
                 streaming.result()
         finally:
             await cancelled([*either, *self._tasks])
-            await self._keeper.flush()
+            lost = await self._keeper.flush()
             await self._let_go()
         how = "handed over" if streaming in done else "stopped" if stopping in done else "over"
-        return Ended(how, time.monotonic() - began, self._frames, self._written, self._keeper.kept)
+        return Ended(how, time.monotonic() - began, self._frames, self._written, self._keeper.kept, lost)
 
     # --- what runs at once
 
@@ -264,7 +268,9 @@ class Streamer:
                     COUNTS.count("redis_away")
                 is_away = True
                 # A server that has become a replica answers, and will go on refusing: another one may be there by now.
-                await self._redis.connection_pool.disconnect()
+                # Idle connections only: the others are in use beside us.
+                with suppress(RedisError, OSError):
+                    await self._redis.connection_pool.disconnect(inuse_connections=False)
                 await asyncio.sleep(REDIS_AWAY_S)
 
     async def _write(self, pending: dict[str, Latest]) -> None:

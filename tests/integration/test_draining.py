@@ -219,8 +219,11 @@ def test_publishing_again_lets_the_entries_go_that_the_first_time_could_not(
 ) -> None:
     put(deployment, "redis", told())
     (batch,) = plan(deployment).batches
-    run_batch(deployment.model_copy(), batch)
+    pipeline.stage(deployment, batch)
+    pipeline.check(deployment, batch)
+    pipeline.publish(deployment.model_copy(update={"redis_url": NOWHERE}), batch)
     put(deployment, "redis", told(1))
+    assert waiting(deployment, redis)[0] == 2
     pipeline.publish(deployment, batch)
     assert waiting(deployment, redis)[0] == 1  # what came later is another batch's
 
@@ -265,8 +268,10 @@ def test_a_batch_of_redis_does_not_go_on_without_it(deployment: Deployment, redi
 
 def test_a_key_of_another_type_is_damage_that_is_named(deployment: Deployment, redis: redis_sync.Redis) -> None:
     redis.set(ENTRIES_KEY, "mine")
-    with pytest.raises(StateDamaged, match=f"{ENTRIES_KEY} holds something of another type"):
-        plan(deployment)
+    put(deployment, "database", told())
+    with pytest.raises(BatchFaulty, match=f"{ENTRIES_KEY} holds something of another type"):
+        drain(deployment)
+    assert inserted(deployment) == 1
     with pytest.raises(StateDamaged):
         put(deployment, "redis", told())
 
@@ -299,6 +304,17 @@ def test_a_stream_that_is_full_loses_the_oldest_and_says_how_many(deployment: De
     assert left == [told(3), told(4), told(5)]
 
 
+def test_a_loss_is_noticed_where_another_stream_has_appended_since(deployment: Deployment) -> None:
+    async def lose() -> list[Appended]:
+        async with open_redis(str(deployment.redis_url)) as client:
+            one, other = RedisEntries(client), RedisEntries(client)
+            said = [await one.append([told(1)])]
+            await client.flushdb()
+            return [*said, await other.append([told(2)]), await one.append([told(3)])]
+
+    assert asyncio.run(lose()) == [Appended(0, False), Appended(0, False), Appended(0, True)]
+
+
 def test_a_server_that_has_lost_what_it_acknowledged_is_noticed(deployment: Deployment) -> None:
     async def lose() -> list[Appended]:
         async with open_redis(str(deployment.redis_url)) as client:
@@ -319,6 +335,9 @@ UNREADABLE = [
     b"\xff\xfe\x00",
     b'{"stream":"!forceOrder@arr"}',
     b'{"stream":"!forceOrder@arr","data":[]}',
+    told(s="A\x7f").frame.replace(b"\\u007f", b"\xff").replace(b"\x7f", b"\xff"),
+    b'{"stream":"!forceOrder@arr","data":{"e":"fo\\u0000o"}}',
+    b'{"stream":"x","data":' + b"[" * 100_000,
     told(q="many").frame,
     told(S="SELL\0").frame,
     told(T=0).frame,
@@ -350,9 +369,23 @@ def test_an_entry_that_a_stranger_has_written_is_quarantined_too(
 ) -> None:
     redis.xadd(ENTRIES_KEY, {"hello": "world"})
     redis.xadd(ENTRIES_KEY, {"frame": b"x", "received_ms": "soon"})
-    with pytest.raises(BatchFaulty, match=r"2 rows of liquidations \(frame_is_readable\)"):
+    redis.xadd(ENTRIES_KEY, {"frame": b"x", "received_ms": 10**30})
+    redis.xadd(ENTRIES_KEY, {b"\xff": b"x"})
+    redis.xadd(ENTRIES_KEY, {"start_ms": 10**17, "end_ms": 10**18})
+    put(deployment, "redis", told())
+    with pytest.raises(BatchFaulty, match="5 rows of liquidations"):
         drain(deployment)
-    assert len(quarantined(deployment)) == 2
+    assert len(quarantined(deployment)) == 5
+    assert inserted(deployment) == 1
+
+
+def test_withheld_liquidations_of_one_instant_are_all_kept(deployment: Deployment, redis: redis_sync.Redis) -> None:
+    put(deployment, "redis", told(1, q="-1"), told(2, q="-1"), told(1, q="-1", S="BUY"))
+    with pytest.raises(BatchFaulty, match="3 rows of liquidations"):
+        drain(deployment)
+    with session(deployment.database_url) as connection:
+        kept = rows(connection, "SELECT DISTINCT row ->> 'average_price', row ->> 'side' FROM quarantine")
+    assert len(kept) == 3
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ async def test_listening_is_told_after_the_liquidations_that_came_in_that_time(
     own_redis_url: str, empty_database_url: str
 ) -> None:
     async with keeping_with(own_redis_url, empty_database_url) as keeper:
-        for received in (beat(AT), liquidation(1), beat(AT + 1000), beat(AT + 2000), liquidation(2)):
+        for received in (beat(AT - 1000), beat(AT), liquidation(1), beat(AT + 1000), beat(AT + 2000), liquidation(2)):
             keeper.put(received)
     assert await in_redis(own_redis_url) == [*told(1, 2), Listened(AT, AT + 2000)]
 
@@ -166,7 +166,7 @@ async def test_what_comes_before_the_acknowledgement_proves_nothing(
     own_redis_url: str, empty_database_url: str
 ) -> None:
     async with keeping_with(own_redis_url, empty_database_url) as keeper:
-        for received in (beat(AT, 0), beat(AT + 1000, 0), beat(AT + 2000), beat(AT + 3000)):
+        for received in (beat(AT, 0), beat(AT + 1000, 0), beat(AT + 1500), beat(AT + 2000), beat(AT + 3000)):
             keeper.put(received)
     assert await in_redis(own_redis_url) == [Listened(AT + 2000, AT + 3000)]
 
@@ -175,7 +175,7 @@ def test_hearing_goes_on_where_it_was_taken() -> None:
     hearing = Hearing()
     for at in (0, 1000, 2000):
         hearing.beat(1, at)
-    assert hearing.take() == [Listened(0, 2000)]
+    assert hearing.take() == [Listened(1000, 2000)]
     hearing.beat(1, 3000)
     assert hearing.take() == [Listened(2000, 3000)]
     assert hearing.take() == []
@@ -183,20 +183,28 @@ def test_hearing_goes_on_where_it_was_taken() -> None:
 
 def test_a_silence_between_two_beats_is_not_listened_to() -> None:
     hearing = Hearing()
-    for at in (0, 1000, 1001 + LONGEST_BEAT_MS, 2001 + LONGEST_BEAT_MS):
+    later = 2001 + LONGEST_BEAT_MS
+    for at in (0, 1000, 2000, later, later + 1000, later + 2000):
         hearing.beat(1, at)
-    assert hearing.take() == [Listened(0, 1000), Listened(1001 + LONGEST_BEAT_MS, 2001 + LONGEST_BEAT_MS)]
+    assert hearing.take() == [Listened(1000, 2000), Listened(later + 1000, later + 2000)]
+
+
+def test_a_late_beat_proves_nothing_of_the_time_before() -> None:
+    hearing = Hearing()
+    for at in (1000, 2000, 500, 4000):
+        hearing.beat(1, at)
+    assert hearing.take() == [Listened(2000, 4000)]
 
 
 def test_what_cannot_be_read_may_have_been_a_liquidation() -> None:
     hearing = Hearing()
     hearing.unreadable(1)
-    for at in (0, 1000):
+    for at in (0, 1000, 2000):
         hearing.beat(1, at)
     hearing.unreadable(1)
-    for at in (2000, 3000):
+    for at in (3000, 4000, 5000):
         hearing.beat(1, at)
-    assert hearing.take() == [Listened(0, 1000), Listened(2000, 3000)]
+    assert hearing.take() == [Listened(1000, 2000), Listened(4000, 5000)]
 
 
 BEATS = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 60_000), st.booleans()), max_size=60)
@@ -210,9 +218,12 @@ def test_listened_is_what_lies_between_two_beats_of_one_connection_and_nothing_e
     proven: set[int] = set()
     last: dict[int, int] = {}
     for connection, at, is_taken in beats:
-        if connection in last and last[connection] <= at <= last[connection] + LONGEST_BEAT_MS:
-            proven.update(range(last[connection], at))
-        last[connection] = at
+        before = last.get(connection, at)
+        if before <= at <= before + LONGEST_BEAT_MS:
+            proven.update(range(before, at))
+        if not before - LONGEST_BEAT_MS <= at <= before:
+            last[connection] = at
+        last.setdefault(connection, at)
         hearing.beat(connection, at)
         if is_taken:
             told_ += hearing.take()

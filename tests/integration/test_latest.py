@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from itertools import count
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -205,3 +206,14 @@ def test_without_redis_the_reader_says_so(monkeypatch: pytest.MonkeyPatch) -> No
         reader.latest("SOL/USDT")
     with pytest.raises(StoreUnavailable, match="Redis does not answer"):
         reader.latest("SOL/USDT", "redis://127.0.0.1:9/0")
+
+
+async def test_values_that_are_none_of_ours_hold_up_nobody(redis: Redis, redis_url: str, symbol: str) -> None:
+    await redis.set(
+        latest_key(symbol), msgspec.msgpack.encode({"symbol": symbol, "price": {"at": 1, "received_at": "x"}})
+    )
+    token = await Lease(redis, "a").take()
+    assert (await LatestValues(redis).write(token, {symbol: Latest(symbol, mark=mark(5))})).taken == 1
+    found = reader.latest(symbol, redis_url)
+    assert found is not None
+    assert (found.price, found.mark) == (None, mark(5))

@@ -149,3 +149,18 @@ def test_every_entry_of_a_list_is_an_event_or_named_as_unreadable(entries: list[
 def test_a_subscription_is_asked_for_as_documented() -> None:
     asked = json.loads(subscribe(["btcusdt@aggTrade", "!forceOrder@arr"], 3))
     assert asked == {"method": "SUBSCRIBE", "params": ["btcusdt@aggTrade", "!forceOrder@arr"], "id": 3}
+
+
+@given(st.integers(0, 10_000), st.binary(min_size=1, max_size=3))
+def test_a_frame_with_bytes_changed_is_read_or_refused(at: int, changed: bytes) -> None:
+    raw = frame({"e": "forceOrder", "E": 1791391083124, "o": ORDER}, "!forceOrder@arr")
+    at %= len(raw)
+    with suppress(StructurallyBad):
+        assert isinstance(decode(raw[:at] + changed + raw[at + len(changed) :]), Frame)
+
+
+@pytest.mark.parametrize("at", [-1, 10**18, 2**63, 2**64])
+def test_a_time_that_nothing_newer_would_replace_is_none(at: int) -> None:
+    for event in (TRADE, MARK):
+        read = decode(frame(event | {"E": at}))
+        assert (read.events, len(read.unreadable)) == ((), 1)

@@ -318,7 +318,8 @@ def quarantine_rows(
         "publish_quarantine",
         staging=staging_table(spec),
         series=sql.Identifier(spec.series_column),
-        values=columns(tuple(c.name for c in spec.values)),
+        # All that tells two rows apart: of the key what the quarantine has no column for, too.
+        values=columns(tuple(c.name for c in spec.columns if c.name not in ("symbol", "timeframe", "time"))),
     )
     parameters = {
         "stage_id": stage_id,

@@ -8,7 +8,8 @@ committed; so it may be published twice, which changes nothing, and is never los
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -24,6 +25,10 @@ from perpflow.store.database import query
 
 ENTRIES_KEY = "perpflow:liquidations"
 GROUP = "ingest_liquidations"
+#: The last id that each writer was given, for an hour: what is not there any more Redis has lost.
+LAST_KEY = "perpflow:liquidations:last:"
+#: 2100 begins.
+LATEST_MS = 4_102_444_800_000
 #: Ten times the 30,000 liquidations of a usual day, each received by two streams where one hands over to the next.
 #: Beyond that the oldest go. An entry takes 296 bytes, all of them 118 MB.
 MOST_ENTRIES = 400_000
@@ -94,6 +99,7 @@ class RedisEntries:
         self._redis = redis
         self._most = most
         self._last = b""
+        self._last_key = LAST_KEY + secrets.token_hex(8)
         self._append = redis.register_script(redis_script("received_append"))
         self._done = redis.register_script(redis_script("received_done"))
 
@@ -108,7 +114,7 @@ class RedisEntries:
             fields = [part for pair in _fields(entry).items() for part in pair]
             arguments += [len(fields), *fields]
         with damage_named(ENTRIES_KEY):
-            self._last, trimmed, has_lost = await self._append([ENTRIES_KEY], arguments)
+            self._last, trimmed, has_lost = await self._append([ENTRIES_KEY, self._last_key], arguments)
         if has_lost:
             self._last = b""
         return Appended(trimmed, bool(has_lost))
@@ -212,14 +218,26 @@ def _fields(entry: Entry) -> dict[str, Any]:
 
 def _read(entries: Iterable[tuple[bytes | None, dict[bytes, bytes] | None]]) -> list[Entry]:
     """The entries of a reply; one that went for lack of room while a batch held it has no fields any more."""
-    return [_entry({name.decode(): value for name, value in fields.items()}) for _, fields in entries if fields]
+    return [_entry(fields) for _, fields in entries if fields]
 
 
-def _entry(fields: dict[str, Any]) -> Entry:
+def _entry(fields: Mapping[Any, Any]) -> Entry:
     try:
-        if fields.get("frame") is not None:
-            return Told(bytes(fields["frame"]), int(fields["received_ms"]))
-        return Listened(int(fields["start_ms"]), int(fields["end_ms"]))
+        named = {name if isinstance(name, str) else name.decode(): value for name, value in fields.items()}
+        if named.get("frame") is not None:
+            return Told(bytes(named["frame"]), _instant(named["received_ms"]))
+        return Listened(_instant(named["start_ms"]), _instant(named["end_ms"]))
     except (KeyError, ValueError):
         # A stranger's. Draining puts it where everything goes that nobody can read.
-        return Told(repr(fields).encode(), 0)
+        return Told(repr(dict(fields)).encode(), 0)
+
+
+def _instant(ms: Any) -> int:
+    """An instant that every table can hold.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not 0 <= (instant := int(ms)) < LATEST_MS:
+        raise ValueError(f"{instant} ms is no instant before 2100")
+    return instant

@@ -10,7 +10,7 @@ from airflow.sdk import Context, CronTriggerTimetable, Param, dag, get_current_c
 
 from perpflow.batches import Plan
 from perpflow.datasets import LIQUIDATIONS
-from perpflow.errors import StreamStopped
+from perpflow.errors import StoreUnavailable, StreamStopped
 from perpflow.orchestration.defaults import DEFAULT_POOL, LIVE_PRIORITY, START_DATE, STREAM_POOL, default_args
 from perpflow.orchestration.exchange_sensor import ASK_EVERY_S, ExchangeSensor
 from perpflow.orchestration.load_group import load_group
@@ -85,6 +85,8 @@ def stream_market() -> None:
         context = get_current_context()
         name = f"{context['dag_run'].run_id} on {this_process()}"
         ended = asyncio.run(stream(deployment(), name, context["params"]["seconds"]))
+        if ended.lost:
+            raise StoreUnavailable(f"{ended.lost} liquidations are lost: neither Redis nor the database took them.")
         if ended.how == "stopped":
             # A worker that is shut down: the retry streams on. What was cleared or marked is decided already.
             raise StreamStopped(f"the stream was told to stop after {ended.seconds:.0f} s.")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from perpflow.datasets import DATASETS, TABLES, DatasetSpec
+from perpflow.datasets import DATASETS, TABLES, DatasetSpec, StreamedSpec
 from perpflow.errors import BadConfiguration
 from perpflow.settings import is_symbol
 from perpflow.windows import Window, parse_instant, split
@@ -107,9 +107,14 @@ class Batch:
         return tuple(TABLES[name] for name in self.datasets)
 
     @property
+    def is_streamed(self) -> bool:
+        """Whether its rows were received from a stream, and wait; the others are asked for."""
+        return any(isinstance(spec, StreamedSpec) for spec in self.specs)
+
+    @property
     def label(self) -> str:
         """What the UI shows instead of a map index: `SOL/USDT klines 2026-04-01`; of a stream, until when it goes."""
-        if self.symbols == (ALL_CONTRACTS,):
+        if self.is_streamed:
             return f"{self.specs[0].feed} until {self.window.end:%Y-%m-%d %H:%M}"
         symbols = self.symbols[0] if len(self.symbols) == 1 else f"{self.symbols[0]} +{len(self.symbols) - 1}"
         return f"{symbols} {self.specs[0].feed} {self.window.start:%Y-%m-%d}"

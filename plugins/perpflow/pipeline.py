@@ -17,7 +17,7 @@ from typing import Any
 from perpflow import draining
 from perpflow.batches import Batch, LoadRequest, Plan
 from perpflow.counters import COUNTS
-from perpflow.datasets import DATASETS, LIQUIDATIONS, TABLES, DatasetSpec, StreamedSpec
+from perpflow.datasets import DATASETS, TABLES, DatasetSpec, StreamedSpec
 from perpflow.errors import BadSuite, BatchFaulty, StoreUnavailable
 from perpflow.fetching import Covered, Fetcher
 from perpflow.planning import Planner, wanted_of
@@ -157,7 +157,7 @@ async def _stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
         if manifests.is_published(connection, batch):
             log.info("%s is published already; nothing to stage", batch.label)
             return {}
-        if LIQUIDATIONS in batch.specs:
+        if batch.is_streamed:
             return await draining.stage(connection, deployment, batch)
         stage_id = manifests.claim(connection, batch)
         async with (
@@ -317,7 +317,7 @@ def publish(deployment: Deployment, batch: Batch) -> dict[str, dict[str, int]]:
         if by_us:
             _count(entries)
         loader.vacuum_staging(connection, batch.specs)
-        if LIQUIDATIONS in batch.specs:
+        if batch.is_streamed:
             asyncio.run(draining.done(deployment, batch))
     return {entry["dataset"]: {name: entry[name] for name in ("staged", *FATES)} for entry in entries}
 

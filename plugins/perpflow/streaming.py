@@ -31,7 +31,7 @@ from perpflow.datasets import LIQUIDATIONS
 from perpflow.errors import PerpflowError
 from perpflow.exchange.feed import OVERLAP_S, Feed
 from perpflow.exchange.limiter import Limiter
-from perpflow.exchange.live import MARKET_PATH, MOST_STREAMS, Received, Subscription
+from perpflow.exchange.live import MARKET_PATH, MOST_STREAMS, Deliver, Received, Subscription
 from perpflow.exchange.rest import Rest
 from perpflow.keeping import LIQUIDATION, Keeper
 from perpflow.measuring import Measuring
@@ -193,7 +193,7 @@ class Streamer:
             groups.append((Subscription("last_price", tuple(some), NO_TRADE_S),))
         return groups
 
-    def _feed(self, group: tuple[Subscription, ...], deliver: Any) -> Feed:
+    def _feed(self, group: tuple[Subscription, ...], deliver: Deliver) -> Feed:
         settings = self._collection.exchange
         url = self._deployment.stream_url.rstrip("/") + MARKET_PATH
         return Feed(

@@ -3,7 +3,7 @@
 -- KEYS  1 the entries (stream)  2 the last id that the caller was given
 -- ARGV  1 most entries  2 id of the caller's last entry, empty if it has none
 --       3.. per entry how many names and values it has, then these
--- Gives {id of the last entry now, how many old entries went for lack of room, 1 where the caller's last entry is not known
+-- Gives {id of the last entry now, how many old frames went for lack of room, 1 where the caller's last entry is not known
 -- here: the server has lost what it had acknowledged, and the caller has to send it again}.
 
 local entries, most, last = KEYS[1], tonumber(ARGV[1]), ARGV[2]
@@ -46,4 +46,16 @@ end
 if last ~= '' then
     redis.call('SET', KEYS[2], last, 'EX', 3600)
 end
-return {last, redis.call('XTRIM', entries, 'MAXLEN', most), 0}
+
+local frames, over = 0, redis.call('XLEN', entries) - most
+if over > 0 then
+    for _, entry in ipairs(redis.call('XRANGE', entries, '-', '+', 'COUNT', over)) do
+        for i = 1, #entry[2], 2 do
+            if entry[2][i] == 'frame' then
+                frames = frames + 1
+            end
+        end
+    end
+    redis.call('XTRIM', entries, 'MAXLEN', most)
+end
+return {last, frames, 0}

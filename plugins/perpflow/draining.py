@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -66,12 +65,10 @@ async def plan(deployment: Deployment, run: str, reclaim_after_s: float = RECLAI
 
 
 async def _claim_all(planned: Plan, waiting: Waiting, run: str, place: str, reclaim_after_s: float) -> None:
-    made_at, began = datetime.now(UTC), time.monotonic()
+    made_at = datetime.now(UTC)
     for number in range(MOST_BATCHES):
         batch = f"{run}|{made_at:%Y%m%dT%H%M%S.%f}|{LIQUIDATIONS.name}|{number}|{place}"
-        # Never what the batches before it have just made their own.
-        since_s = time.monotonic() - began
-        entries = await waiting.claim(batch, BATCH_ENTRIES, reclaim_after_s + since_s)
+        entries = await waiting.claim(batch, BATCH_ENTRIES, reclaim_after_s)
         if not entries:
             return
         window = _window_of(entries)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 from itertools import count
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -22,6 +23,7 @@ from perpflow.datasets import LIQUIDATIONS
 from perpflow.draining import BEFORE_TOLD, SortedOut, sort_out
 from perpflow.errors import BatchFaulty, StateDamaged, StoreUnavailable
 from perpflow.settings import Deployment
+from perpflow.store import received
 from perpflow.store.cache import open_redis
 from perpflow.store.database import connection_options, session
 from perpflow.store.received import (
@@ -198,6 +200,32 @@ def test_what_a_dead_drain_has_left_a_later_one_takes_over(
 
 
 @PLACES
+def test_a_plan_never_takes_from_itself_however_soon_others_are_taken_for_dead(
+    deployment: Deployment, redis: redis_sync.Redis, place: str
+) -> None:
+    put(deployment, place, *(told(n) for n in range(5)))
+
+    async def claimed(*batches: str) -> list[int]:
+        async with opened(deployment, place) as waiting:
+            return [len(await waiting.claim(batch, 2, 0)) for batch in batches]
+
+    assert asyncio.run(claimed("a", "b", "c", "d")) == [2, 2, 1, 0]
+    assert asyncio.run(claimed("e", "f", "g", "h")) == [2, 2, 1, 0]
+
+
+def test_the_names_of_batches_that_died_are_forgotten_in_time(
+    deployment: Deployment, redis: redis_sync.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(deployment, "redis", told())
+    assert len(plan(deployment).batches) == 1
+    drain(deployment, reclaim_after_s=0)
+    assert len(redis.xinfo_consumers(ENTRIES_KEY, GROUP)) == 1
+    monkeypatch.setattr(received, "FORGET_AFTER", timedelta(0))
+    drain(deployment)
+    assert redis.xinfo_consumers(ENTRIES_KEY, GROUP) == []
+
+
+@PLACES
 def test_a_drain_that_dies_between_commit_and_acknowledgement_publishes_nothing_twice(
     deployment: Deployment, redis: redis_sync.Redis, place: str
 ) -> None:
@@ -295,12 +323,13 @@ def test_a_stream_that_is_full_loses_the_oldest_and_says_how_many(deployment: De
     async def overfill() -> tuple[list[Appended], list[Entry]]:
         async with open_redis(str(deployment.redis_url)) as client:
             entries = RedisEntries(client, most=3)
-            said = [await entries.append([told(n)]) for n in range(4)]
+            said = [await entries.append([entry]) for entry in (Listened(1, 2), *(told(n) for n in range(4)))]
             said.append(await entries.append([told(n) for n in range(4, 6)]))
             return said, await entries.claim("batch", 10)
 
     said, left = asyncio.run(overfill())
-    assert said == [Appended(0, False)] * 3 + [Appended(1, False), Appended(2, False)]
+    # When somebody listened is lost with the fourth, and is no liquidation.
+    assert said == [Appended(0, False)] * 4 + [Appended(1, False), Appended(2, False)]
     assert left == [told(3), told(4), told(5)]
 
 

@@ -34,6 +34,8 @@ LATEST_MS = 4_102_444_800_000
 MOST_ENTRIES = 400_000
 #: Whoever has held entries for so long without an end is taken for dead.
 RECLAIM_AFTER_S = 300.0
+#: The name of a batch that holds nothing any more is forgotten after so long.
+FORGET_AFTER = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,10 @@ class Waiting(Protocol):
     """Entries that wait to be drained, in one of the two places."""
 
     async def claim(self, batch: str, most: int, reclaim_after_s: float = RECLAIM_AFTER_S) -> list[Entry]:
-        """Make some entries the batch's: those that a dead one has left, then new ones; none where nothing waits."""
+        """Make some entries the batch's: those that a dead one has left, then new ones; none where nothing waits.
+
+        Never what the same object has made another batch's: a plan does not take from itself.
+        """
 
     async def of_batch(self, batch: str) -> list[Entry]:
         """The entries that are the batch's now."""
@@ -81,7 +86,7 @@ class Waiting(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """How many of the oldest entries went for lack of room, and whether the server had lost the caller's last ones."""
+    """How many liquidations went for lack of room, the oldest, and whether the server had lost the caller's last ones."""
 
     trimmed: int
     has_lost: bool
@@ -98,6 +103,7 @@ class RedisEntries:
     def __init__(self, redis: Redis, most: int = MOST_ENTRIES) -> None:
         self._redis = redis
         self._most = most
+        self._reclaimed: Any = "0-0"
         self._last = b""
         self._last_key = LAST_KEY + secrets.token_hex(8)
         self._append = redis.register_script(redis_script("received_append"))
@@ -123,18 +129,29 @@ class RedisEntries:
         """As `Waiting.claim`."""
         with damage_named(ENTRIES_KEY):
             await self._have_group()
-            found: list[Entry] = []
-            start: Any = "0-0"
-            while len(found) < most:
-                start, entries, *_ = await self._redis.xautoclaim(
-                    ENTRIES_KEY, GROUP, batch, int(reclaim_after_s * 1000) + 1, start, count=most - len(found)
-                )
-                found += _read(entries)
-                if start == b"0-0":
-                    break
+            found = await self._reclaim(batch, most, reclaim_after_s)
             if len(found) < most:
                 found += await self._read_group(batch, ">", most - len(found))
         return found
+
+    async def _reclaim(self, batch: str, most: int, after_s: float) -> list[Entry]:
+        """Once through what batches hold, however many calls that takes: what is behind is this object's."""
+        found: list[Entry] = []
+        while len(found) < most and self._reclaimed is not None:
+            self._reclaimed, entries, *_ = await self._redis.xautoclaim(
+                ENTRIES_KEY, GROUP, batch, int(after_s * 1000), self._reclaimed, count=most - len(found)
+            )
+            found += _read(entries)
+            if self._reclaimed == b"0-0":
+                self._reclaimed = None
+                await self._forget_the_dead()
+        return found
+
+    async def _forget_the_dead(self) -> None:
+        """Delete the consumers of batches whose entries others have taken over."""
+        for consumer in await self._redis.xinfo_consumers(ENTRIES_KEY, GROUP):
+            if not consumer["pending"] and consumer["idle"] >= FORGET_AFTER.total_seconds() * 1000:
+                await self._redis.xgroup_delconsumer(ENTRIES_KEY, GROUP, consumer["name"])
 
     async def of_batch(self, batch: str) -> list[Entry]:
         """As `Waiting.of_batch`."""
@@ -183,6 +200,7 @@ class DatabaseEntries:
 
     def __init__(self, connection: psycopg.AsyncConnection[DictRow]) -> None:
         self._connection = connection
+        self._claimed: list[str] = []
 
     async def append(self, entries: Iterable[Entry]) -> None:
         """Add entries in their order, all or none."""
@@ -192,7 +210,8 @@ class DatabaseEntries:
 
     async def claim(self, batch: str, most: int, reclaim_after_s: float = RECLAIM_AFTER_S) -> list[Entry]:
         """As `Waiting.claim`."""
-        parameters = {"batch": batch, "most": most, "reclaim_after_s": reclaim_after_s}
+        self._claimed.append(batch)
+        parameters = {"batch": batch, "most": most, "reclaim_after_s": reclaim_after_s, "ours": self._claimed}
         await self._connection.execute(query("received_claim"), parameters)
         return await self.of_batch(batch)
 

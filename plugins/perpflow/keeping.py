@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import psycopg
 from redis import RedisError
@@ -40,6 +41,9 @@ LISTENED_EVERY_S = 5.0
 #: Mark prices come every second. Between two that are further apart the exchange has sent none, and may have left out
 #: liquidations as well.
 LONGEST_BEAT_MS = 4_000
+#: A liquidation is told about a second after its time: what is of a mark price's time may still be on its way when that
+#: is here, and is lost with a process that is killed.
+BEHIND_MS = 1_000
 #: Entries that one step takes into Redis, which serves nobody else meanwhile.
 CHUNK = 1_000
 
@@ -49,53 +53,65 @@ _EVENT_TIME = re.compile(rb'"E":([12]\d{12})\b')
 LAST_TRY_S = 2.0
 
 
+@dataclass(slots=True)
+class _Span:
+    """From one beat to another without a silence (ms, the exchange's clock), and the last one that has been told."""
+
+    start: int
+    end: int
+    told_at: int
+
+    def proven(self) -> Listened:
+        """What has come for sure: a liquidation is told a little later than a mark price of the same instant."""
+        return Listened(self.start, max(self.start, self.end - BEHIND_MS))
+
+
 class Hearing:
     """From when to when liquidations would have been heard, on the exchange's clock, for each connection by itself."""
 
     def __init__(self) -> None:
-        self._spans: dict[int, tuple[int, int]] = {}
+        self._spans: dict[int, _Span] = {}
         self._firsts: dict[int, int] = {}
         self._over: list[Listened] = []
 
     def beat(self, connection: int, event_ms: int) -> None:
         """Something has come on a connection that is subscribed to liquidations."""
-        if connection not in self._spans:
+        span = self._spans.get(connection)
+        if span is None:
             # The first may bear a time from before the subscription: what begins with the next one is proven.
-            if event_ms > self._firsts.setdefault(connection, event_ms):
-                self._spans[connection] = (event_ms, event_ms)
-            return
-        start, end = self._spans[connection]
-        if end - LONGEST_BEAT_MS <= event_ms <= end:
-            return
-        if event_ms <= end + LONGEST_BEAT_MS and event_ms > end:
-            self._spans[connection] = (start, event_ms)
-        else:
+            first = self._firsts.setdefault(connection, event_ms)
+            if event_ms > first:
+                self._spans[connection] = _Span(event_ms, event_ms, first)
+        elif span.end < event_ms <= span.end + LONGEST_BEAT_MS:
+            span.end = event_ms
+        elif not span.end - LONGEST_BEAT_MS <= event_ms <= span.end:
             # After a silence, or a time from nowhere: what is before it is proven, and it begins anew.
-            self._end(start, end)
-            del self._spans[connection]
-            self._firsts[connection] = event_ms
+            self._begin_anew(connection, event_ms)
 
     def unreadable(self, connection: int) -> None:
         """What came on it cannot be read, and may have been a liquidation: what follows begins anew."""
-        self._end(*self._spans.pop(connection, (0, 0)))
+        self._tell(self._spans.pop(connection, None))
         self._firsts.pop(connection, None)
 
     def take(self) -> list[Listened]:
         """What has been proven since the last time."""
-        for connection, (start, end) in list(self._spans.items()):
-            self._end(start, end)
-            if start == end:
+        for connection, span in list(self._spans.items()):
+            if span.end == span.told_at:
                 # No beat since the last time: it is closed, or silent. If it goes on it begins anew.
-                del self._spans[connection]
-                self._firsts[connection] = end
+                self._begin_anew(connection, span.end)
             else:
-                self._spans[connection] = (end, end)
+                self._tell(span)
+                self._spans[connection] = _Span(span.proven().end_ms, span.end, span.end)
         proven, self._over = self._over, []
         return proven
 
-    def _end(self, start: int, end: int) -> None:
-        if start < end:
-            self._over.append(Listened(start, end))
+    def _begin_anew(self, connection: int, first: int) -> None:
+        self._tell(self._spans.pop(connection))
+        self._firsts[connection] = first
+
+    def _tell(self, span: _Span | None) -> None:
+        if span is not None and (proven := span.proven()).start_ms < proven.end_ms:
+            self._over.append(proven)
 
 
 class Keeper:

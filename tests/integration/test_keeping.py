@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from perpflow import keeping
 from perpflow.exchange.live import Received
-from perpflow.keeping import LIQUIDATION, LONGEST_BEAT_MS, Hearing, Keeper
+from perpflow.keeping import BEHIND_MS, LIQUIDATION, LONGEST_BEAT_MS, Hearing, Keeper
 from perpflow.store.cache import open_redis
 from perpflow.store.database import connection_options
 from perpflow.store.received import ENTRIES_KEY, DatabaseEntries, Entry, Listened, RedisEntries, Told
@@ -159,32 +159,35 @@ async def test_listening_is_told_after_the_liquidations_that_came_in_that_time(
     async with keeping_with(own_redis_url, empty_database_url) as keeper:
         for received in (beat(AT - 1000), beat(AT), liquidation(1), beat(AT + 1000), beat(AT + 2000), liquidation(2)):
             keeper.put(received)
-    assert await in_redis(own_redis_url) == [*told(1, 2), Listened(AT, AT + 2000)]
+    assert await in_redis(own_redis_url) == [*told(1, 2), Listened(AT, AT + 1000)]
 
 
 async def test_what_comes_before_the_acknowledgement_proves_nothing(
     own_redis_url: str, empty_database_url: str
 ) -> None:
     async with keeping_with(own_redis_url, empty_database_url) as keeper:
-        for received in (beat(AT, 0), beat(AT + 1000, 0), beat(AT + 1500), beat(AT + 2000), beat(AT + 3000)):
+        for received in (beat(AT, 0), beat(AT + 1000, 0), beat(AT + 1500), beat(AT + 2000), beat(AT + 3500)):
             keeper.put(received)
-    assert await in_redis(own_redis_url) == [Listened(AT + 2000, AT + 3000)]
+    assert await in_redis(own_redis_url) == [Listened(AT + 2000, AT + 2500)]
 
 
 def test_hearing_goes_on_where_it_was_taken() -> None:
     hearing = Hearing()
-    for at in (0, 1000, 2000):
+    for at in (0, 1000, 2000, 3500):
         hearing.beat(1, at)
-    assert hearing.take() == [Listened(1000, 2000)]
-    hearing.beat(1, 3000)
-    assert hearing.take() == [Listened(2000, 3000)]
+    assert hearing.take() == [Listened(1000, 2500)]
+    hearing.beat(1, 3600)
+    assert hearing.take() == [Listened(2500, 2600)]
     assert hearing.take() == []
+    for at in (4000, 5000, 6000):
+        hearing.beat(1, at)
+    assert hearing.take() == [Listened(4000, 5000)]
 
 
 def test_a_silence_between_two_beats_is_not_listened_to() -> None:
     hearing = Hearing()
-    later = 2001 + LONGEST_BEAT_MS
-    for at in (0, 1000, 2000, later, later + 1000, later + 2000):
+    later = 3001 + LONGEST_BEAT_MS
+    for at in (0, 1000, 2000, 3000, later, later + 1000, later + 2000, later + 3000):
         hearing.beat(1, at)
     assert hearing.take() == [Listened(1000, 2000), Listened(later + 1000, later + 2000)]
 
@@ -193,34 +196,38 @@ def test_a_late_beat_proves_nothing_of_the_time_before() -> None:
     hearing = Hearing()
     for at in (1000, 2000, 500, 4000):
         hearing.beat(1, at)
-    assert hearing.take() == [Listened(2000, 4000)]
+    assert hearing.take() == [Listened(2000, 3000)]
 
 
 def test_what_cannot_be_read_may_have_been_a_liquidation() -> None:
     hearing = Hearing()
     hearing.unreadable(1)
-    for at in (0, 1000, 2000):
+    for at in (0, 1000, 2000, 3000):
         hearing.beat(1, at)
     hearing.unreadable(1)
-    for at in (3000, 4000, 5000):
+    for at in (4000, 5000, 6000, 7000):
         hearing.beat(1, at)
-    assert hearing.take() == [Listened(1000, 2000), Listened(4000, 5000)]
+    assert hearing.take() == [Listened(1000, 2000), Listened(5000, 6000)]
 
 
 BEATS = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 60_000), st.booleans()), max_size=60)
 
 
 @given(BEATS)
-def test_listened_is_what_lies_between_two_beats_of_one_connection_and_nothing_else(
+def test_listened_is_what_lies_a_second_before_a_beat_since_another_and_nothing_else(
     beats: list[tuple[int, int, bool]],
 ) -> None:
     hearing, told_ = Hearing(), []
     proven: set[int] = set()
+    runs: dict[int, set[int]] = {}
     last: dict[int, int] = {}
     for connection, at, is_taken in beats:
         before = last.get(connection, at)
         if before <= at <= before + LONGEST_BEAT_MS:
-            proven.update(range(before, at))
+            runs[connection] = runs.get(connection, set()) | set(range(before, at))
+            proven |= {instant for instant in runs[connection] if instant < at - BEHIND_MS}
+        elif at > before or at < before - LONGEST_BEAT_MS:
+            runs[connection] = set()
         if not before - LONGEST_BEAT_MS <= at <= before:
             last[connection] = at
         last.setdefault(connection, at)

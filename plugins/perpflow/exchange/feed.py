@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 
 #: The exchange cuts at 24 hours; a successor comes first, at different times for different connections.
 LIFETIME_S = 23 * 3600.0
-#: What the exchange sent to the older connection only is still on its way when the younger one is live; and times of
-#: listening that overlap by more than a second leave no hole when they are told in whole seconds.
-OVERLAP_S = 3.0
+#: What the exchange sent to the older connection only is still on its way when the younger one is live; and of the time
+#: of listening the younger one cannot prove its first second, nor the older one its last.
+OVERLAP_S = 4.0
 LONGEST_PAUSE_S = 60.0
 #: A connection that has lasted so long has proven that the way is sound: failures are counted anew, and after the first
 #: it is opened again almost at once, for what comes meanwhile is gone. Six a minute, of the sixty that are allowed.

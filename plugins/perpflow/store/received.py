@@ -86,7 +86,7 @@ class Waiting(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """How many liquidations went for lack of room, the oldest, and whether the server had lost the caller's last ones."""
+    """How many of the oldest liquidations went for lack of room; whether the server had lost the caller's last ones."""
 
     trimmed: int
     has_lost: bool

@@ -213,7 +213,11 @@ def health(
 
         # What the log would warn of is what this command says itself.
         logging.disable(logging.WARNING)
-        raise typer.Exit(watch(_deployment(only_running=False), every_s=continuous, as_json=as_json))
+        try:
+            code = watch(_deployment(only_running=False), every_s=continuous, as_json=as_json)
+        finally:
+            logging.disable(logging.NOTSET)
+        raise typer.Exit(code)
 
 
 @app.command()

@@ -63,10 +63,13 @@ class Inbox:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """The newest values by unified symbol, and the exchange's names of USD-M contracts that nobody knows."""
+    """The newest values by unified symbol, the exchange's names of USD-M contracts that nobody knows, and what is wrong
+    with the rest.
+    """
 
     values: dict[str, Latest] = field(default_factory=dict)
     strangers: set[str] = field(default_factory=set)
+    unreadable: list[str] = field(default_factory=list)
 
 
 def newest(waiting: Iterable[tuple[bytes, int]], symbols: Mapping[str, str]) -> News:
@@ -79,7 +82,13 @@ def newest(waiting: Iterable[tuple[bytes, int]], symbols: Mapping[str, str]) -> 
     """
     news = News()
     for raw, received_ms in waiting:
-        for event in _events(raw):
+        try:
+            frame = frames.decode(raw)
+        except StructurallyBad as error:
+            news.unreadable.append(str(error))
+            continue
+        news.unreadable.extend(f"{frame.stream}: {reason}" for reason in frame.unreadable)
+        for event in frame.events:
             symbol = symbols.get(event.exchange_symbol)
             if event.market != frames.USD_M:
                 continue
@@ -94,21 +103,6 @@ def newest(waiting: Iterable[tuple[bytes, int]], symbols: Mapping[str, str]) -> 
 def united(known: Mapping[str, Latest], news: Mapping[str, Latest]) -> dict[str, Latest]:
     """Both; of each group of values the newer."""
     return {**known, **{symbol: _newer(known.get(symbol), value) for symbol, value in news.items()}}
-
-
-def _events(raw: bytes) -> tuple[frames.Event, ...]:
-    try:
-        frame = frames.decode(raw)
-    except StructurallyBad as error:
-        COUNTS.count("stream.unreadable")
-        log.warning("%s", error)
-        return ()
-    if frame.unreadable:
-        COUNTS.count("stream.unreadable", len(frame.unreadable))
-        log.warning(
-            "%s: %d entries are not as documented: %s", frame.stream, len(frame.unreadable), frame.unreadable[0]
-        )
-    return frame.events
 
 
 def _merged(known: Latest, event: frames.Event, received_ms: int) -> Latest:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from perpflow.errors import PerpflowError
 from perpflow.exchange.rest import Rest
 from perpflow.exchange.weight_budget import LIMITS
+from perpflow.seldom import Seldom
 from perpflow.store.latest import Latest, OpenInterest
 from perpflow.windows import to_ms
 
@@ -37,6 +38,7 @@ class OpenInterestPoll:
         weight, window_s = LIMITS["weight"]
         self._least_s = window_s / (weight * rate_share * PART)
         self._values: dict[str, Latest] = {}
+        self._seldom = Seldom(log)
 
     def take(self) -> dict[str, Latest]:
         """What has been seen since the last time, by unified symbol."""
@@ -58,7 +60,7 @@ class OpenInterestPoll:
         try:
             found = await self._rest.open_interest(name)
         except PerpflowError as error:
-            log.warning("%s: its open interest is not known now: %s", symbol, error)
+            self._seldom.warning("%s: its open interest is not known now: %s", symbol, error)
         else:
             seen = OpenInterest(to_ms(found.time), time.time_ns() // 1_000_000, found.open_interest)
             self._values[symbol] = Latest(symbol, open_interest=seen)

@@ -25,6 +25,7 @@ from redis.asyncio import Redis
 from perpflow.counters import COUNTS
 from perpflow.errors import StateDamaged
 from perpflow.exchange.live import Received
+from perpflow.seldom import Seldom
 from perpflow.store.database import connection_options
 from perpflow.store.received import DatabaseEntries, Entry, Listened, RedisEntries, Told
 
@@ -129,6 +130,7 @@ class Keeper:
         self._received: deque[Received] = deque()
         self._pending: list[Entry] = []
         self._sent: deque[tuple[float, Entry]] = deque()
+        self._seldom = Seldom(log)
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._told = False
@@ -254,7 +256,9 @@ class Keeper:
             ) as connection:
                 await DatabaseEntries(connection).append(self._pending)
         except psycopg.Error as error:
-            log.warning("The market database does not take liquidations (%s); %d wait.", error, len(self._pending))
+            self._seldom.warning(
+                "The market database does not take liquidations (%s); %d wait.", error, len(self._pending)
+            )
         else:
             COUNTS.count("liquidations.kept_in_database", len(self._pending))
             self._pending.clear()

@@ -54,7 +54,9 @@ class Measuring:
             frames.update(feed.measures.frames)
         elapsed_s = max(now - self._taken_at, 0.001)
         per_s = {
-            kind or "other": round((number - self._frames[kind]) / elapsed_s, 1) for kind, number in frames.items()
+            kind or "other": round((number - self._frames[kind]) / elapsed_s, 1)
+            for kind, number in frames.items()
+            if kind or number
         }
         lag_ms, write_ms = _median_and_95th(self._lags), _median_and_95th(self._write_lags)
         self._frames, self._taken_at = frames, now

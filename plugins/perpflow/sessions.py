@@ -95,8 +95,10 @@ async def exchange_sessions(deployment: Deployment, *, live: bool) -> AsyncItera
 
 
 @asynccontextmanager
-async def stream_session(deployment: Deployment) -> AsyncIterator[tuple[Rest, Limiter, Redis]]:
-    """Open what a stream needs: REST, the limiter of the streams' host, and Redis.
+async def stream_session(deployment: Deployment) -> AsyncIterator[tuple[Rest, Limiter, Redis, Redis]]:
+    """Open what a stream needs: REST, the limiter of the streams' host, and Redis, for values and for liquidations.
+
+    These two do not share connections: what is closed or waits for one must not hold up the other.
 
     Raises:
         BadConfiguration: no Redis is known, which is where live values go.
@@ -109,9 +111,10 @@ async def stream_session(deployment: Deployment) -> AsyncIterator[tuple[Rest, Li
     async with (
         _limiters(deployment, live=True) as limiter_for,
         open_redis(deployment.redis_url) as redis,
+        open_redis(deployment.redis_url) as keeping_redis,
         _rest(deployment, limiter_for) as rest,
     ):
-        yield rest, limiter_for(urlsplit(deployment.stream_url).netloc), redis
+        yield rest, limiter_for(urlsplit(deployment.stream_url).netloc), redis, keeping_redis
 
 
 async def require_answer(deployment: Deployment) -> None:

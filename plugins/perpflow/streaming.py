@@ -31,11 +31,12 @@ from perpflow.datasets import LIQUIDATIONS
 from perpflow.errors import PerpflowError
 from perpflow.exchange.feed import OVERLAP_S, Feed
 from perpflow.exchange.limiter import Limiter
-from perpflow.exchange.live import MARKET_PATH, MOST_STREAMS, Deliver, Received, Subscription
+from perpflow.exchange.live import MARKET_PATH, MOST_STREAMS, Received, Subscription
 from perpflow.exchange.rest import Rest
-from perpflow.keeping import LIQUIDATION, Keeper
+from perpflow.keeping import LAST_TRY_S, LIQUIDATION, Keeper
 from perpflow.measuring import Measuring
 from perpflow.polling import OpenInterestPoll
+from perpflow.seldom import Seldom
 from perpflow.sessions import stream_session
 from perpflow.settings import Deployment
 from perpflow.store.cache import not_let_in
@@ -57,6 +58,8 @@ NO_TRADE_S = 30.0
 #: While Redis is away what is to be written waits, and newer values replace older ones.
 REDIS_AWAY_S = 1.0
 RENEW_EVERY_S = LASTS_S / 3
+#: A successor waits so long for last prices, which contracts that nobody trades do not have.
+OTHERS_WITHIN_S = 40.0
 CANCEL_AGAIN_S = 0.2
 #: Contracts get listed every other day; one that sends frames and is not known yet is asked for at once, but not again
 #: and again.
@@ -86,7 +89,9 @@ class Streamer:
         name: for people, of the lease's holder: host, process, run.
     """
 
-    def __init__(self, deployment: Deployment, name: str, rest: Rest, limiter: Limiter, redis: Redis) -> None:
+    def __init__(
+        self, deployment: Deployment, name: str, rest: Rest, limiter: Limiter, redis: Redis, keeper: Keeper
+    ) -> None:
         self._deployment = deployment
         self._collection = deployment.collection
         self._rest = rest
@@ -95,7 +100,7 @@ class Streamer:
         self._lease = Lease(redis, name)
         self._values = LatestValues(redis)
         self._inbox = Inbox()
-        self._keeper = Keeper(redis, deployment.database_url)
+        self._keeper = keeper
         settings = self._collection.stream
         self._poll = OpenInterestPoll(
             rest, self._wanted, settings.open_interest_every_s, self._collection.exchange.rate_share
@@ -104,11 +109,13 @@ class Streamer:
         self._measuring = Measuring(name)
         self._symbols: dict[str, str] = {}
         self._strangers: set[str] = set()
+        self._seldom = Seldom(log)
         self._met_stranger = asyncio.Event()
         self._told_to_stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._renewed_at = 0.0
+        self._subscribed_at = 0.0
         self._frames = self._written = 0
 
     def stop(self) -> None:
@@ -133,8 +140,7 @@ class Streamer:
                 streaming.result()
         finally:
             await cancelled([*either, *self._tasks])
-            lost = await self._keeper.flush()
-            await self._let_go()
+            lost, _ = await asyncio.gather(self._keeper.flush(), self._let_go())
         how = "handed over" if streaming in done else "stopped" if stopping in done else "over"
         return Ended(how, time.monotonic() - began, self._frames, self._written, self._keeper.kept, lost)
 
@@ -143,6 +149,7 @@ class Streamer:
     async def _stream(self) -> None:
         """Everything at once; returns some seconds after a successor has taken the lease."""
         await self._learn_symbols()
+        self._subscribed_at = time.monotonic()
         self._subscribe()
         self._run(self._write_while_ours())
         self._run(self._keeper.run())
@@ -177,7 +184,7 @@ class Streamer:
             if feed.subscriptions != group:
                 feed.renew(group)
         for group in groups[len(self._feeds) :]:
-            self._feeds.append(self._feed(group, self._keep_and_read if FORCE_ORDERS in group else self._inbox.put))
+            self._feeds.append(self._feed(group))
             self._run(self._feeds[-1].run())
 
     def _groups(self) -> list[tuple[Subscription, ...]]:
@@ -193,16 +200,18 @@ class Streamer:
             groups.append((Subscription("last_price", tuple(some), NO_TRADE_S),))
         return groups
 
-    def _feed(self, group: tuple[Subscription, ...], deliver: Deliver) -> Feed:
+    def _feed(self, group: tuple[Subscription, ...]) -> Feed:
         settings = self._collection.exchange
         url = self._deployment.stream_url.rstrip("/") + MARKET_PATH
         return Feed(
             url,
             group,
-            deliver,
+            self._keep_and_read if FORCE_ORDERS in group else self._inbox.put,
             limiter=self._limiter,
             timeout_s=settings.connect_timeout_s,
             proxy=settings.proxy,
+            # What is refused there is refused for good. Last prices that are must not end liquidations.
+            gives_up=MARK_PRICES in group,
         )
 
     def _keep_and_read(self, received: Received) -> None:
@@ -247,7 +256,7 @@ class Streamer:
     # --- the latest values
 
     async def _write_while_ours(self) -> None:
-        """Take the lease once every feed is live, then write; returns when a successor has taken it."""
+        """Take the lease once the feeds are live, then write; returns when a successor has taken it."""
         pending: dict[str, Latest] = {}
         is_away = False
         while True:
@@ -260,9 +269,10 @@ class Streamer:
                 pending, is_away = {}, False
             except FencedOff:
                 return
-            except (AuthenticationError, NoPermissionError) as error:
-                raise not_let_in(error) from error
             except (RedisError, OSError) as error:
+                # Later its password may change while liquidations still find their way into the database.
+                if isinstance(error, AuthenticationError | NoPermissionError) and not self._lease.token:
+                    raise not_let_in(error) from error
                 if not is_away:
                     log.warning("Redis does not take live values now (%s); the newest of each wait.", error)
                     COUNTS.count("redis_away")
@@ -288,20 +298,23 @@ class Streamer:
         self._frames += len(waiting)
         COUNTS.count("stream.frames", len(waiting))
         news = newest(waiting, self._symbols)
+        if news.unreadable:
+            COUNTS.count("stream.unreadable", len(news.unreadable))
+            self._seldom.warning("Not as documented, and left out: %s", news.unreadable[0])
         if not news.strangers <= self._strangers:
             self._strangers |= news.strangers
             self._met_stranger.set()
         return news.values
 
     async def _is_ours(self) -> bool:
-        """Whether the lease is ours: taken when every feed is live at once, and renewed every few seconds.
+        """Whether the lease is ours: taken when this stream may succeed another, and renewed every few seconds.
 
         Raises:
             FencedOff: a successor has taken it.
             redis.RedisError: Redis does not answer.
         """
         if not self._lease.token:
-            if not all(feed.live.is_set() for feed in self._feeds):
+            if not self._may_succeed():
                 return False
             await self._lease.take()
             log.info("%s streams now.", self._lease.name)
@@ -313,10 +326,19 @@ class Streamer:
             await write_measures(self._redis, self._measuring.take(self._feeds, self._inbox, self._keeper))
         return True
 
+    def _may_succeed(self) -> bool:
+        """Whether every feed is live; after a while the one of mark prices and liquidations is enough."""
+        first, *others = self._feeds
+        if not first.live.is_set():
+            return False
+        waited_s = time.monotonic() - self._subscribed_at
+        return all(feed.live.is_set() for feed in others) or waited_s > OTHERS_WITHIN_S
+
     async def _let_go(self) -> None:
         try:
-            await self._lease.release()
-        except (RedisError, OSError) as error:
+            async with asyncio.timeout(LAST_TRY_S):
+                await self._lease.release()
+        except (RedisError, OSError) as error:  # TimeoutError is an OSError
             log.warning("Redis does not answer (%s); the lease runs out by itself.", error)
 
 
@@ -349,8 +371,9 @@ async def stream(deployment: Deployment, name: str, seconds: float | None = None
         BadConfiguration: no Redis is known, or it does not let us in.
         Permanent, Transient: as `Streamer.run`.
     """
-    async with stream_session(deployment) as (rest, limiter, redis):
-        streamer = Streamer(deployment, name, rest, limiter, redis)
+    async with stream_session(deployment) as (rest, limiter, redis, keeping_redis):
+        keeper = Keeper(keeping_redis, deployment.database_url)
+        streamer = Streamer(deployment, name, rest, limiter, redis, keeper)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, streamer.stop)
         return await streamer.run(seconds)

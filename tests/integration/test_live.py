@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -415,6 +416,32 @@ async def test_a_refused_subscription_ends_the_feed(refusal: str) -> None:
         feed = Feed(url, [TRADES], Inbox().put, limiter=Limiter("stream"))
         with pytest.raises(RequestRejected, match=r"a subscription: Invalid request: no such stream \(code 2\)"):
             await settled(feed.run())
+
+
+async def test_a_feed_that_must_not_end_asks_again() -> None:
+    async with answering(REFUSAL) as url:
+        feed = Feed(url, [TRADES], Inbox().put, limiter=Limiter("stream"), gives_up=False)
+        async with feeding(feed) as task:
+            await until(lambda: feed.measures.failures >= 2)
+            assert not task.done()
+    assert "no such stream" in feed.measures.last_error
+
+
+async def test_a_process_that_stood_still_does_not_take_the_exchange_for_silent(venue: Handle) -> None:
+    inbox = Inbox()
+
+    def stand_still_once(received: Received) -> None:
+        inbox.put(received)
+        if len(inbox.frames) == 1:
+            threading.Event().wait(longest + 0.5)
+
+    subscriptions = MARKS, TRADES
+    longest = max(each.silent_s or 0.0 for each in subscriptions)
+    feed = Feed(venue.stream_url + MARKET_PATH, subscriptions, stand_still_once, limiter=Limiter("stream"), timeout_s=3)
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        await inbox.until(lambda: len(inbox.frames) > 5)
+    assert (feed.measures.connections, feed.measures.failures) == (1, 0)
 
 
 async def test_a_frame_bears_its_connection_s_number_once_everything_is_acknowledged() -> None:

@@ -135,7 +135,7 @@ async def test_garbage_between_frames_is_counted_and_harms_nothing(
         await until(lambda: any(fault["struck"] for fault in venue.faults()))
         seen = reader.latest("BTC/USDT", deployment.redis_url)
         await until(lambda: reader.latest("BTC/USDT", deployment.redis_url) != seen)
-    assert "entries are not as documented" in caplog.text
+    assert "Not as documented, and left out: btcusdt@aggTrade: " in caplog.text
 
 
 async def test_late_events_never_turn_a_price_back(deployment: Deployment, venue: Handle) -> None:
@@ -171,6 +171,47 @@ async def test_a_stream_outlives_its_redis(tmp_path: Path, venue: Handle) -> Non
         embedded.discard(tmp_path)
 
 
+async def test_a_redis_that_lets_nobody_in_any_more_is_one_that_is_away(tmp_path: Path, venue: Handle) -> None:
+    services = embedded.start(tmp_path)
+    try:
+        deployment = deployment_of(venue, services.redis.url)
+        async with open_redis(services.redis.url) as redis, streaming(deployment, "a") as task:
+            await until(lambda: has_come(deployment))
+            password = redis.connection_pool.connection_kwargs["password"]
+            await redis.config_set("requirepass", "another")
+            await redis.client_kill_filter(_type="normal", skipme=True)
+            with pytest.raises(BadConfiguration, match="does not let us in"):
+                await stream(deployment, "successor")
+            assert not task.done()
+            await redis.config_set("requirepass", password)
+            began = reader.latest("SOL/USDT", deployment.redis_url)
+            await until(lambda: reader.latest("SOL/USDT", deployment.redis_url) != began)
+    finally:
+        embedded.discard(tmp_path)
+
+
+async def test_without_last_prices_a_successor_takes_over_after_a_while(
+    deployment: Deployment, venue: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming_module, "OTHERS_WITHIN_S", 1.0)
+    venue.add_fault("ws_silence", match="aggTrade")
+    async with streaming(deployment, "a"):
+        await until(lambda: reader.latest("SOL/USDT", deployment.redis_url) is not None)
+    found = reader.latest("SOL/USDT", deployment.redis_url)
+    assert found is not None
+    assert found.price is None
+
+
+async def test_without_mark_prices_nobody_takes_over(
+    deployment: Deployment, venue: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming_module, "OTHERS_WITHIN_S", 0.0)
+    venue.add_fault("ws_silence", match="markPrice")
+    assert deployment.redis_url is not None
+    assert (await stream(deployment, "a", seconds=4)).frames > 0
+    assert reader.latest("SOL/USDT", deployment.redis_url) is None
+
+
 async def test_without_redis_there_is_nothing_to_stream_to(venue: Handle) -> None:
     with pytest.raises(BadConfiguration, match="no Redis is known"):
         await stream(deployment_of(venue, None), "a")
@@ -191,6 +232,8 @@ def test_of_many_events_the_newest_counts_and_other_markets_do_not() -> None:
     waiting.append((trade("NEWUSDT", 9, "9.9"), 55))
     news = newest(waiting, {"SOLUSDT": "SOL/USDT"})
     assert news.strangers == {"NEWUSDT"}
+    (reason,) = news.unreadable
+    assert "JSON is malformed" in reason
     (found,) = news.values.values()
     assert found.price is not None
     assert (found.symbol, found.price.at, found.price.price, found.price.received_at) == ("SOL/USDT", 5, 2.5, 50)

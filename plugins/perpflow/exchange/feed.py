@@ -67,6 +67,7 @@ class Feed:
         limiter: ban clock and circuit breaker of the exchange's host; a handshake costs no request weight.
         lifetime_s: after so long a successor is opened.
         overlap_s: for so long a connection and its successor, once that is live, both receive.
+        gives_up: a permanent refusal at first is the end; else it is tried again as rarely as anything.
     """
 
     def __init__(
@@ -80,10 +81,11 @@ class Feed:
         proxy: str | None = None,
         lifetime_s: float = LIFETIME_S,
         overlap_s: float = OVERLAP_S,
+        gives_up: bool = True,
     ) -> None:
         self.url = url
         self.subscriptions = tuple(subscriptions)
-        self.measures = Measures(frames=dict.fromkeys((each.kind for each in self.subscriptions), 0))
+        self.measures = Measures(frames=dict.fromkeys(("", *(each.kind for each in self.subscriptions)), 0))
         self.live = asyncio.Event()
         self._renewed = asyncio.Event()
         self._deliver = deliver
@@ -91,6 +93,7 @@ class Feed:
         self._options: dict[str, Any] = {"timeout_s": timeout_s, "proxy": proxy}
         self._lifetime_s = lifetime_s
         self._overlap_s = overlap_s
+        self._gives_up = gives_up
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="stream")
         self._counting = Lock()
         self._failures = 0
@@ -112,8 +115,8 @@ class Feed:
         """Receive without end; what fails is opened again.
 
         Raises:
-            Permanent: it has never received, and trying again cannot help: this address is not served, a subscription
-                was refused. After hours of success the same may pass.
+            Permanent: it `gives_up`, has never received, and trying again cannot help: this address is not served, a
+                subscription was refused. After hours of success the same may pass.
         """
         try:
             while True:
@@ -131,7 +134,7 @@ class Feed:
             try:
                 opened = await self._open()
             except PerpflowError as error:
-                if isinstance(error, Permanent) and not self.measures.connections:
+                if isinstance(error, Permanent) and self._gives_up and not self.measures.connections:
                     raise
                 self._note(error)
                 await self._pause_after(error)
@@ -225,12 +228,13 @@ class Feed:
             if receiving.done():
                 receiving.result()
         except BaseException:
-            connection.close()
+            # Hanging up may wait for the other side, and here is the event loop.
+            self._threads.submit(connection.close)
             raise
         return _Open(connection, receiving, time.monotonic())
 
     def _count(self, received: Received) -> None:
         """In the receiving threads, of which there are two in an overlap."""
         with self._counting:
-            self.measures.frames[received.kind] = self.measures.frames.get(received.kind, 0) + 1
+            self.measures.frames[received.kind] += 1
         self._deliver(received)

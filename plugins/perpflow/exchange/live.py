@@ -46,8 +46,8 @@ STREAMS_PER_REQUEST = 200
 REQUEST_EVERY_S = 0.25
 #: Whatever has not sent anything for so long is asked for a pong, and is dead after twice as long.
 IDLE_S = 20.0
-#: How often the receive loop looks up when nothing comes.
-LOOK_S = 0.5
+#: How often the receive loop looks up when nothing comes; where it has not for so long, it was not let.
+LOOK_S, LONGEST_LOOK_S = 0.5, 2.0
 
 _NAMED = b'{"stream":"'
 _NUMBERS = count(1)
@@ -112,7 +112,7 @@ class Connection:
         self._socket: websocket.WebSocket | None = None
         self._waiting_for: set[int] = set()
         self._heard: dict[str, float] = {}
-        self._acknowledged_at = 0.0
+        self._silence_from = 0.0
 
     def open(self) -> None:
         """Connect and subscribe; returns when the requests are sent.
@@ -137,7 +137,7 @@ class Connection:
             with _errors(self.url):
                 self._socket.send(frames.subscribe(names[start : start + STREAMS_PER_REQUEST], number))
             self._closing.wait(REQUEST_EVERY_S if start + STREAMS_PER_REQUEST < len(names) else 0)
-        self._acknowledged_at = time.monotonic()
+        self._silence_from = time.monotonic()
         if self._closing.is_set():
             self._hang_up()
 
@@ -168,11 +168,16 @@ class Connection:
             self._hang_up()
 
     def _receive(self) -> None:
-        heard_at, pinged = time.monotonic(), False
+        looked_at = heard_at = time.monotonic()
+        pinged = False
         while not self._closing.is_set():
             with _errors(self.url):
                 opcode, frame = self._next()
             now = time.monotonic()
+            if now - looked_at > LONGEST_LOOK_S:
+                # The process has stood still, not the exchange; what came meanwhile is read now.
+                heard_at = self._silence_from = now
+            looked_at = now
             if opcode is None:
                 pinged = self._look_after_the_idle(now - heard_at, pinged)
             else:
@@ -222,7 +227,7 @@ class Connection:
             self._hand_over("", frame)
             return
         self._waiting_for.discard(reply.reply_to)
-        self._acknowledged_at = now
+        self._silence_from = now
 
     def _tell_when_live(self) -> None:
         if self._on_live is None or self._waiting_for:
@@ -243,12 +248,13 @@ class Connection:
         return pinged
 
     def _look_for_silence(self, now: float) -> None:
-        if self._waiting_for and now - self._acknowledged_at > self._timeout_s:
+        if self._waiting_for and now - self._silence_from > self._timeout_s:
             raise StreamSilent(
                 f"{self.url} has not answered a SUBSCRIBE for {self._timeout_s:g} s.", hint=_RECONNECTING
             )
         for each in self._subscriptions:
-            if each.silent_s is None or now - self._heard.get(each.kind, self._acknowledged_at) <= each.silent_s:
+            since = max(self._heard.get(each.kind, 0.0), self._silence_from)
+            if each.silent_s is None or now - since <= each.silent_s:
                 continue
             if each.kind in self._heard:
                 raise StreamSilent(

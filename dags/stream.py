@@ -47,6 +47,9 @@ the stream listened stands in the column `listening` of `coverage`: outside of t
 
 #: Two successors may have failed to come until a stream ends without one.
 LONGEST = timedelta(hours=3)
+#: What passes while nobody streams is gone: a stream that fails begins again soon, until the next run is due. What that
+#: cannot mend fails at once.
+AGAIN_AFTER, UNTIL_THE_NEXT = timedelta(seconds=20), timedelta(hours=1)
 #: Beyond that the task has not noticed that its time is over.
 GRACE = timedelta(minutes=5)
 
@@ -74,8 +77,15 @@ GRACE = timedelta(minutes=5)
 def stream_market() -> None:
     """Wait for the exchange, then stream until a successor has taken over."""
 
-    @task(pool=STREAM_POOL, execution_timeout=LONGEST + GRACE, multiple_outputs=False)
-    def stream_prices() -> dict[str, Any]:
+    @task(
+        pool=STREAM_POOL,
+        execution_timeout=LONGEST + GRACE,
+        multiple_outputs=False,
+        retries=UNTIL_THE_NEXT // AGAIN_AFTER,
+        retry_delay=AGAIN_AFTER,
+        retry_exponential_backoff=False,
+    )
+    def stream_live() -> dict[str, Any]:
         import asyncio
         from dataclasses import asdict
 
@@ -93,7 +103,7 @@ def stream_market() -> None:
         return asdict(ended)
 
     wait = ExchangeSensor(task_id="wait_for_exchange", ask_every_s=ASK_EVERY_S, timeout=LONGEST.total_seconds())
-    wait >> stream_prices()
+    wait >> stream_live()
 
 
 def drain_plan(deployment: Deployment, run: str, _context: Context) -> Plan:

@@ -61,7 +61,7 @@ def struck(airflow: Airflow, fault: int) -> int:
 
 
 def task_of(airflow: Airflow, run: str) -> Any:
-    return next(task for task in airflow.tasks(DAG, run) if task.task == "stream_prices")
+    return next(task for task in airflow.tasks(DAG, run) if task.task == "stream_live")
 
 
 def test_a_scheduled_run_streams_into_redis(airflow: Airflow, first: str, redis_url: str) -> None:
@@ -78,7 +78,7 @@ def test_a_successor_takes_over_and_its_predecessor_ends_green(airflow: Airflow,
     airflow.client.pause(DAG, paused=False)
     successor = airflow.client.trigger(DAG, {})
     assert airflow.ended(DAG, first) == "success"
-    assert airflow.client.returned(DAG, first, "stream_prices")["how"] == "handed over"
+    assert airflow.client.returned(DAG, first, "stream_live")["how"] == "handed over"
     assert successor in holder_of(redis_url)
     assert task_of(airflow, successor).state == "running"
 
@@ -88,7 +88,7 @@ def test_a_run_that_is_cleared_lets_go_and_streams_anew(airflow: Airflow, first:
     before = holder_of(redis_url)
     airflow.client._call(
         "POST", f"dags/{DAG}/clearTaskInstances",
-        json={"dry_run": False, "dag_run_id": run, "task_ids": ["stream_prices"], "only_failed": False,
+        json={"dry_run": False, "dag_run_id": run, "task_ids": ["stream_live"], "only_failed": False,
               "include_downstream": False},
     )  # fmt: skip
     awaited(lambda: holder_of(redis_url), lambda name: name != before, BEFORE_IT_EXPIRES_S)
@@ -114,7 +114,7 @@ def test_a_run_waits_until_the_exchange_answers_and_holds_no_slot_meanwhile(
     finally:
         airflow.exchange.remove_fault(fault)
     assert airflow.ended(DAG, run) == "success"
-    assert airflow.client.returned(DAG, run, "stream_prices")["how"] == "over"
+    assert airflow.client.returned(DAG, run, "stream_live")["how"] == "over"
 
 
 def test_an_exchange_that_never_will_answer_ends_the_run_at_once(airflow: Airflow, first: str) -> None:

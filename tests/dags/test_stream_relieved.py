@@ -29,7 +29,7 @@ from tests.running_airflow import Airflow, awaited, running_airflow
 pytestmark = pytest.mark.timeout(900)
 
 DAG = "stream_market"
-TASK = "stream_prices"
+TASK = "stream_live"
 STREAM = "!forceOrder@arr"
 MINUTE = timedelta(minutes=1)
 #: Far above what Airflow takes to start a task.

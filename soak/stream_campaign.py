@@ -45,13 +45,13 @@ DRAINED_WITHIN_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How long troubles last, and the calm after them; what goes wrong how often; the least time subscribed.
+    """How long troubles last, what goes wrong how often, and the least time subscribed.
 
-    `least` names what must have happened as often beyond the deck.
+    `least` names what must have happened as often beyond the deck; `calm_minutes` of the exchange's clock follow whole.
     """
 
     troubled_s: float
-    calm_s: float
+    calm_minutes: int
     deck: dict[str, int]
     least: dict[str, int]
     subscribed: float
@@ -59,7 +59,7 @@ class Form:
 
 FULL = Form(
     430.0,
-    115.0,
+    1,
     {
         "redis": 4, "postmaster": 3, "postgres session": 2, "only stream": 2, "stream": 3, "drop": 3, "outage": 1,
         "burst": 2, "ws_cut": 2, "ws_garbage": 2, "ws_duplicate": 2, "ws_out_of_order": 2, "ws_silence": 1,
@@ -70,10 +70,10 @@ FULL = Form(
 )  # fmt: skip
 SHORT = Form(
     65.0,
-    15.0,
+    1,
     {"redis": 1, "postmaster": 1, "only stream": 1, "drop": 1, "outage": 1, "burst": 1, "ws_cut": 1, "ws_garbage": 1},
     {"hand-over": 1, "drain": 3},
-    0.9,
+    0.95,
 )
 
 
@@ -102,13 +102,13 @@ class StreamCampaign:
             began = self._live_since()
             troubles = self._trouble(supervisor)
             supervisor.is_steady = True
-            time.sleep(self._form.calm_s)
+            time.sleep(self._calm_s())
             last = supervisor.processes()[-1]
             ended = time.time()
         left, resident = self._drain_the_rest(), resident_after_imports()
         evidence = stream_checks.gathered(exchange, self.house.database_url, (began, ended), supervisor.kills, troubles)
         return [
-            *stream_checks.of_liquidations(evidence),
+            *stream_checks.of_liquidations(evidence, self._form.calm_minutes),
             stream_checks.subscribed_nearly_always(evidence, self._form.subscribed),
             *stream_checks.of_processes(self.tally, [*supervisor.faults, *drainer.faults], self._least()),
             stream_checks.values_never_go_back(watcher.told.seen + watcher.standing.seen, watcher.faults),
@@ -124,6 +124,13 @@ class StreamCampaign:
         with StreamTroubles(self.house, self.tally, dice, supervisor, self._form.deck, until) as troubles:
             troubles.done.wait(2 * self._form.troubled_s)
         return troubles.struck
+
+    def _calm_s(self) -> float:
+        """Until so many minutes have passed whole, which something claimed just before and just after them."""
+        now_ms = self.house.exchange.streams()["stream_now"]
+        first = -(-(now_ms + stream_checks.BEAT_MS) // stream_checks.MINUTE_MS) * stream_checks.MINUTE_MS
+        until_ms = first + self._form.calm_minutes * stream_checks.MINUTE_MS + 2 * stream_checks.BEAT_MS
+        return float(until_ms - now_ms) / 1000 if self._form.calm_minutes else 0.0
 
     def _dice(self, what: str) -> Random:
         return Random(f"{self._seed} {what}")

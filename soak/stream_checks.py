@@ -31,8 +31,8 @@ TOLERANCE_MS = 50
 UNSAFE_S = 1.0
 #: A killed process's connections close at once; the exchange notices within this.
 CLOSES_WITHIN_S = 0.5
-#: What is claimed ends and begins with mark prices, which come every second.
-BEAT_MS = 2_000
+#: What is claimed begins with a mark price and ends a second before one; they come every second.
+BEAT_MS = 3_000
 #: The exchange sends so often.
 PULSE_S = 0.1
 #: Of a gap shorter than this nobody can tell: the exchange pulses ten times a second.
@@ -159,14 +159,14 @@ def row_of(entry: dict[str, Any]) -> Row:
 # --- liquidations
 
 
-def of_liquidations(evidence: Evidence) -> list[Check]:
+def of_liquidations(evidence: Evidence, least_untouched: int) -> list[Check]:
     """What must hold of table and ledger."""
     return [
         what_is_claimed_is_there(evidence),
         what_was_sent_is_there(evidence),
         nothing_is_invented(evidence),
         claims_are_supported(evidence),
-        minutes_are_marked(evidence),
+        minutes_are_marked(evidence, least_untouched),
     ]
 
 
@@ -226,8 +226,8 @@ def claims_are_supported(evidence: Evidence) -> Check:
     )
 
 
-def minutes_are_marked(evidence: Evidence) -> Check:
-    """A minute with a hole is not claimed whole; one that nothing has touched is."""
+def minutes_are_marked(evidence: Evidence, least_untouched: int) -> Check:
+    """A minute with a hole is not claimed whole; one that nothing has touched is, and there were some."""
     began, ended = (evidence.at(second) for second in evidence.span)
     first = int(-(-(began + BEAT_MS) // MINUTE_MS)) * MINUTE_MS
     faults, marked, untouched = [], 0, 0
@@ -242,6 +242,8 @@ def minutes_are_marked(evidence: Evidence) -> Check:
             faults.append(f"the minute from {start} is claimed, although {gap:.0f} ms of it were not subscribed")
         if is_whole and not is_claimed:
             faults.append(f"the minute from {start} is not claimed, although nothing was in its way")
+    if untouched < least_untouched:
+        faults.append(f"{untouched} minutes had nothing in their way, and {least_untouched} should have been left so")
     return check(f"of {len(minutes)} minutes {marked} are claimed whole, {untouched} had nothing in their way", faults)
 
 
@@ -253,7 +255,7 @@ def _is_touched(evidence: Evidence, minute: Span) -> bool:
     """Whether something has happened in a minute, or just before or after it, for which a hole is allowed."""
     start, end = minute[0] - BEAT_MS, minute[1] + BEAT_MS
     # What a killed stream had received was claimed up to five seconds before.
-    killed = ((evidence.at(kill.at) - 6_000, evidence.at(kill.at)) for kill in evidence.kills)
+    killed = ((evidence.at(kill.at) - 7_000, evidence.at(kill.at)) for kill in evidence.kills)
     struck = (
         (evidence.at(each.start), evidence.at(each.end)) for each in evidence.struck if each.kind not in _HARMLESS
     )

@@ -23,7 +23,7 @@ from tests.loading import utc
 pytestmark = pytest.mark.timeout(600)
 SPAN = Window(utc("2026-10-12"), AUTUMN.end)
 KILLS = 6
-STREAM_FORM = Form(25.0, 3.0, {"only stream": 1, "redis": 1, "drop": 1}, {"drain": 2}, subscribed=0.8)
+STREAM_FORM = Form(25.0, 0, {"only stream": 1, "redis": 1, "drop": 1}, {"drain": 2}, subscribed=0.8)
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def evidence() -> Evidence:
 
 def broken(evidence: Evidence) -> list[int]:
     """Which of the five checks do not hold, by their place."""
-    return [n for n, found in enumerate(stream_checks.of_liquidations(evidence)) if not found.holds]
+    return [n for n, found in enumerate(stream_checks.of_liquidations(evidence, least_untouched=1)) if not found.holds]
 
 
 CLAIMED, SENT, INVENTED, SUPPORTED, MINUTES = range(5)
@@ -94,6 +94,10 @@ def test_an_untouched_minute_that_is_not_claimed_is_found(evidence: Evidence) ->
     assert broken(replace(evidence, listening=holed)) == [MINUTES]
     killed = [StreamKill(NOON - 150, pid=1, alone=True)]
     assert broken(replace(evidence, listening=holed, kills=killed)) == []
+
+
+def test_a_campaign_that_left_no_minute_in_peace_has_shown_nothing(evidence: Evidence) -> None:
+    assert broken(replace(evidence, struck=[Struck("drop", NOON - 300, NOON)])) == [MINUTES]
 
 
 def test_what_a_killed_stream_took_with_it_is_excused_where_nobody_else_had_it(evidence: Evidence) -> None:

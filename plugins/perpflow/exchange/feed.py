@@ -31,9 +31,11 @@ LIFETIME_S = 23 * 3600.0
 #: What the exchange sent to the older connection only is still on its way when the younger one is live; and of the time
 #: of listening the younger one cannot prove its first second, nor the older one its last.
 OVERLAP_S = 4.0
-LONGEST_PAUSE_S = 60.0
+#: Pauses grow up to this, so that an exchange that is back is not noticed late: eight handshakes a minute of the sixty
+#: that are allowed. What it has refused it will hardly allow sooner than in minutes.
+LONGEST_PAUSE_S, LONGEST_AFTER_REFUSAL_S = 10.0, 60.0
 #: A connection that has lasted so long has proven that the way is sound: failures are counted anew, and after the first
-#: it is opened again almost at once, for what comes meanwhile is gone. Six a minute, of the sixty that are allowed.
+#: it is opened again almost at once, for what comes meanwhile is gone.
 PROVEN_S, SHORTEST_PAUSE_S = 10.0, 0.1
 
 
@@ -137,7 +139,9 @@ class Feed:
                 if isinstance(error, Permanent) and self._gives_up and not self.measures.connections:
                     raise
                 self._note(error)
-                await self._pause_after(error)
+                await self._pause_after(
+                    error, LONGEST_AFTER_REFUSAL_S if isinstance(error, Permanent) else LONGEST_PAUSE_S
+                )
             else:
                 self._receiving.append(opened)
                 opened.receiving.add_done_callback(partial(self._note_end, opened))
@@ -196,7 +200,7 @@ class Feed:
         self.measures.last_error = str(error)
         log.warning("%s", error)
 
-    async def _pause_after(self, error: BaseException | None, longest_s: float = LONGEST_PAUSE_S) -> None:
+    async def _pause_after(self, error: BaseException | None, longest_s: float) -> None:
         """Wait: the longer, the more often it has failed in a row, but no longer than `longest_s`, or as it is told."""
         if error is not None and not isinstance(error, PerpflowError):
             raise error

@@ -47,8 +47,8 @@ the stream listened stands in the column `listening` of `coverage`: outside of t
 
 #: Two successors may have failed to come until a stream ends without one.
 LONGEST = timedelta(hours=3)
-#: What passes while nobody streams is gone: a stream that fails begins again soon, until the next run is due. What that
-#: cannot mend fails at once.
+#: What passes while nobody streams is gone: a stream that fails begins again soon, and if it fails at once each time,
+#: until the next run is due. What that cannot mend is the end.
 AGAIN_AFTER, UNTIL_THE_NEXT = timedelta(seconds=20), timedelta(hours=1)
 #: Beyond that the task has not noticed that its time is over.
 GRACE = timedelta(minutes=5)

@@ -6,7 +6,7 @@
 -- Gives {-1} where a later writer has taken the lease; else how many groups were taken, and how many were older than what
 -- is there.
 
-local latest_token = tonumber(redis.call('GET', KEYS[1]) or 0)
+local latest_token = tonumber(redis.pcall('GET', KEYS[1])) or 0
 if latest_token > tonumber(ARGV[1]) then
     return {-1}
 end

@@ -44,7 +44,7 @@ while i <= #ARGV do
     i = i + fields + 1
 end
 if last ~= '' then
-    redis.call('SET', KEYS[2], last, 'EX', 3600)
+    redis.call('SET', KEYS[2], last, 'EX', 86400)
 end
 
 local frames, over = 0, redis.call('XLEN', entries) - most

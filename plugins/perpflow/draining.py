@@ -114,7 +114,7 @@ async def done(deployment: Deployment, batch: Batch) -> None:
     try:
         async with opened(deployment, batch.id.rpartition("|")[2]) as waiting:
             await waiting.done(batch.id)
-    except StoreUnavailable as error:
+    except (StoreUnavailable, StateDamaged) as error:
         log.warning("%s is published; its entries go later: %s", batch.label, error)
 
 
@@ -133,10 +133,11 @@ async def opened(deployment: Deployment, place: str) -> AsyncIterator[Waiting]:
             options = connection_options(deployment.database_url)
             async with await psycopg.AsyncConnection.connect(deployment.database_url, **options) as connection:
                 yield DatabaseEntries(connection)
-    except (RedisError, OSError) as error:
-        raise StoreUnavailable(f"Redis does not answer: {error}.", hint="See `python -m perpflow health`.") from error
     except psycopg.OperationalError as error:
         raise unavailable(error) from error
+    except (RedisError, OSError) as error:
+        what = "Redis" if place == REDIS else "the market database"
+        raise StoreUnavailable(f"{what} does not answer: {error}.", hint="See `python -m perpflow health`.") from error
 
 
 # --- from entries to rows

@@ -22,6 +22,7 @@ import psycopg
 from redis import RedisError
 from redis.asyncio import Redis
 
+from perpflow.cancelling import within
 from perpflow.counters import COUNTS
 from perpflow.errors import StateDamaged
 from perpflow.exchange.live import Received
@@ -47,11 +48,12 @@ LONGEST_BEAT_MS = 4_000
 BEHIND_MS = 1_000
 #: Entries that one step takes into Redis, which serves nobody else meanwhile.
 CHUNK = 1_000
+MOST_CONNECTIONS = 16
 
 #: Until 2065, in ms.
 _EVENT_TIME = re.compile(rb'"E":([12]\d{12})\b')
 #: The last act has so long for each of the two: whoever stops a stream waits five seconds at most, as Airflow does.
-LAST_TRY_S = 2.0
+LAST_TRY_S = 1.5
 
 
 @dataclass(slots=True)
@@ -103,6 +105,9 @@ class Hearing:
             else:
                 self._tell(span)
                 self._spans[connection] = _Span(span.proven().end_ms, span.end, span.end)
+        # Connections are numbered as they come, and only the last few are still there.
+        for connection in sorted(self._firsts)[:-MOST_CONNECTIONS]:
+            del self._firsts[connection]
         proven, self._over = self._over, []
         return proven
 
@@ -167,10 +172,8 @@ class Keeper:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_TRY_S):
                 await self._into_redis()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_TRY_S):
-                if self._pending:
-                    await self._into_database()
+        if self._pending:
+            await within(LAST_TRY_S, self._into_database())
         frames = sum(isinstance(entry, Told) for entry in self._pending)
         if frames:
             COUNTS.count("liquidations.lost", frames)
@@ -185,10 +188,8 @@ class Keeper:
         if time.monotonic() >= self._redis_away_until and await self._into_redis():
             return True
         self._redis_away_until = time.monotonic() + PAUSE_S
-        with suppress(TimeoutError):
-            # One that hangs must not keep us from a Redis that is back.
-            async with asyncio.timeout(DATABASE_S):
-                await self._into_database()
+        # One that hangs must not keep us from a Redis that is back.
+        await within(DATABASE_S, self._into_database())
         return False
 
     def _take_received(self, *, final: bool) -> None:
@@ -237,7 +238,8 @@ class Keeper:
         if appended.trimmed:
             COUNTS.count("liquidations.lost", appended.trimmed)
             log.error(
-                "%d liquidations were lost: more wait in Redis than it has room for. Let ingest_liquidations run.",
+                "%d liquidations went: more wait in Redis than it has room for. What no batch had staged is lost. "
+                "Let ingest_liquidations run.",
                 appended.trimmed,
             )
         self._remember(entries)
@@ -250,15 +252,14 @@ class Keeper:
             self._sent.popleft()
 
     async def _into_database(self) -> None:
+        entries = list(self._pending)
         try:
             async with await psycopg.AsyncConnection.connect(
                 self._database_url, **connection_options(self._database_url)
             ) as connection:
-                await DatabaseEntries(connection).append(self._pending)
+                await DatabaseEntries(connection).append(entries)
         except psycopg.Error as error:
-            self._seldom.warning(
-                "The market database does not take liquidations (%s); %d wait.", error, len(self._pending)
-            )
+            self._seldom.warning("The market database does not take liquidations (%s); %d wait.", error, len(entries))
         else:
-            COUNTS.count("liquidations.kept_in_database", len(self._pending))
-            self._pending.clear()
+            COUNTS.count("liquidations.kept_in_database", len(entries))
+            del self._pending[: len(entries)]

@@ -23,7 +23,7 @@ def show(symbols: tuple[str, ...], redis_url: str | None, *, again: bool) -> int
     """Print a line for each symbol, or renew the table until Ctrl-C; returns 1 where nothing is live of one, else 0.
 
     Raises:
-        BadConfiguration, StoreUnavailable: as `reader.latest`.
+        BadConfiguration, StoreUnavailable, StateDamaged: as `reader.latest`.
     """
     console = Console()
     found = {symbol: reader.latest(symbol, redis_url) for symbol in symbols}

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 from functools import cache
 
+import msgspec
 import redis
 
-from perpflow.errors import BadConfiguration, StoreUnavailable
+from perpflow.errors import BadConfiguration, StateDamaged, StoreUnavailable
+from perpflow.store.cache import damage_named
 from perpflow.store.latest import Latest, decode_latest, latest_key
 
 # Redis answers within a millisecond; what takes this long is away.
@@ -23,13 +25,17 @@ def latest(symbol: str, redis_url: str | None = None) -> Latest | None:
     Raises:
         BadConfiguration: no Redis is known.
         StoreUnavailable: it does not answer.
+        StateDamaged: what it holds is nothing that a stream writes.
     """
-    client = _client(redis_url or os.environ.get("PERPFLOW_REDIS_URL") or "")
+    client, key = _client(redis_url or os.environ.get("PERPFLOW_REDIS_URL") or ""), latest_key(symbol)
     try:
-        found = client.get(latest_key(symbol))
+        with damage_named(key):
+            found = client.get(key)
+        return decode_latest(found) if isinstance(found, bytes) else None
+    except msgspec.DecodeError as error:
+        raise StateDamaged(key, f"what no stream writes ({error})") from error
     except redis.RedisError as error:
         raise StoreUnavailable(f"Redis does not answer ({error}).", hint="Start it, then the stream.") from error
-    return decode_latest(found) if isinstance(found, bytes) else None
 
 
 @cache

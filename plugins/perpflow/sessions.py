@@ -18,11 +18,12 @@ from redis.asyncio import Redis
 from perpflow.errors import BadConfiguration
 from perpflow.exchange import answering
 from perpflow.exchange.archive import Archive
+from perpflow.exchange.feed import LONGEST_PAUSE_S
 from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.rest import Rest
 from perpflow.exchange.retry_policy import Retry
 from perpflow.exchange.shared_budget import SharedBudget
-from perpflow.exchange.weight_budget import Share, WeightBudget
+from perpflow.exchange.weight_budget import LONGEST_OPEN_S, Share, WeightBudget
 from perpflow.settings import Deployment
 from perpflow.store.cache import export_counts, exporting_counts, open_redis
 
@@ -30,9 +31,9 @@ log = logging.getLogger(__name__)
 
 
 @cache
-def process_budget(host: str, processes: int) -> WeightBudget:
+def process_budget(host: str, processes: int, longest_open_s: float = LONGEST_OPEN_S) -> WeightBudget:
     """This process's budget at a host. One for the process: what one session has spent, the next one must know."""
-    return WeightBudget(processes)
+    return WeightBudget(processes, longest_open_s=longest_open_s)
 
 
 @cache
@@ -45,14 +46,15 @@ def _warn_of_no_redis(processes: int) -> None:
 
 
 @asynccontextmanager
-async def _limiters(deployment: Deployment, live: bool) -> AsyncIterator[Callable[[str], Limiter]]:
+async def _limiters(deployment: Deployment, live: bool) -> AsyncIterator[Callable[..., Limiter]]:
     """Makes the limiter of a host, which all processes on this address share through Redis."""
     settings = deployment.collection.exchange
     share = Share(settings.rate_share, settings.live_reserve, live)
 
-    def limiter_for(host: str, redis: Redis | None = None) -> Limiter:
-        shared = None if redis is None else SharedBudget(redis, settings.egress, host)
-        return Limiter(host, share=share, local=process_budget(host, settings.processes), shared=shared)
+    def limiter_for(host: str, longest_open_s: float = LONGEST_OPEN_S, redis: Redis | None = None) -> Limiter:
+        shared = None if redis is None else SharedBudget(redis, settings.egress, host, longest_open_s)
+        local = process_budget(host, settings.processes, longest_open_s)
+        return Limiter(host, share=share, local=local, shared=shared)
 
     if deployment.redis_url is None:
         _warn_of_no_redis(settings.processes)
@@ -114,7 +116,9 @@ async def stream_session(deployment: Deployment) -> AsyncIterator[tuple[Rest, Li
         open_redis(deployment.redis_url) as keeping_redis,
         _rest(deployment, limiter_for) as rest,
     ):
-        yield rest, limiter_for(urlsplit(deployment.stream_url).netloc), redis, keeping_redis
+        # What passes while nobody listens is gone: a host that is back must be noticed soon.
+        limiter = limiter_for(urlsplit(deployment.stream_url).netloc, longest_open_s=LONGEST_PAUSE_S)
+        yield rest, limiter, redis, keeping_redis
 
 
 async def require_answer(deployment: Deployment) -> None:

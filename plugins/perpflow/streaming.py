@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +26,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
 from perpflow.arrivals import Inbox, newest, united
+from perpflow.cancelling import cancelled
 from perpflow.counters import COUNTS
 from perpflow.datasets import LIQUIDATIONS
 from perpflow.errors import PerpflowError
@@ -60,11 +61,12 @@ REDIS_AWAY_S = 1.0
 RENEW_EVERY_S = LASTS_S / 3
 #: A successor waits so long for last prices, which contracts that nobody trades do not have.
 OTHERS_WITHIN_S = 40.0
-CANCEL_AGAIN_S = 0.2
 #: Contracts get listed every other day; one that sends frames and is not known yet is asked for at once, but not again
 #: and again.
 RELIST_EVERY = timedelta(hours=1)
 RELIST_AT_MOST_EVERY = timedelta(minutes=1)
+#: Before any name is known no value can be written.
+LEARN_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ class Streamer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._renewed_at = 0.0
-        self._subscribed_at = 0.0
+        self._learned_at = 0.0
         self._frames = self._written = 0
 
     def stop(self) -> None:
@@ -127,7 +129,6 @@ class Streamer:
 
         Raises:
             Permanent: the exchange does not let this address in, or has refused a subscription.
-            Transient: the exchange does not say which contracts it lists.
             BadConfiguration: Redis does not let us in.
         """
         began = time.monotonic()
@@ -148,12 +149,11 @@ class Streamer:
 
     async def _stream(self) -> None:
         """Everything at once; returns some seconds after a successor has taken the lease."""
-        await self._learn_symbols()
-        self._subscribed_at = time.monotonic()
+        # Liquidations need no names: they are listened to whatever becomes of REST.
         self._subscribe()
-        self._run(self._write_while_ours())
         self._run(self._keeper.run())
         self._run(self._keep_learning())
+        self._run(self._write_while_ours())
         if self._collection.stream.open_interest_every_s:
             self._run(self._poll.run())
         await self._ended
@@ -232,26 +232,29 @@ class Streamer:
     # --- which contracts there are
 
     async def _learn_symbols(self) -> None:
-        self._symbols = {contract.exchange_symbol: contract.symbol for contract in await self._rest.listed()}
-        self._measuring.set_clock(await self._rest.now())
+        listed, now = await self._rest.listed(), await self._rest.now()
+        self._symbols = {contract.exchange_symbol: contract.symbol for contract in listed}
+        self._learned_at = self._learned_at or time.monotonic()
+        self._measuring.set_clock(now)
         configured = self._collection.streamed_symbols
         for symbol in sorted(set() if configured == "all" else {*configured} - {*self._symbols.values()}):
             log.warning("%s is not listed now; there is nothing live of it.", symbol)
 
     async def _keep_learning(self) -> None:
-        """Subscribe to what gets listed, without a new stream."""
+        """Subscribe to what is listed, and to what gets listed, without a new stream."""
         while True:
+            try:
+                await self._learn_symbols()
+            except PerpflowError as error:
+                self._seldom.warning("Which contracts are listed is not known now: %s", error)
+                await asyncio.sleep(RELIST_AT_MOST_EVERY.total_seconds() if self._symbols else LEARN_AGAIN_S)
+                continue
+            self._subscribe()
             await asyncio.sleep(RELIST_AT_MOST_EVERY.total_seconds())
             rest_s = (RELIST_EVERY - RELIST_AT_MOST_EVERY).total_seconds()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._met_stranger.wait(), rest_s)
             self._met_stranger.clear()
-            try:
-                await self._learn_symbols()
-            except PerpflowError as error:
-                log.warning("What has been listed meanwhile is not known yet: %s", error)
-            else:
-                self._subscribe()
 
     # --- the latest values
 
@@ -301,7 +304,7 @@ class Streamer:
         if news.unreadable:
             COUNTS.count("stream.unreadable", len(news.unreadable))
             self._seldom.warning("Not as documented, and left out: %s", news.unreadable[0])
-        if not news.strangers <= self._strangers:
+        if self._symbols and not news.strangers <= self._strangers:
             self._strangers |= news.strangers
             self._met_stranger.set()
         return news.values
@@ -329,9 +332,9 @@ class Streamer:
     def _may_succeed(self) -> bool:
         """Whether every feed is live; after a while the one of mark prices and liquidations is enough."""
         first, *others = self._feeds
-        if not first.live.is_set():
+        if not self._symbols or not first.live.is_set():
             return False
-        waited_s = time.monotonic() - self._subscribed_at
+        waited_s = time.monotonic() - self._learned_at
         return all(feed.live.is_set() for feed in others) or waited_s > OTHERS_WITHIN_S
 
     async def _let_go(self) -> None:
@@ -340,21 +343,6 @@ class Streamer:
                 await self._lease.release()
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             log.warning("Redis does not answer (%s); the lease runs out by itself.", error)
-
-
-async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel them, and wait until they have ended; what they raised is dropped.
-
-    Before Python 3.12 `asyncio.wait_for` drops a cancellation that comes just when what it waits for is done, and
-    redis-py sends every command through it: who has not heard is told again.
-    """
-    tasks = list(tasks)
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def this_process() -> str:
@@ -369,7 +357,7 @@ async def stream(deployment: Deployment, name: str, seconds: float | None = None
 
     Raises:
         BadConfiguration: no Redis is known, or it does not let us in.
-        Permanent, Transient: as `Streamer.run`.
+        Permanent: as `Streamer.run`.
     """
     async with stream_session(deployment) as (rest, limiter, redis, keeping_redis):
         keeper = Keeper(keeping_redis, deployment.database_url)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from perpflow import keeping
 from perpflow.exchange.live import Received
-from perpflow.keeping import BEHIND_MS, LIQUIDATION, LONGEST_BEAT_MS, Hearing, Keeper
+from perpflow.keeping import BEHIND_MS, LIQUIDATION, LONGEST_BEAT_MS, MOST_CONNECTIONS, Hearing, Keeper
 from perpflow.store.cache import open_redis
 from perpflow.store.database import connection_options
 from perpflow.store.received import ENTRIES_KEY, DatabaseEntries, Entry, Listened, RedisEntries, Told
@@ -208,6 +208,14 @@ def test_what_cannot_be_read_may_have_been_a_liquidation() -> None:
     for at in (4000, 5000, 6000, 7000):
         hearing.beat(1, at)
     assert hearing.take() == [Listened(1000, 2000), Listened(5000, 6000)]
+
+
+def test_connections_that_are_gone_are_forgotten() -> None:
+    hearing = Hearing()
+    for connection in range(100):
+        hearing.beat(connection, 1000)
+    assert hearing.take() == []
+    assert len(hearing._firsts) == MOST_CONNECTIONS
 
 
 BEATS = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 60_000), st.booleans()), max_size=60)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from perpflow import reader
-from perpflow.errors import BadConfiguration, StoreUnavailable
+from perpflow.errors import BadConfiguration, StateDamaged, StoreUnavailable
 from perpflow.store.cache import open_redis
 from perpflow.store.latest import (
     CHANNEL,
@@ -140,6 +140,23 @@ async def test_a_lease_taken_right_after_redis_has_lost_everything_is_the_newer_
     assert await successor.renew()
 
 
+async def test_a_lease_that_is_none_of_ours_holds_nobody_up(redis: Redis, redis_url: str, symbol: str) -> None:
+    lease = Lease(redis, "a")
+    for damage in (redis.set(TOKEN_KEY, "abc"), redis.lpush(TOKEN_KEY, "1")):
+        await redis.delete(LEASE_KEY, TOKEN_KEY)
+        await damage
+        await redis.lpush(LEASE_KEY, "1")
+        token = await lease.take()
+        assert (await LatestValues(redis).write(token, {symbol: Latest(symbol, price(token))})).taken == 1
+        await redis.set(TOKEN_KEY, "abc")
+        await redis.set(LEASE_KEY, "abc")
+        assert (await LatestValues(redis).write(token, {symbol: Latest(symbol, price(token))})).taken == 1
+        assert await lease.renew()
+        found = await holder(redis)
+        assert found is not None
+        assert found.token == token
+
+
 async def test_a_contract_without_funding_has_none(redis: Redis, redis_url: str, symbol: str) -> None:
     token = await Lease(redis, "a").take()
     value = Latest(symbol, mark=Mark(1, 2, 100.5, 100.75))
@@ -206,6 +223,17 @@ def test_without_redis_the_reader_says_so(monkeypatch: pytest.MonkeyPatch) -> No
         reader.latest("SOL/USDT")
     with pytest.raises(StoreUnavailable, match="Redis does not answer"):
         reader.latest("SOL/USDT", "redis://127.0.0.1:9/0")
+
+
+async def test_a_value_that_no_stream_has_written_is_named(redis: Redis, redis_url: str, symbol: str) -> None:
+    for damage in (redis.set(latest_key(symbol), b"junk"), redis.set(latest_key(symbol), b"\x80")):
+        await damage
+        with pytest.raises(StateDamaged, match=f"{latest_key(symbol)} holds what no stream writes"):
+            reader.latest(symbol, redis_url)
+    await redis.delete(latest_key(symbol))
+    await redis.lpush(latest_key(symbol), "1")
+    with pytest.raises(StateDamaged, match="something of another type"):
+        reader.latest(symbol, redis_url)
 
 
 async def test_values_that_are_none_of_ours_hold_up_nobody(redis: Redis, redis_url: str, symbol: str) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
+import hashlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -125,7 +128,6 @@ async def test_a_feed_is_live_when_each_kind_that_must_not_be_silent_has_come(ve
     async with feeding(feed):
         await settled(feed.live.wait())
         assert feed.measures.frames["mark_price"] >= 1
-        assert feed.measures.live_since is not None
 
 
 @pytest.mark.parametrize("path", ["/stream", "/public/stream"])
@@ -399,6 +401,8 @@ async def answering(*answers: str, unwanted: str = "") -> AsyncIterator[str]:
         await runner.cleanup()
 
 
+#: Of RFC 6455.
+WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 ACKNOWLEDGEMENT = '{"result":null,"id":0}'
 REFUSAL = '{"code":2,"msg":"Invalid request: no such stream"}'
 TRADE = '{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1,"s":"BTCUSDT","p":"1.5"}}'
@@ -442,6 +446,38 @@ async def test_a_process_that_stood_still_does_not_take_the_exchange_for_silent(
         await settled(feed.live.wait())
         await inbox.until(lambda: len(inbox.frames) > 5)
     assert (feed.measures.connections, feed.measures.failures) == (1, 0)
+
+
+async def test_a_frame_that_does_not_end_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "IDLE_S", 0.5)
+    monkeypatch.setattr(feed_module, "WATCH_S", 0.1)
+    served: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = (await reader.readuntil(b"\r\n\r\n")).decode()
+        (key,) = (line.split(": ")[1] for line in request.splitlines() if line.startswith("Sec-WebSocket-Key"))
+        accepted = base64.b64encode(hashlib.sha1((key + WEBSOCKET_GUID).encode()).digest()).decode()  # noqa: S324
+        head = (
+            f"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accepted}"
+        )
+        writer.write(f"{head}\r\n\r\n".encode() + bytes([0x81, 127]) + (1 << 40).to_bytes(8, "big"))
+        served.append(writer)
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"and on ")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+        served.remove(writer)
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}{MARKET_PATH}"
+        feed = Feed(url, [TRADES], Inbox().put, limiter=Limiter("stream"))
+        async with feeding(feed):
+            await until(lambda: feed.measures.stalls >= 1)
+        # A feed that is told to end cuts what does not see it.
+        await until(lambda: not served)
+    assert "has begun a frame and not ended it" in feed.measures.last_error
 
 
 async def test_a_frame_bears_its_connection_s_number_once_everything_is_acknowledged() -> None:

@@ -191,6 +191,15 @@ async def test_a_probe_that_fails_opens_the_circuit_for_twice_as_long(redis: Red
     assert await budget.failed() == 2 * FIRST_OPEN_S
 
 
+async def test_a_circuit_never_opens_for_longer_than_it_may(redis: Redis, host: str) -> None:
+    budget = SharedBudget(redis, "office", host, longest_open_s=7.0)
+    opened = [await budget.failed() for _ in range(OPEN_AFTER)]
+    for _ in range(2):
+        await redis.hset(state_key("office", host), "open_until", "1")
+        opened.append(await budget.failed())
+    assert opened[-3:] == [FIRST_OPEN_S, 7.0, 7.0]
+
+
 async def test_an_answer_between_failures_keeps_the_circuit_closed(redis: Redis, host: str) -> None:
     budget = SharedBudget(redis, "office", host)
     for _ in range(3 * OPEN_AFTER):

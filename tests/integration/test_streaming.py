@@ -190,6 +190,15 @@ async def test_a_redis_that_lets_nobody_in_any_more_is_one_that_is_away(tmp_path
         embedded.discard(tmp_path)
 
 
+async def test_liquidations_are_listened_to_while_nobody_says_which_contracts_there_are(
+    deployment: Deployment, venue: Handle, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = await stream(deployment.model_copy(update={"rest_url": "http://127.0.0.1:9"}), "a", seconds=6)
+    assert ended.liquidations > 0
+    assert ended.values == 0
+    assert "exchangeInfo: 127.0.0.1:9: Connection refused" in caplog.text
+
+
 async def test_without_last_prices_a_successor_takes_over_after_a_while(
     deployment: Deployment, venue: Handle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,25 +348,3 @@ async def test_a_stream_measures_itself(
     assert found.frames_per_s["mark_price"] > 0
     assert found.frames_per_s["last_price"] > 0
     assert found.write_ms[0] < 1000
-
-
-async def test_who_has_not_heard_a_cancellation_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming_module, "CANCEL_AGAIN_S", 0.01)
-    started = asyncio.Event()
-
-    async def works_on() -> None:
-        # As `asyncio.wait_for` before Python 3.12, when what it waits for is done just then.
-        with contextlib.suppress(asyncio.CancelledError):
-            started.set()
-            await asyncio.Event().wait()
-        await asyncio.Event().wait()
-
-    async def fails() -> None:
-        raise OSError
-
-    tasks = [asyncio.create_task(works_on()), asyncio.create_task(fails())]
-    await started.wait()
-    async with asyncio.timeout(5):
-        await streaming_module.cancelled(tasks)
-    assert tasks[0].cancelled()
-    await streaming_module.cancelled([])

@@ -16,7 +16,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 #: A module may import from its own layer and from those below it. Folders stand for all their modules; what is not
 #: named here stands on top, so that nothing below may import it.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"windows", "include", "counters", "proxies", "quoting", "seldom"}),
+    frozenset({"cancelling", "counters", "include", "proxies", "quoting", "seldom", "windows"}),
     frozenset({"datasets", "errors"}),
     frozenset({"frames", "parsing", "settings", "yaml_file"}),
     frozenset({"batches"}),

@@ -11,12 +11,11 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
 from perpflow.counters import COUNTS
@@ -37,6 +36,8 @@ LONGEST_PAUSE_S, LONGEST_AFTER_REFUSAL_S = 10.0, 60.0
 #: A connection that has lasted so long has proven that the way is sound: failures are counted anew, and after the first
 #: it is opened again almost at once, for what comes meanwhile is gone.
 PROVEN_S, SHORTEST_PAUSE_S = 10.0, 0.1
+#: How often somebody looks whether a receiving thread is stuck, and how many times in a row it must be.
+WATCH_S, LOOKS = 1.0, 3
 
 
 @dataclass(slots=True)
@@ -48,7 +49,6 @@ class Measures:
     failures: int = 0
     stalls: int = 0
     last_error: str = ""
-    live_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Feed:
         limiter: ban clock and circuit breaker of the exchange's host; a handshake costs no request weight.
         lifetime_s: after so long a successor is opened.
         overlap_s: for so long a connection and its successor, once that is live, both receive.
-        gives_up: a permanent refusal at first is the end; else it is tried again as rarely as anything.
+        gives_up: a permanent refusal at first is the end; else it is tried again, ever more rarely.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Feed:
         self._lifetime_s = lifetime_s
         self._overlap_s = overlap_s
         self._gives_up = gives_up
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="stream")
+        self._watching: set[asyncio.Task[None]] = set()
         self._counting = Lock()
         self._failures = 0
         # All that are live, in the order of their opening.
@@ -128,7 +128,6 @@ class Feed:
         finally:
             self._close(self._receiving)
             self.live.clear()
-            self._threads.shutdown(wait=False)
 
     async def _open_until_live(self) -> _Open:
         while True:
@@ -146,7 +145,6 @@ class Feed:
                 self._receiving.append(opened)
                 opened.receiving.add_done_callback(partial(self._note_end, opened))
                 self.measures.connections += 1
-                self.measures.live_since = datetime.now(UTC)
                 self.live.set()
                 return opened
 
@@ -221,8 +219,9 @@ class Feed:
         connection = Connection(self.url, self.subscriptions, self._count, on_live, **self._options)
         try:
             async with self._limiter.request("stream"):
-                await loop.run_in_executor(self._threads, connection.open)
-            receiving = loop.run_in_executor(self._threads, connection.receive)
+                await in_thread(connection.open)
+            receiving = in_thread(connection.receive)
+            self._watch(connection, receiving)
             hearing = asyncio.ensure_future(live.wait())
             either: set[asyncio.Future[Any]] = {receiving, hearing}
             try:
@@ -233,12 +232,56 @@ class Feed:
                 receiving.result()
         except BaseException:
             # Hanging up may wait for the other side, and here is the event loop.
-            self._threads.submit(connection.close)
+            in_thread(connection.close)
             raise
         return _Open(connection, receiving, time.monotonic())
+
+    def _watch(self, connection: Connection, receiving: asyncio.Future[None]) -> None:
+        watching = asyncio.create_task(_cut_when_stuck(connection, receiving))
+        self._watching.add(watching)
+        watching.add_done_callback(self._watching.discard)
 
     def _count(self, received: Received) -> None:
         """In the receiving threads, of which there are two in an overlap."""
         with self._counting:
             self.measures.frames[received.kind] += 1
         self._deliver(received)
+
+
+async def _cut_when_stuck(connection: Connection, receiving: asyncio.Future[None]) -> None:
+    """Look on from outside: in a frame that does not end the receiving thread sees neither the clock nor `close`."""
+    looks = 0
+    while not receiving.done():
+        await asyncio.wait({receiving}, timeout=WATCH_S)
+        # More than once: where the whole process stood still, the thread looks up by then.
+        looks = looks + 1 if connection.is_stuck else 0
+        if looks >= LOOKS:
+            connection.cut()
+
+
+def in_thread(work: Callable[[], None]) -> asyncio.Future[None]:
+    """Do it in a thread of its own, which the end of the process does not wait for, as it does for an executor's."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    # Whoever has given up on it does not ask what has become of it.
+    ended.add_done_callback(lambda future: future.cancelled() or future.exception())
+
+    def settle(error: BaseException | None) -> None:
+        if ended.done():
+            return
+        if error is None:
+            ended.set_result(None)
+        else:
+            ended.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            work()
+        except BaseException as caught:  # noqa: BLE001  # handed over to whoever waits
+            error = caught
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits
+            loop.call_soon_threadsafe(settle, error)
+
+    Thread(target=run, name="stream", daemon=True).start()
+    return ended

@@ -11,6 +11,7 @@ Source: USD-M futures WebSocket market streams, and the change notice of March 2
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -79,7 +80,7 @@ Deliver = Callable[[Received], None]
 
 
 class Connection:
-    """One WebSocket and its subscriptions. Opened by one thread, which then receives; closed by any.
+    """One WebSocket and its subscriptions. Opened in one thread, received in one, and closed by any.
 
     Args:
         url: of combined streams, e.g. `wss://fstream.binance.com/market/stream`.
@@ -108,6 +109,8 @@ class Connection:
         self._proxy = proxy
         self._kinds = {name.encode(): each.kind for each in self._subscriptions for name in each.streams}
         self._closing = Event()
+        self._is_cut = False
+        self._looked_at = float("inf")
         self._is_received = False
         self._socket: websocket.WebSocket | None = None
         self._waiting_for: set[int] = set()
@@ -147,6 +150,18 @@ class Connection:
         if not self._is_received:
             self._hang_up()
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the receiving thread has not looked up for too long: a frame has begun and does not end."""
+        return time.monotonic() - self._looked_at > (LONGEST_LOOK_S if self._closing.is_set() else IDLE_S)
+
+    def cut(self) -> None:
+        """Break it off, from any thread: `receive` ends at once, in whatever frame it is."""
+        self._is_cut = True
+        if self._socket is not None and self._socket.sock is not None:
+            with suppress(OSError):
+                self._socket.sock.shutdown(socket.SHUT_RDWR)
+
     def _hang_up(self) -> None:
         if self._socket is not None:
             with suppress(websocket.WebSocketException, OSError):
@@ -164,20 +179,25 @@ class Connection:
         self._is_received = True
         try:
             self._receive()
+        except ExchangeUnavailable as error:
+            if not self._is_cut:
+                raise
+            raise StreamSilent(f"{self.url} has begun a frame and not ended it.", hint=_RECONNECTING) from error
         finally:
+            self._looked_at = float("inf")
             self._hang_up()
 
     def _receive(self) -> None:
-        looked_at = heard_at = time.monotonic()
+        self._looked_at = heard_at = time.monotonic()
         pinged = False
         while not self._closing.is_set():
             with _errors(self.url):
                 opcode, frame = self._next()
             now = time.monotonic()
-            if now - looked_at > LONGEST_LOOK_S:
+            if now - self._looked_at > LONGEST_LOOK_S:
                 # The process has stood still, not the exchange; what came meanwhile is read now.
                 heard_at = self._silence_from = now
-            looked_at = now
+            self._looked_at = now
             if opcode is None:
                 pinged = self._look_after_the_idle(now - heard_at, pinged)
             else:

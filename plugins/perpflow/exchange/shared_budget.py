@@ -62,12 +62,14 @@ class SharedBudget:
         redis: the connection; whoever opened it closes it.
         egress: name of the address that requests leave from.
         host: whom they go to.
+        longest_open_s: a host that goes on failing is tried this often at least.
     """
 
-    def __init__(self, redis: Redis, egress: str, host: str) -> None:
+    def __init__(self, redis: Redis, egress: str, host: str, longest_open_s: float = LONGEST_OPEN_S) -> None:
         self._state = state_key(egress, host)
         self._windows = {kind: window_key(egress, host, kind) for kind in LIMITS}
         self._redis = redis
+        self._longest_open_s = longest_open_s
         self._ask = redis.register_script(redis_script("ask"))
         self._answered = redis.register_script(redis_script("answered"))
         self._spent = redis.register_script(redis_script("spent"))
@@ -122,7 +124,7 @@ class SharedBudget:
         return change[1] / 1000 if change else None
 
     async def _tell(self, outcome: str, used_weight: int, held_ms: int, obstacle: str) -> Any:
-        circuit = (OPEN_AFTER, _ms(FIRST_OPEN_S), _ms(LONGEST_OPEN_S))
+        circuit = (OPEN_AFTER, _ms(FIRST_OPEN_S), _ms(self._longest_open_s))
         keys = [self._state, self._windows["weight"]]
         told: list[str | int] = [outcome, used_weight, held_ms, obstacle, *circuit, _ms(LIMITS["weight"][1])]
         return await self._answered(keys, told)

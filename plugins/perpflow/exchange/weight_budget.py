@@ -172,7 +172,8 @@ class Breaker:
     _open_until: float
     _probe_until: float
 
-    def __init__(self) -> None:
+    def __init__(self, longest_open_s: float = LONGEST_OPEN_S) -> None:
+        self._longest_open_s = longest_open_s
         self.succeeded()
 
     def refusal(self, now: float) -> Refusal | None:
@@ -199,7 +200,7 @@ class Breaker:
         # Requests that were on their way when the circuit opened fail too; they prove nothing new.
         if self._open_until > now or self._failures < OPEN_AFTER:
             return None
-        self._open_for = min(self._open_for * 2 if self._open_for else FIRST_OPEN_S, LONGEST_OPEN_S)
+        self._open_for = min(self._open_for * 2 if self._open_for else FIRST_OPEN_S, self._longest_open_s)
         self._open_until, self._probe_until = now + self._open_for, 0.0
         return self._open_for
 
@@ -209,10 +210,17 @@ class WeightBudget:
 
     Args:
         processes: how many processes share the address.
+        longest_open_s: a host that goes on failing is tried this often at least.
         clock: monotonic seconds.
     """
 
-    def __init__(self, processes: int = 1, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        processes: int = 1,
+        *,
+        longest_open_s: float = LONGEST_OPEN_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         if processes < 1:
             raise BadConfiguration(f"a budget for {processes} processes cannot be.", hint="Set at least one process.")
         self._processes = processes
@@ -223,7 +231,7 @@ class WeightBudget:
         self._untold: deque[Spent] = deque()
         self._alone_since: float | None = None
         self._blocked: tuple[float, Penalty] | None = None
-        self._breaker = Breaker()
+        self._breaker = Breaker(longest_open_s)
 
     def allowance(self, kind: Budget, share: Share) -> int:
         """What this process may spend in one window of `kind`.

@@ -1,4 +1,4 @@
-"""Redis: limits that processes share, counters, and later what is live.
+"""Redis: limits that processes share, counters, and what is live.
 
 A client that gives up soon: whoever asks has something to fall back on, and must not stand still while Redis is away.
 

@@ -25,7 +25,7 @@ from perpflow.store.database import query
 
 ENTRIES_KEY = "perpflow:liquidations"
 GROUP = "ingest_liquidations"
-#: The last id that each writer was given, for an hour: what is not there any more Redis has lost.
+#: The last id that each writer was given, for a day: what is not there any more Redis has lost.
 LAST_KEY = "perpflow:liquidations:last:"
 #: 2100 begins.
 LATEST_MS = 4_102_444_800_000
@@ -86,7 +86,9 @@ class Waiting(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """How many of the oldest liquidations went for lack of room; whether the server had lost the caller's last ones."""
+    """How many of the oldest liquidations went for lack of room, those that a batch holds among them; and whether the
+    server had lost the caller's last ones.
+    """
 
     trimmed: int
     has_lost: bool

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from perpflow.datasets import Budget
 from perpflow.errors import BadConfiguration, StructurallyBad
 from perpflow.exchange.limiter import Limiter
-from perpflow.exchange.weight_budget import LIMITS, Penalty, Share, WeightBudget, announced_limits
+from perpflow.exchange.weight_budget import (
+    FIRST_OPEN_S,
+    LIMITS,
+    OPEN_AFTER,
+    Penalty,
+    Share,
+    WeightBudget,
+    announced_limits,
+)
 
 
 class MovedClock:
@@ -296,3 +304,13 @@ def test_no_window_ever_holds_more_than_the_limit(
     _, length = LIMITS[kind]
     for start, _ in spent:
         assert sum(weight for at, weight in spent if start <= at < start + length) <= budget.allowance(kind)
+
+
+def test_a_circuit_never_opens_for_longer_than_it_may() -> None:
+    clock = MovedClock()
+    budget = WeightBudget(longest_open_s=7.0, clock=clock)
+    opened = [budget.failed() for _ in range(OPEN_AFTER)]
+    for _ in range(2):
+        clock.now += 60
+        opened.append(budget.failed())
+    assert opened[-3:] == [FIRST_OPEN_S, 7.0, 7.0]

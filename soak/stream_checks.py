@@ -269,10 +269,12 @@ def subscribed_nearly_always(evidence: Evidence, least: float) -> Check:
     """Somebody was subscribed for that share of the time outside outages of the exchange."""
     wanted = without([(evidence.at(evidence.span[0]), evidence.at(evidence.span[1]))], evidence.outages)
     share = _length(intersected(wanted, evidence.subscribed)) / _length(wanted)
-    gaps = sorted((end - start for start, end in without(wanted, evidence.subscribed)), reverse=True)
-    longest = ", ".join(f"{gap / 1000:.1f} s" for gap in gaps[:3])
+    gaps = sorted(without(wanted, evidence.subscribed), key=lambda gap: gap[0] - gap[1])
+    longest = ", ".join(f"{(end - start) / 1000:.1f} s" for start, end in gaps[:3])
     subject = f"subscribed {share:.2%} of {_length(wanted) / 1000:.0f} s outside outages ({len(gaps)} gaps: {longest})"
-    return check(subject, [] if share >= least else [f"less than {least:.0%}"])
+    began = evidence.at(evidence.span[0])
+    faults = [f"{(end - start) / 1000:.1f} s after {(start - began) / 1000:.0f} s" for start, end in gaps]
+    return check(subject, [] if share >= least else [f"less than {least:.0%}", *faults])
 
 
 # --- processes

@@ -503,13 +503,27 @@ async def test_a_subscription_that_is_never_answered_is_an_error_although_frames
             await asyncio.to_thread(connection.receive)
 
 
-async def test_a_connection_that_breaks_as_soon_as_it_is_live_is_not_opened_without_a_pause(venue: Handle) -> None:
+async def test_pauses_between_connections_that_break_as_soon_as_they_are_live_grow(venue: Handle) -> None:
     venue.add_fault("ws_cut", match="aggTrade", probability=0.5)
     feed = feed_of(venue, Inbox(), TRADES)
     async with feeding(feed):
         await until(lambda: feed.measures.failures >= 3)
     opened = [connection["opened_s"] for connection in venue.streams()["connections"]]
-    assert all(later - earlier >= 0.5 for earlier, later in pairwise(opened)), opened
+    assert all(
+        later - earlier >= feed_module.FIRST_PAUSE_S * 2**number / 2
+        for number, (earlier, later) in enumerate(pairwise(opened))
+    ), opened
+
+
+async def test_a_feed_goes_on_after_any_number_of_failures(venue: Handle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "LONGEST_PAUSE_S", 0.01)
+    fault = venue.add_fault("status", match=MARKET_PATH, code=503)
+    feed = feed_of(venue, Inbox(), TRADES)
+    feed._failures = 5_000
+    async with feeding(feed):
+        await until(lambda: feed.measures.failures >= 2)
+        venue.remove_fault(fault)
+        await settled(feed.live.wait())
 
 
 async def test_a_connection_that_has_lasted_and_breaks_once_is_opened_again_almost_at_once(

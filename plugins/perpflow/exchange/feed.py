@@ -32,7 +32,8 @@ LIFETIME_S = 23 * 3600.0
 OVERLAP_S = 4.0
 #: Pauses grow up to this, so that an exchange that is back is not noticed late: eight handshakes a minute of the sixty
 #: that are allowed. What it has refused it will hardly allow sooner than in minutes.
-LONGEST_PAUSE_S, LONGEST_AFTER_REFUSAL_S = 10.0, 60.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_AFTER_REFUSAL_S = 0.25, 10.0, 60.0
+MOST_DOUBLINGS = 10
 #: A connection that has lasted so long has proven that the way is sound: failures are counted anew, and after the first
 #: it is opened again almost at once, for what comes meanwhile is gone.
 PROVEN_S, SHORTEST_PAUSE_S = 10.0, 0.1
@@ -205,7 +206,7 @@ class Feed:
         self._failures += 1
         told_s = error.retry_after_s if isinstance(error, Transient) and error.retry_after_s else 0.0
         # Spread: what has cut one has cut all.
-        usual_s = min(2.0 ** (self._failures - 1), longest_s)
+        usual_s = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, MOST_DOUBLINGS), longest_s)
         pause_s = usual_s * random.uniform(0.5, 1.0)  # noqa: S311
         await asyncio.sleep(max(pause_s, told_s))
 

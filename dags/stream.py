@@ -10,7 +10,7 @@ from airflow.sdk import Context, CronTriggerTimetable, Param, dag, get_current_c
 
 from perpflow.batches import Plan
 from perpflow.datasets import LIQUIDATIONS
-from perpflow.errors import StoreUnavailable, StreamStopped
+from perpflow.errors import StoreUnavailable, StreamSilent, StreamStopped
 from perpflow.orchestration.defaults import DEFAULT_POOL, LIVE_PRIORITY, START_DATE, STREAM_POOL, default_args
 from perpflow.orchestration.exchange_sensor import ASK_EVERY_S, ExchangeSensor
 from perpflow.orchestration.load_group import load_group
@@ -100,6 +100,8 @@ def stream_market() -> None:
         if ended.how == "stopped":
             # A worker that is shut down: the retry streams on. What was cleared or marked is decided already.
             raise StreamStopped(f"the stream was told to stop after {ended.seconds:.0f} s.")
+        if not ended.frames:
+            raise StreamSilent(f"nothing has come in {ended.seconds:.0f} s.", hint="The log says why.")
         return asdict(ended)
 
     wait = ExchangeSensor(task_id="wait_for_exchange", ask_every_s=ASK_EVERY_S, timeout=LONGEST.total_seconds())

@@ -33,6 +33,7 @@ LONGEST_BAN_S = 900.0
 MOST_BANS = 3
 # Who looks more seldom than once a day starts the command by cron.
 LONGEST_PAUSE_S = 86_400.0
+LONGEST_STREAM_S = 365 * 86_400.0
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Binance USD-M futures data, complete and verified."
@@ -69,12 +70,24 @@ def _deployment(*, only_running: bool = True) -> Deployment:
     return deployment_from_environment(database, redis)
 
 
+def _deployment_of_stream() -> Deployment:
+    """The same for what goes on where one of the two services is away: what waits in it is not nothing."""
+    from perpflow import embedded
+
+    status = embedded.status()
+    return _deployment(only_running=not (status.database.running or status.redis.running))
+
+
 def _names(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _symbols(text: str | None) -> tuple[str, ...] | None:
-    """The symbols of an option; one that names none, as an empty variable of a script, must not mean all of them."""
+    """The symbols of an option; one that names none, as an empty variable of a script, must not mean all of them.
+
+    Raises:
+        BadConfiguration: it names none.
+    """
     names = _names(text)
     if names == ():
         hint = "Write SOL/USDT, or all; without the option those of collection.yaml are taken."
@@ -160,8 +173,12 @@ def _run_name(command: str) -> str:
     return f"{command}|manual__{datetime.now(UTC).isoformat()}"
 
 
-def _load(deployment: Deployment, plan: Plan) -> None:
-    """Take each batch its whole way, one after another; a batch that fails does not stop the others."""
+def _load(deployment: Deployment, plan: Plan, nothing: str = "the ledger is full") -> None:
+    """Take each batch its whole way, one after another; a batch that fails does not stop the others.
+
+    Args:
+        nothing: why there is nothing to do, where there is no batch.
+    """
     from rich.progress import track
 
     from perpflow import pipeline
@@ -183,7 +200,7 @@ def _load(deployment: Deployment, plan: Plan) -> None:
             facts = " ".join(f"{key}={value}" for key, value in counts.items())
             typer.echo(f"{batch.label}: {name} {facts}")
     pipeline.report(deployment, plan)
-    typer.echo(f"{len(plan.batches)} batches, all published" if plan.batches else "nothing to load: the ledger is full")
+    typer.echo(f"{len(plan.batches)} batches, all published" if plan.batches else f"nothing to load: {nothing}")
 
 
 def _number(value: float | None) -> float | None:
@@ -222,7 +239,10 @@ def health(
 
 @app.command()
 def stream(
-    seconds: Annotated[float | None, typer.Option(min=1, help="End after so long; left out: never.")] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=1, max=LONGEST_STREAM_S, callback=_number, help="End after so long; left out: never."),
+    ] = None,
 ) -> None:
     """Stream live prices and liquidations into Redis, until a later stream takes over, Ctrl-C or SIGTERM."""
     with _exit_codes():
@@ -231,7 +251,7 @@ def stream(
         from perpflow.streaming import stream as run
         from perpflow.streaming import this_process
 
-        ended = asyncio.run(run(_deployment(), this_process(), seconds))
+        ended = asyncio.run(run(_deployment_of_stream(), this_process(), seconds))
         typer.echo(
             f"{ended.how} after {ended.seconds:.0f} s: {ended.frames:,} frames, {ended.values:,} values written, "
             f"{ended.liquidations - ended.lost:,} frames of liquidations kept"
@@ -240,6 +260,9 @@ def stream(
             typer.echo(
                 f"{ended.lost:,} frames of liquidations are lost: neither Redis nor the database took them", err=True
             )
+        if not ended.frames:
+            typer.echo("nothing has come: the log says why", err=True)
+        if ended.lost or not ended.frames:
             raise typer.Exit(1)
 
 
@@ -253,8 +276,9 @@ def drain(
     with _exit_codes():
         from perpflow import pipeline
 
-        deployment = _deployment()
-        _load(deployment, pipeline.plan_drain(deployment, _run_name("drain"), reclaim_after))
+        deployment = _deployment_of_stream()
+        plan = pipeline.plan_drain(deployment, _run_name("drain"), reclaim_after)
+        _load(deployment, plan, "no liquidation waits that is not another drain's")
 
 
 @app.command()
@@ -266,8 +290,10 @@ def latest(
     with _exit_codes():
         from perpflow.latest_table import show
 
-        url = _deployment(only_running=False).redis_url
-        raise typer.Exit(show(_symbols(symbol) or (), url, again=watch))
+        symbols = _names(symbol)
+        if not symbols:
+            raise BadConfiguration(f"{symbol!r} names no symbol.", hint="Write SOL/USDT; several with commas.")
+        raise typer.Exit(show(symbols, _deployment(only_running=False).redis_url, again=watch))
 
 
 if __name__ == "__main__":

@@ -70,10 +70,19 @@ async def _claim_all(planned: Plan, waiting: Waiting, run: str, place: str, recl
         batch = f"{run}|{made_at:%Y%m%dT%H%M%S.%f}|{LIQUIDATIONS.name}|{number}|{place}"
         entries = await waiting.claim(batch, BATCH_ENTRIES, reclaim_after_s)
         if not entries:
+            await _note_the_held(planned, waiting, place)
             return
         window = _window_of(entries)
         planned.batches.append(Batch(batch, run, (LIQUIDATIONS.name,), (ALL_CONTRACTS,), window, live=True))
     planned.notes.append(f"more waits than {MOST_BATCHES} batches hold; the next run goes on")
+
+
+async def _note_the_held(planned: Plan, waiting: Waiting, place: str) -> None:
+    """What is there and was not taken is another batch's, which is at work or has died."""
+    held = (await waiting.backlog()).entries
+    if held and not planned.batches:
+        where = "Redis" if place == REDIS else "the database"
+        planned.notes.append(f"{held} entries in {where} are another drain's; one that has died gives them up in time")
 
 
 def _window_of(entries: Iterable[Entry]) -> Window:

@@ -14,11 +14,13 @@ import logging
 import re
 import time
 from collections import deque
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import psycopg
+import psycopg.errors
+from psycopg.rows import DictRow
 from redis import RedisError
 from redis.asyncio import Redis
 
@@ -126,11 +128,16 @@ class Keeper:
     Args:
         redis: its connection; whoever opened it closes it.
         database_url: the market database's, for when Redis is away.
+
+    Raises:
+        BadConfiguration: the address is none.
     """
 
     def __init__(self, redis: Redis, database_url: str) -> None:
         self._entries = RedisEntries(redis)
         self._database_url = database_url
+        # An address that cannot be is found now, not when Redis goes away.
+        connection_options(database_url)
         self._hearing = Hearing()
         self._received: deque[Received] = deque()
         self._pending: list[Entry] = []
@@ -155,6 +162,18 @@ class Keeper:
         if not self._told:
             self._told = True
             self._loop.call_soon_threadsafe(self._news.set)
+
+    async def look_at_database(self) -> None:
+        """Warn where it would not take them: as long as Redis is there nobody else would notice."""
+
+        async def look() -> None:
+            async with self._connected() as connection:
+                await DatabaseEntries(connection).backlog()
+
+        try:
+            await within(LAST_TRY_S, look())
+        except psycopg.Error as error:
+            log.warning("The market database would not take liquidations if Redis went away (%s).", _told(error))
 
     async def run(self) -> None:
         """Keep what comes, until it is cancelled; then `flush`."""
@@ -254,12 +273,24 @@ class Keeper:
     async def _into_database(self) -> None:
         entries = list(self._pending)
         try:
-            async with await psycopg.AsyncConnection.connect(
-                self._database_url, **connection_options(self._database_url)
-            ) as connection:
+            async with self._connected() as connection:
                 await DatabaseEntries(connection).append(entries)
         except psycopg.Error as error:
-            self._seldom.warning("The market database does not take liquidations (%s); %d wait.", error, len(entries))
+            self._seldom.warning(
+                "The market database does not take liquidations (%s); %d wait.", _told(error), len(entries)
+            )
         else:
             COUNTS.count("liquidations.kept_in_database", len(entries))
             del self._pending[: len(entries)]
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
+        options = connection_options(self._database_url)
+        async with await psycopg.AsyncConnection.connect(self._database_url, **options) as connection:
+            yield connection
+
+
+def _told(error: psycopg.Error) -> str:
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
+        return "its schema is not there: run `python -m perpflow migrate`"
+    return " ".join(str(error).split())

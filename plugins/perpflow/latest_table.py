@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext, suppress
 
 from rich.console import Console
 from rich.live import Live
@@ -11,10 +12,11 @@ from rich.table import Table
 
 from perpflow import reader
 from perpflow.coverage_table import new_table
+from perpflow.errors import StoreUnavailable
 from perpflow.store.latest import Latest
 
 #: As often as a person can follow.
-EVERY_S = 0.25
+EVERY_S, PRINTED_EVERY_S = 0.25, 1.0
 #: Older than this is not live.
 STALE_S = 10.0
 
@@ -22,22 +24,49 @@ STALE_S = 10.0
 def show(symbols: tuple[str, ...], redis_url: str | None, *, again: bool) -> int:
     """Print a line for each symbol, or renew the table until Ctrl-C; returns 1 where nothing is live of one, else 0.
 
+    Without a terminal each renewal is printed below the one before, once a second. While Redis is away the table stays
+    as it is, and says so.
+
     Raises:
-        BadConfiguration, StoreUnavailable, StateDamaged: as `reader.latest`.
+        BadConfiguration, StoreUnavailable, StateDamaged: as `reader.latest`, at first.
     """
     console = Console()
-    found = {symbol: reader.latest(symbol, redis_url) for symbol in symbols}
-    if not again:
+    found = _read(symbols, redis_url)
+    if again:
+        found = _watch(console, found, redis_url)
+    else:
         console.print(table(found, now_ms()))
-        return 0 if all(found.values()) else 1
-    with Live(table(found, now_ms()), console=console, auto_refresh=False) as screen:
-        try:
-            while True:
-                time.sleep(EVERY_S)
-                found = {symbol: reader.latest(symbol, redis_url) for symbol in symbols}
-                screen.update(table(found, now_ms()), refresh=True)
-        except KeyboardInterrupt:
-            return 0 if all(found.values()) else 1
+    missing = [symbol for symbol, latest in found.items() if latest is None]
+    if missing:
+        hint = "Does `python -m perpflow stream` run, or the DAG stream_market? Symbols are written as SOL/USDT."
+        Console(stderr=True, soft_wrap=True).print(f"Nothing is live of {', '.join(missing)}. {hint}", highlight=False)
+    return 1 if missing else 0
+
+
+Found = dict[str, Latest | None]
+
+
+def _read(symbols: Iterable[str], redis_url: str | None) -> Found:
+    return {symbol: reader.latest(symbol, redis_url) for symbol in symbols}
+
+
+def _watch(console: Console, found: Found, redis_url: str | None) -> Found:
+    """Renew until Ctrl-C; returns what was seen last."""
+    screen = Live(console=console, auto_refresh=False) if console.is_terminal else None
+    trouble = ""
+    with screen or nullcontext(), suppress(KeyboardInterrupt):
+        while True:
+            shown = table(found, now_ms(), trouble)
+            if screen:
+                screen.update(shown, refresh=True)
+            else:
+                console.print(shown)
+            time.sleep(EVERY_S if screen else PRINTED_EVERY_S)
+            try:
+                found, trouble = _read(found, redis_url), ""
+            except StoreUnavailable as error:
+                trouble = str(error)
+    return found
 
 
 def now_ms() -> int:
@@ -45,9 +74,10 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def table(found: dict[str, Latest | None], now: int) -> Table:
+def table(found: Found, now: int, trouble: str = "") -> Table:
     """A row for each symbol; what was received longer than ten seconds before `now` (ms) is dim."""
     shown = new_table("Latest values")
+    shown.caption = trouble or None
     shown.add_column("symbol", no_wrap=True)
     for name in ("price", "mark", "index", "funding", "open interest", "age"):
         shown.add_column(name, justify="right", no_wrap=True)

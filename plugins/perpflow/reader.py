@@ -10,6 +10,8 @@ from functools import cache
 
 import msgspec
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from perpflow.errors import BadConfiguration, StateDamaged, StoreUnavailable
 from perpflow.store.cache import damage_named
@@ -17,6 +19,8 @@ from perpflow.store.latest import Latest, decode_latest, latest_key
 
 # Redis answers within a millisecond; what takes this long is away.
 _TIMEOUT_S = 2.0
+# A connection from before a restart of the server fails, the next one need not; a server that hangs will go on hanging.
+_ONCE_MORE = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
 
 
 def latest(symbol: str, redis_url: str | None = None) -> Latest | None:
@@ -44,7 +48,9 @@ def _client(redis_url: str) -> redis.Redis:
     if not redis_url:
         raise BadConfiguration("no Redis is known.", hint="Set PERPFLOW_REDIS_URL, as redis://host:6379/0.")
     try:
-        return redis.Redis.from_url(redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+        return redis.Redis.from_url(
+            redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, retry=_ONCE_MORE
+        )
     except ValueError as error:
         hint = "Set PERPFLOW_REDIS_URL to an address such as redis://host:6379/0."
         raise BadConfiguration("Redis' address is not valid.", hint=hint) from error

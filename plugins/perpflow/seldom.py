@@ -17,12 +17,12 @@ class Seldom:
         self._unsaid: dict[str, int] = {}
         self._said_at: dict[str, float] = {}
 
-    def warning(self, message: str, *args: object) -> None:
-        """As of `logging.Logger`. Problems are the same where the message is, whatever its arguments."""
-        now = time.monotonic()
-        if message in self._said_at and now - self._said_at[message] < self._every_s:
-            self._unsaid[message] = self._unsaid.get(message, 0) + 1
+    def warning(self, message: str, *args: object, problem: str | None = None) -> None:
+        """As of `logging.Logger`. Problems are the same where `problem` is, or the message, whatever its arguments."""
+        now, problem = time.monotonic(), problem or message
+        if problem in self._said_at and now - self._said_at[problem] < self._every_s:
+            self._unsaid[problem] = self._unsaid.get(problem, 0) + 1
             return
-        self._said_at[message] = now
-        unsaid = self._unsaid.pop(message, 0)
+        self._said_at[problem] = now
+        unsaid = self._unsaid.pop(problem, 0)
         self._log.warning("%s%s", message % args, f" ({unsaid} more like this one since the last)" if unsaid else "")

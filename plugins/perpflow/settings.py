@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -77,6 +78,18 @@ def _cron_expression(text: str) -> str:
     return text
 
 
+def _every_three_hours(text: str) -> str:
+    fields, _ = croniter.expand(text)
+    hours = list(range(24)) if fields[1] == ["*"] else fields[1]
+    # From the last one of a day to the first of the next; a single one comes again after a day.
+    longest = max((later - hour) % 24 or 24 for hour, later in pairwise([*hours, hours[0]]))
+    if longest > 3 or any(field != ["*"] for field in fields[2:]):
+        raise ValueError(
+            "a stream ends after three hours, and this comes less often; write '0 * * * *', or '0 */3 * * *'"
+        )
+    return text
+
+
 def _list_or_all(value: Any) -> Any:
     if value != "all" and not isinstance(value, list | tuple):
         raise ValueError("give a list such as [SOL/USDT], or all")
@@ -129,7 +142,7 @@ class DatasetSettings(Section):
 class StreamSettings(Section):
     """What `stream_market` listens to besides the mark prices of all contracts; no symbols means the collection's."""
 
-    schedule: Cron = "0 * * * *"
+    schedule: Annotated[Cron, AfterValidator(_every_three_hours)] = "0 * * * *"
     symbols: Symbols | None = None
     last_price: Literal["trades", "ticker", "none"] = "trades"
     liquidations: bool = True

@@ -356,11 +356,12 @@ async def stream(deployment: Deployment, name: str, seconds: float | None = None
     Call it in the main thread, which gets signals.
 
     Raises:
-        BadConfiguration: no Redis is known, or it does not let us in.
+        BadConfiguration: no Redis is known, it does not let us in, or the database's address is none.
         Permanent: as `Streamer.run`.
     """
     async with stream_session(deployment) as (rest, limiter, redis, keeping_redis):
         keeper = Keeper(keeping_redis, deployment.database_url)
+        await keeper.look_at_database()
         streamer = Streamer(deployment, name, rest, limiter, redis, keeper)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, streamer.stop)

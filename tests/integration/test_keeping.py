@@ -14,12 +14,13 @@ import redis as redis_sync
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perpflow import keeping
+from perpflow import cancelling, keeping
+from perpflow.errors import BadConfiguration
 from perpflow.exchange.live import Received
 from perpflow.keeping import BEHIND_MS, LIQUIDATION, LONGEST_BEAT_MS, MOST_CONNECTIONS, Hearing, Keeper
 from perpflow.store.cache import open_redis
 from perpflow.store.database import connection_options
-from perpflow.store.received import ENTRIES_KEY, DatabaseEntries, Entry, Listened, RedisEntries, Told
+from perpflow.store.received import ENTRIES_KEY, Appended, DatabaseEntries, Entry, Listened, RedisEntries, Told
 
 AT = 1_791_391_083_000
 NO_REDIS = "redis://127.0.0.1:1/0"
@@ -123,6 +124,31 @@ async def test_what_is_lost_with_a_stream_is_counted(caplog: pytest.LogCaptureFi
         keeper.put(liquidation(1))
         keeper.put(liquidation(2))
     assert "2 liquidations are lost" in caplog.text
+
+
+async def test_a_database_that_could_not_help_is_told_of_beforehand(
+    own_redis_url: str, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_redis(own_redis_url) as redis:
+        with pytest.raises(BadConfiguration, match="the market database's address is not valid"):
+            Keeper(redis, "foo://x")
+        await Keeper(redis, NO_DATABASE).look_at_database()
+        without_schema = urlunsplit(urlsplit(database_url)._replace(path="/postgres"))
+        await Keeper(redis, without_schema).look_at_database()
+    assert [message.partition(" (")[0] for message in caplog.messages] == [
+        "The market database would not take liquidations if Redis went away"
+    ] * 2
+    assert "python -m perpflow migrate" in caplog.messages[1]
+
+
+async def test_an_answer_that_got_lost_is_no_loss(own_redis_url: str, empty_database_url: str) -> None:
+    async with open_redis(own_redis_url) as redis:
+        entries = RedisEntries(redis)
+        assert await entries.append(told(1)) == Appended(0, False)
+        appending = asyncio.create_task(entries.append(told(2)))
+        await asyncio.sleep(0)
+        await cancelling.cancelled([appending])
+        assert await entries.append(told(3)) == Appended(0, False)
 
 
 async def test_what_redis_has_lost_of_the_last_seconds_is_sent_again(

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import redis as redis_sync
 
 from perpflow import embedded, frames, reader
 from perpflow import streaming as streaming_module
@@ -275,7 +276,8 @@ def test_the_command_streams_and_latest_shows_it(deployment: Deployment, venue: 
         return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
     done = run("stream", "--seconds", "4")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert "would not take liquidations if Redis went away" in done.stderr
     assert "over after" in done.stdout
     shown = run("latest", "SOL/USDT,BTC/USDT")
     assert shown.returncode == 0, shown.stderr
@@ -283,6 +285,35 @@ def test_the_command_streams_and_latest_shows_it(deployment: Deployment, venue: 
     assert "nothing live" not in shown.stdout
     nothing = run("latest", "NOPE/USDT")
     assert (nothing.returncode, "nothing live" in nothing.stdout) == (1, True)
+    assert "Symbols are written as SOL/USDT" in nothing.stderr
+    assert run("latest", "").returncode == 2
+    assert run("stream", "--seconds", "inf").returncode == 2
+    silent = environment | {"PERPFLOW_STREAM_URL": "ws://127.0.0.1:9"}
+    line = [sys.executable, "-m", "perpflow", "stream", "--seconds", "2"]
+    done = subprocess.run(line, env=silent, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "nothing has come" in done.stderr) == (1, True)
+
+
+def test_a_watch_goes_on_while_redis_is_away_and_without_a_terminal(tmp_path: Path, venue: Handle) -> None:
+    services = embedded.start(tmp_path)
+    try:
+        deployment = deployment_of(venue, services.redis.url)
+        asyncio.run(stream(deployment, "a", seconds=3))
+        line = [sys.executable, "-m", "perpflow", "latest", "SOL/USDT", "--watch"]
+        environment = environment_of(deployment, venue)
+        with subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True) as watch:
+            assert watch.stdout is not None
+            for _ in range(2):
+                assert any("SOL/USDT" in shown for shown in iter(watch.stdout.readline, ""))
+            with redis_sync.Redis.from_url(services.redis.url) as client:
+                os.kill(int(client.info("server")["process_id"]), signal.SIGKILL)
+            assert any("Redis does not answer" in shown for shown in iter(watch.stdout.readline, ""))
+            embedded.start(tmp_path)
+            assert any("SOL/USDT" in shown for shown in iter(watch.stdout.readline, ""))
+            watch.send_signal(signal.SIGINT)
+        assert watch.returncode == 0
+    finally:
+        embedded.discard(tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

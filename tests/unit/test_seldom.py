@@ -16,7 +16,9 @@ def test_a_repeated_warning_is_said_once_whatever_its_arguments(caplog: pytest.L
     for number in range(3):
         seldom.warning("bad: %d", number)
     seldom.warning("worse")
-    assert caplog.messages == ["bad: 0", "worse"]
+    seldom.warning("bad: %d", 4, problem="another")
+    seldom.warning("as bad", problem="another")
+    assert caplog.messages == ["bad: 0", "worse", "bad: 4"]
 
 
 def test_the_next_one_tells_of_those_that_were_not_said(

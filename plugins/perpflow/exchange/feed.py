@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -22,6 +23,7 @@ from perpflow.counters import COUNTS
 from perpflow.errors import Permanent, PerpflowError, StreamSilent, Transient
 from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.live import Connection, Deliver, Received, Subscription
+from perpflow.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,9 @@ MOST_DOUBLINGS = 10
 PROVEN_S, SHORTEST_PAUSE_S = 10.0, 0.1
 #: How often somebody looks whether a receiving thread is stuck, and how many times in a row it must be.
 WATCH_S, LOOKS = 1.0, 3
+
+# The same trouble says the same, but for seconds and codes.
+_DIGITS = re.compile(r"\d+")
 
 
 @dataclass(slots=True)
@@ -99,6 +104,7 @@ class Feed:
         self._gives_up = gives_up
         self._watching: set[asyncio.Task[None]] = set()
         self._counting = Lock()
+        self._seldom = Seldom(log)
         self._failures = 0
         # All that are live, in the order of their opening.
         self._receiving: list[_Open] = []
@@ -197,7 +203,7 @@ class Feed:
         self.measures.stalls += isinstance(error, StreamSilent)
         COUNTS.count("stream.stalls" if isinstance(error, StreamSilent) else "stream.breaks")
         self.measures.last_error = str(error)
-        log.warning("%s", error)
+        self._seldom.warning("%s", error, problem=_DIGITS.sub("", str(error)))
 
     async def _pause_after(self, error: BaseException | None, longest_s: float) -> None:
         """Wait: the longer, the more often it has failed in a row, but no longer than `longest_s`, or as it is told."""

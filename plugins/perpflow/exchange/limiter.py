@@ -24,6 +24,7 @@ from perpflow.errors import CircuitOpen, ExchangeUnavailable, IpBanned, Perpflow
 from perpflow.exchange.retry_policy import PATIENCE_S
 from perpflow.exchange.shared_budget import SharedBudget
 from perpflow.exchange.weight_budget import LIMITS, Penalty, Refusal, Share, WeightBudget, announced_limits
+from perpflow.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class Limiter:
         self._shared_from = 0.0
         self._sleep = sleep
         self._counts = counts
+        self._seldom = Seldom(log)
         # Who comes first goes first, and one at a time asks: the others could not go either.
         self._turns = {kind: asyncio.Lock() for kind in LIMITS}
 
@@ -179,7 +181,7 @@ class Limiter:
         # Requests that were under way together find out one after another: it is one outage.
         if now >= self._shared_from:
             self._counts.count("redis_away")
-            log.warning(
+            self._seldom.warning(
                 "Redis does not answer (%s). Until it does, each process keeps to its own part of the exchange's "
                 "limits, and knows of no ban but its own.",
                 error,
@@ -226,7 +228,7 @@ class Limiter:
             open_s = await self._together(lambda shared: shared.failed())
         if open_s is not None:
             self._counts.count("circuit_opened")
-            log.warning("%s has failed again and again: nobody asks it for %.0f s.", self._host, open_s)
+            self._seldom.warning("%s has failed again and again: nobody asks it for %.0f s.", self._host, open_s)
 
 
 def penalty_of(error: PerpflowError | None) -> Penalty | None:

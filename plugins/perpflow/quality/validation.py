@@ -66,6 +66,8 @@ def _validate(reader: psycopg.Connection[Any], suite: Suite) -> list[Any]:
     from great_expectations.exceptions import GreatExpectationsError
     from sqlalchemy.exc import SQLAlchemyError
 
+    # It tells every user of its temporary folders.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     try:
         expectations = gx.ExpectationSuite(suite.dataset, [e.configuration() for e in suite.expectations])
         report = _batch(gx, reader).validate(expectations, result_format=RESULT_FORMAT)
@@ -78,8 +80,7 @@ def _validate(reader: psycopg.Connection[Any], suite: Suite) -> list[Any]:
 def _batch(gx: Any, reader: psycopg.Connection[Any]) -> Any:
     from sqlalchemy.pool import StaticPool
 
-    # It tells every user of its temporary folder, and to take a source that cannot be given a session.
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    # It tells every user to take a source that cannot be given a session.
     warnings.filterwarnings("ignore", message="You are using a generic SQLDatasource")
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -21,8 +21,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from perpflow.cancelling import cancelled
 from perpflow.counters import COUNTS, Counts
 from perpflow.errors import BadConfiguration, StateDamaged
+from perpflow.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ TOTALS_KEY = "perpflow:counters"
 MINUTES_KEPT = 120
 # What a task that is killed may lose.
 EXPORT_EVERY_S = 3.0
+LAST_EXPORT_S = 1.0
 
 
 @asynccontextmanager
@@ -70,7 +73,9 @@ def this_minute() -> int:
     return int(time.time()) // 60
 
 
-async def export_counts(redis: redis_asyncio.Redis, counts: Counts = COUNTS) -> None:
+async def export_counts(
+    redis: redis_asyncio.Redis, counts: Counts = COUNTS, warn: Callable[..., None] = log.warning
+) -> None:
     """Add what is new to the totals and to the current minute; what Redis does not take is kept for the next time.
 
     An answer that gets lost on its way makes the next export count the same once more: rather too much than too little.
@@ -88,7 +93,10 @@ async def export_counts(redis: redis_asyncio.Redis, counts: Counts = COUNTS) -> 
             await pipeline.execute()
     except (RedisError, OSError) as error:
         counts.give_back("redis", news)
-        log.warning("Redis does not take the counters now (%s); they are kept for the next time.", error)
+        warn("Redis does not take the counters now (%s); they are kept for the next time.", error)
+    except asyncio.CancelledError:
+        counts.give_back("redis", news)
+        raise
 
 
 @asynccontextmanager
@@ -102,16 +110,20 @@ async def exporting_counts(
         yield
     finally:
         ended.set()
-        await exporter
+        # A server that hangs must not keep from ending whoever was told to.
+        await asyncio.wait({exporter}, timeout=LAST_EXPORT_S)
+        if not exporter.done():
+            await cancelled([exporter])
 
 
 async def _export_until(ended: asyncio.Event, redis: redis_asyncio.Redis, counts: Counts, every_s: float) -> None:
+    seldom = Seldom(log)
     while not ended.is_set():
         with suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), every_s)
-        await export_counts(redis, counts)
+        await export_counts(redis, counts, seldom.warning)
     # What was counted while the last export was under way.
-    await export_counts(redis, counts)
+    await export_counts(redis, counts, seldom.warning)
 
 
 async def read_counts(redis: redis_asyncio.Redis, minutes: int) -> Counter[str]:

@@ -117,11 +117,13 @@ class RedisEntries:
         Where the server has lost what it had acknowledged to this object (a crash between two writes to its file, an
         older copy that took over), nothing is added: the caller has to begin again with what it has sent lately.
         """
-        arguments: list[bytes | int | str] = [self._most, self._last]
+        last, self._last = self._last, b""
+        arguments: list[bytes | int | str] = [self._most, last]
         for entry in entries:
             fields = [part for pair in _fields(entry).items() for part in pair]
             arguments += [len(fields), *fields]
         with damage_named(ENTRIES_KEY):
+            # Where the answer gets lost nobody knows which entry is the last.
             self._last, trimmed, has_lost = await self._append([ENTRIES_KEY, self._last_key], arguments)
         if has_lost:
             self._last = b""

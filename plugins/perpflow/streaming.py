@@ -342,7 +342,7 @@ class Streamer:
             async with asyncio.timeout(LAST_TRY_S):
                 await self._lease.release()
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            log.warning("Redis does not answer (%s); the lease runs out by itself.", error)
+            log.warning("Redis does not answer (%s); the lease runs out by itself.", str(error) or "in time")
 
 
 def this_process() -> str:

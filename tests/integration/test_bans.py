@@ -45,6 +45,7 @@ def test_a_command_waits_for_the_end_of_a_ban_and_asks_nothing_before(
         asked = exchange.requests()["paths"]
     assert done.returncode == 0, done.stderr
     assert "The exchange has banned this address; going on in" in done.stderr
+    assert "great_expectations" not in done.stderr
     with session(empty_database_url) as connection:
         assert rows(connection, "SELECT count(*) FROM funding_rate") == [(6,)]
     assert asked["/fapi/v1/fundingRate"] >= 2

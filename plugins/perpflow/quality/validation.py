@@ -66,8 +66,8 @@ def _validate(reader: psycopg.Connection[Any], suite: Suite) -> list[Any]:
     from great_expectations.exceptions import GreatExpectationsError
     from sqlalchemy.exc import SQLAlchemyError
 
-    # It tells every user of its temporary folders.
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    # It tells every user of its temporary folders, by a logger whose level it sets itself.
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
     try:
         expectations = gx.ExpectationSuite(suite.dataset, [e.configuration() for e in suite.expectations])
         report = _batch(gx, reader).validate(expectations, result_format=RESULT_FORMAT)

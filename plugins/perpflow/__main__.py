@@ -211,6 +211,25 @@ def _number(value: float | None) -> float | None:
 
 
 @app.command()
+def coverage(
+    symbols: Annotated[str | None, typer.Option(help="`SOL/USDT,BTC/USDT`; left out: all that the ledger has.")] = None,
+    datasets: DatasetsOption = "all",
+    start: Annotated[str | None, typer.Option(help="UTC date or instant; left out: collection.yaml's.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list with an object for each series.")] = False,
+) -> None:
+    """Say of every series what is there and why the rest is not. Exit 1 if anything is missing without a reason."""
+    with _exit_codes():
+        from perpflow.coverage_command import show
+
+        form = {"symbols": None if symbols == "all" else _symbols(symbols), "datasets": datasets, "start": start}
+        names = tuple(DATASETS) if datasets == "all" else _names(datasets) or ()
+        request = LoadRequest.from_form(
+            "", form | {"datasets": names, "end": None, "again": False, "symbols_per_task": 1}
+        )
+        raise typer.Exit(show(_deployment(), request, as_json=as_json))
+
+
+@app.command()
 def health(
     continuous: Annotated[
         float | None,

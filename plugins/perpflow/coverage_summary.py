@@ -57,6 +57,7 @@ class Hole:
 class SeriesSummary:
     """One series: what is there, what should be, and every hole between the two.
 
+    `window` is what it should hold, from its first instant on, as far as it has settled; None where no source has any.
     `expected` is None where nothing can be counted on beforehand: funding settles when the exchange decides, and is
     complete where a source answered for the whole window.
     """
@@ -64,6 +65,7 @@ class SeriesSummary:
     dataset: str
     symbol: str
     series: str
+    window: Window | None
     first: datetime | None
     last: datetime | None
     rows: int
@@ -90,17 +92,23 @@ class SeriesSummary:
 
 
 def summarise(
-    connection: Connection, *, start: datetime | None, now: datetime, datasets: tuple[str, ...] | None = None
+    connection: Connection,
+    *,
+    start: datetime | None,
+    now: datetime,
+    datasets: tuple[str, ...] | None = None,
+    symbols: tuple[str, ...] | None = None,
 ) -> list[SeriesSummary]:
     """Every series of the ledger from `start` (None: from its beginning) to what had settled by `now`."""
-    return [_series(connection, row, start, now) for row in ledger.read(connection, datasets or tuple(DATASETS))]
+    rows = ledger.read(connection, datasets or tuple(DATASETS), symbols)
+    return [_series(connection, row, start, now) for row in rows]
 
 
 def _series(connection: Connection, row: Coverage, start: datetime | None, now: datetime) -> SeriesSummary:
     spec = DATASETS[row.dataset]
     window = _window(spec, row, start, now)
     if window is None:
-        return SeriesSummary(row.dataset, row.symbol, row.series, None, None, 0, 0, 0, 0, (), row.recheck_at)
+        return SeriesSummary(row.dataset, row.symbol, row.series, None, None, None, 0, 0, 0, 0, (), row.recheck_at)
     counted = _count(connection, spec, row, window)
     held = counted.pop("held")
     grid = spec.timeframe_of(row.series)
@@ -109,6 +117,7 @@ def _series(connection: Connection, row: Coverage, start: datetime | None, now: 
         row.dataset,
         row.symbol,
         row.series,
+        window,
         **counted,
         expected=grid.count(window) if grid else None,
         holes=(*gaps, *_disagreements(row, grid, window, counted["rows"], held)),

@@ -1,0 +1,56 @@
+"""`python -m perpflow coverage`: what is there, over time, and why the rest is not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from perpflow.batches import LoadRequest
+from perpflow.coverage_strip import plain, strips
+from perpflow.coverage_summary import summarise
+from perpflow.coverage_table import WIDTH, render
+from perpflow.errors import Transient
+from perpflow.sessions import exchange_sessions
+from perpflow.settings import Deployment
+from perpflow.store.database import session
+
+
+def show(deployment: Deployment, asked: LoadRequest, *, as_json: bool) -> int:
+    """Print the coverage of what is asked for, from its start (None: collection.yaml's) to now; returns an exit code.
+
+    Raises:
+        StoreUnavailable: the database does not answer.
+    """
+    now = asyncio.run(_now(deployment))
+    with session(deployment.database_url) as connection:
+        summaries = [
+            summary
+            for name in asked.datasets
+            for summary in summarise(
+                connection,
+                start=asked.start or deployment.collection.start_of(name),
+                now=now,
+                datasets=(name,),
+                symbols=asked.symbols,
+            )
+        ]
+    if as_json:
+        sys.stdout.write(json.dumps([plain(summary) for summary in summaries]) + "\n")
+    else:
+        console = Console(width=max(WIDTH, Console().width))
+        console.print(render(summaries), strips(summaries))
+    return 0 if all(summary.complete for summary in summaries) else 1
+
+
+async def _now(deployment: Deployment) -> datetime:
+    """The exchange's clock, by which it is decided what has settled; this machine's where it does not answer."""
+    try:
+        async with exchange_sessions(deployment, live=True) as (rest, _):
+            return await rest.now()
+    except Transient as error:
+        sys.stderr.write(f"By this machine's clock, since the exchange does not tell its own: {error}\n")
+        return datetime.now(UTC)

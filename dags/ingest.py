@@ -9,11 +9,12 @@ from airflow.sdk import Context, CronDataIntervalTimetable, CronTriggerTimetable
 
 from perpflow.batches import LoadRequest, Plan
 from perpflow.datasets import DATASETS, LoadedSpec
+from perpflow.orchestration import forms
 from perpflow.orchestration.defaults import ARCHIVE_POOL, LIVE_PRIORITY, REST_POOL, START_DATE, default_args
 from perpflow.orchestration.load_group import load_group
 from perpflow.orchestration.months import MONTHLY, ArchiveSensor, month_of_run
 from perpflow.quality.suites import load_suite
-from perpflow.settings import SYMBOL_PATTERN, Collection, Deployment, load_collection
+from perpflow.settings import Collection, Deployment, load_collection
 
 COLLECTION = load_collection()
 
@@ -52,20 +53,10 @@ withheld. A range before the data begins is trimmed, with a note in the log of `
 """
 
 
-SYMBOLS = Param(
+SYMBOLS = forms.symbols(
     ["all"] if COLLECTION.symbols == "all" else list(COLLECTION.symbols),
-    type="array",
-    items={"type": "string", "pattern": f"^all$|{SYMBOL_PATTERN}"},
-    title="Symbols",
-    description="One a line, as in SOL/USDT; `all` for every one that was traded in the range, delisted ones too.",
+    "One a line, as in SOL/USDT; `all` for every one that was traded in the range, delisted ones too.",
 )
-AGAIN = Param(
-    False,
-    type="boolean",
-    title="Load again",
-    description="Also what the ledger holds already; unchanged facts stay untouched.",
-)
-SYMBOLS_PER_TASK = Param(1, type="integer", minimum=1, maximum=100, title="Symbols per task")
 
 
 def ingest(spec: LoadedSpec, collection: Collection) -> None:
@@ -112,7 +103,7 @@ def history(spec: LoadedSpec, collection: Collection) -> None:
         catchup=False,
         max_active_runs=2,
         default_args=default_args(collection.airflow.task_retries),
-        params={"symbols": SYMBOLS, "again": AGAIN, "symbols_per_task": SYMBOLS_PER_TASK},
+        params={"symbols": SYMBOLS, "again": forms.AGAIN, "symbols_per_task": forms.SYMBOLS_PER_TASK},
         tags={"perpflow", spec.name},
         doc_md=MONTH_DOC.format(title=spec.title, name=spec.name),
     )
@@ -136,30 +127,9 @@ def form_plan(deployment: Deployment, run: str, context: Context) -> Plan:
     default_args=default_args(COLLECTION.airflow.task_retries),
     params={
         "symbols": SYMBOLS,
-        "datasets": Param(
-            list(DATASETS),
-            type="array",
-            items={"type": "string", "enum": list(DATASETS)},
-            examples=list(DATASETS),
-            minItems=1,
-            title="Datasets",
-        ),
-        "start": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="From (UTC day)",
-            description="Inclusive; left empty: the configured start.",
-        ),
-        "end": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="To (UTC day)",
-            description="Exclusive; left empty: now.",
-        ),
-        "again": AGAIN,
-        "symbols_per_task": SYMBOLS_PER_TASK,
+        **forms.datasets_and_range(),
+        "again": forms.AGAIN,
+        "symbols_per_task": forms.SYMBOLS_PER_TASK,
     },
     tags={"perpflow"},
     doc_md=HISTORY_DOC,

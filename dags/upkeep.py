@@ -1,13 +1,17 @@
-"""Airflow DAGs that keep the store in order: migrate_database its schema, sync_symbols what it knows of contracts."""
+"""Airflow DAGs that keep the store in order: migrate_database its schema, sync_symbols what it knows of contracts,
+repair_gaps whatever the ledger lacks."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, dag, task
+from airflow.sdk import Context, CronTriggerTimetable, dag, task
 
+from perpflow.batches import LoadRequest, Plan
+from perpflow.orchestration import forms
 from perpflow.orchestration.defaults import ARCHIVE_POOL, START_DATE, default_args
-from perpflow.settings import load_collection
+from perpflow.orchestration.load_group import load_group
+from perpflow.settings import Deployment, load_collection
 
 RETRIES = load_collection().airflow.task_retries
 
@@ -30,8 +34,21 @@ The first run reads the first and last candles of hundreds of delisted contracts
 can't be read are in the log and in what the task returns; delivery contracts are left out.
 """
 
+REPAIR_DOC = """
+### Fill every hole that the ledger knows of
+
+Twice a day, or by form: whatever should be there, from the configured start on, and is neither present nor explained is
+asked for again. First what REST gives now and will have forgotten in thirty days, then the rest by months, the latest
+first, from the archive's months and days and from REST. What no source has is marked, and not asked for again for a
+week. More than a run can hold is left to the next one, as the log of `plan_windows` says.
+
+A series that was never loaded is `load_history`'s work. `python -m perpflow repair` does the same outside Airflow.
+"""
+
 #: When the archive has published the day before.
 AFTER_THE_ARCHIVE = "20 9 * * *"
+#: Long before REST forgets anything, and after the archive has published.
+TWICE_A_DAY = "40 9,21 * * *"
 
 
 @dag(schedule=None, start_date=START_DATE, default_args=default_args(RETRIES), tags={"perpflow"}, doc_md=MIGRATE_DOC)
@@ -72,5 +89,32 @@ def sync_symbols() -> None:
     sync()
 
 
+def repair_plan(deployment: Deployment, run: str, context: Context) -> Plan:
+    """The plan of what is lacking."""
+    from perpflow import pipeline
+
+    return pipeline.plan_repair(deployment, LoadRequest.from_form(run, dict(context["params"]) | {"again": False}))
+
+
+@dag(
+    schedule=CronTriggerTimetable(TWICE_A_DAY, timezone="UTC"),
+    start_date=START_DATE,
+    catchup=False,
+    max_active_runs=1,
+    default_args=default_args(RETRIES),
+    params={
+        "symbols": forms.symbols(["all"], "One a line, as in SOL/USDT; `all` for every one that the ledger knows."),
+        **forms.datasets_and_range(),
+        "symbols_per_task": forms.SYMBOLS_PER_TASK,
+    },
+    tags={"perpflow"},
+    doc_md=REPAIR_DOC,
+)
+def repair_gaps() -> None:
+    """Fill what is lacking."""
+    load_group(repair_plan, ARCHIVE_POOL)
+
+
 migrate_database()
 sync_symbols()
+repair_gaps()

@@ -144,6 +144,35 @@ def ingest(datasets: DatasetsOption = "all") -> None:
             _load(deployment, _after_bans(partial(plan, deployment.collection.symbols_per_task)))
 
 
+@app.command()
+def repair(
+    datasets: DatasetsOption = "all",
+    symbols: Annotated[str | None, typer.Option(help="`SOL/USDT,BTC/USDT`; left out: all that the ledger has.")] = None,
+    start: Annotated[str | None, typer.Option(help="UTC date or instant; left out: collection.yaml's.")] = None,
+) -> None:
+    """Fill every hole that the ledger knows of: first what REST will have forgotten in a month, then the archive's."""
+    with _exit_codes():
+        from perpflow import pipeline
+
+        request = _request("repair", datasets, symbols, start)
+        deployment = _deployment()
+        plan = _after_bans(lambda: pipeline.plan_repair(deployment, request))
+        _load(deployment, plan, "the ledger has no hole that is not explained")
+
+
+def _request(command: str, datasets: str, symbols: str | None, start: str | None) -> LoadRequest:
+    """What options ask for; no symbols are all that the ledger has."""
+    form = {
+        "symbols": None if symbols == "all" else _symbols(symbols),
+        "datasets": tuple(DATASETS) if datasets == "all" else _names(datasets),
+        "start": start,
+        "end": None,
+        "again": False,
+        "symbols_per_task": 1,
+    }
+    return LoadRequest.from_form(_run_name(command), form)
+
+
 def _after_bans(call: Callable[[], T]) -> T:
     """The call's result; where the exchange has banned this address meanwhile, that of another one after its end.
 
@@ -221,11 +250,7 @@ def coverage(
     with _exit_codes():
         from perpflow.coverage_command import show
 
-        form = {"symbols": None if symbols == "all" else _symbols(symbols), "datasets": datasets, "start": start}
-        names = tuple(DATASETS) if datasets == "all" else _names(datasets) or ()
-        request = LoadRequest.from_form(
-            "", form | {"datasets": names, "end": None, "again": False, "symbols_per_task": 1}
-        )
+        request = _request("coverage", datasets, symbols, start)
         raise typer.Exit(show(_deployment(), request, as_json=as_json))
 
 

@@ -176,6 +176,26 @@ def cut(request: LoadRequest, datasets: tuple[str, ...], hulls: Mapping[str, Win
         per_task *= 2
 
 
+def cut_gaps(
+    request: LoadRequest, datasets: tuple[str, ...], gaps: Mapping[str, Iterable[Window]], most: int = MOST_BATCHES
+) -> tuple[list[Batch], int]:
+    """Batches of the months in which there are gaps, the latest month first; and how many more there would be.
+
+    In its months a symbol's window reaches from the first gap to the last: what it holds in between, its ledger row
+    knows. Holes are few, and lie far apart; a history is cut by `cut`.
+    """
+    by_month: dict[datetime, dict[str, Window]] = {}
+    for symbol, windows in gaps.items():
+        for gap in windows:
+            for piece in split(gap, 1):
+                month = by_month.setdefault(piece.start.replace(day=1, hour=0, minute=0, second=0, microsecond=0), {})
+                known = month.get(symbol, piece)
+                month[symbol] = Window(min(known.start, piece.start), max(known.end, piece.end))
+    latest_first = [by_month[month] for month in sorted(by_month, reverse=True)]
+    batches = list(_batches(request, datasets, latest_first, request.symbols_per_task))
+    return batches[:most], max(len(batches) - most, 0)
+
+
 def _pieces(hulls: Mapping[str, Window], by_months: int) -> list[dict[str, Window]]:
     """For each period of `by_months` months, ascending, what of it each symbol's window holds."""
     whole = Window(min(hull.start for hull in hulls.values()), max(hull.end for hull in hulls.values()))

@@ -111,6 +111,22 @@ def plan(deployment: Deployment, request: LoadRequest) -> Plan:
     return asyncio.run(run())
 
 
+def plan_repair(deployment: Deployment, request: LoadRequest) -> Plan:
+    """Batches for the holes in what the ledger knows.
+
+    Raises:
+        Transient: exchange or database do not answer.
+    """
+
+    async def run() -> Plan:
+        async with exchange_sessions(deployment, live=False) as (rest, archive):
+            with session(deployment.database_url) as connection:
+                loader.sweep(connection, TABLES.values())
+                return await Planner(rest, archive, connection, deployment.collection).repair(request)
+
+    return asyncio.run(run())
+
+
 def plan_increment(deployment: Deployment, dataset: str, run: str, symbols_per_task: int = 1) -> Plan:
     """Batches from each configured series' watermark to now.
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from perpflow.aligning import Aligner
-from perpflow.batches import Batch, LoadRequest, Plan, cut
+from perpflow.batches import MOST_BATCHES, Batch, LoadRequest, Plan, cut, cut_gaps
 from perpflow.datasets import DATASETS, DatasetSpec, LoadedSpec, RestSource, by_archive_kind
 from perpflow.errors import AmbiguousLabels, BadConfiguration, ObjectDamaged, StructurallyBad, UnknownSymbol
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject
@@ -24,7 +24,7 @@ from perpflow.store import ledger
 from perpflow.store.database import Connection
 from perpflow.store.ledger import SeriesKey
 from perpflow.symbols import Symbols, instant_of
-from perpflow.windows import Window, merge
+from perpflow.windows import Window, intersect, merge, subtract
 
 #: Symbols in these states have data to come; the others keep what they have.
 COLLECTED_STATUS = frozenset({"TRADING", "PRE_DELIVERING", "SETTLING", "PRE_SETTLE"})
@@ -94,6 +94,52 @@ class Planner:
         request = LoadRequest((dataset,), tuple(names), None, None, run, symbols_per_task=symbols_per_task, live=True)
         self._plan.batches += cut(request, (dataset,), _hulls([gaps], now))
         return self._plan
+
+    async def repair(self, request: LoadRequest) -> Plan:
+        """Batches for every hole in what the ledger knows, from where collection.yaml begins to what has settled.
+
+        First what REST gives and forgets, the rest by months, the latest first; what is more than a run can hold is the
+        next one's. Series that the ledger has never met are `load_history`'s work.
+        """
+        now = await self._rest.now()
+        await self._table.refresh()
+        self._contracts = self._table.known()
+        found = {name: self._holes(DATASETS[name], request, now) for name in request.datasets}
+        names = {symbol for holes in found.values() for symbol, _ in holes}
+        await self._table.complete(self._contracts[symbol] for symbol in names if symbol in self._contracts)
+        for is_urgent in (True, False):
+            for group in by_archive_kind(request.datasets):
+                parts = [_within_reach(DATASETS[name], found[name], now, is_urgent) for name in group]
+                self._add_repairs(request, group, parts)
+        return self._plan
+
+    def _holes(self, spec: LoadedSpec, request: LoadRequest, now: datetime) -> dict[SeriesKey, list[Window]]:
+        start = request.start or self._collection.start_of(spec.name)
+        symbols = None if request.symbols == ("all",) else request.symbols
+        spans = {
+            (row.symbol, row.series): span
+            for row in ledger.read(self._connection, (spec.name,), symbols)
+            if row.series in self._collection.series(spec.name)
+            and row.symbol in self._contracts
+            and (span := settled(spec, row.series, start, min(row.available_to or now, request.end or now), now))
+        }
+        holes = ledger.gaps(self._connection, spec, spans, now=now)
+        return {key: windows for key, windows in holes.items() if windows}
+
+    def _add_repairs(
+        self, request: LoadRequest, group: tuple[str, ...], holes: list[dict[SeriesKey, list[Window]]]
+    ) -> None:
+        by_symbol: dict[str, list[Window]] = {}
+        for dataset in holes:
+            for (symbol, _), windows in dataset.items():
+                by_symbol.setdefault(symbol, []).extend(windows)
+        room = MOST_BATCHES - len(self._plan.batches)
+        batches, more = cut_gaps(request, group, by_symbol, room)
+        self._plan.batches += batches
+        if more:
+            self._plan.notes.append(
+                f"{', '.join(group)}: {more} more batches than a run can hold; the next one goes on"
+            )
 
     async def _with_history(self, request: LoadRequest) -> dict[str, str]:
         """The exchange's names, by unified symbol, of those asked for, or of all whose life touches the range."""
@@ -257,6 +303,20 @@ def settled(spec: DatasetSpec, series: str, start: datetime, end: datetime, now:
         start, end, latest = hour.ceil(start), hour.ceil(end), hour.after(hour.floor(latest))
     end = min(end, latest)
     return Window(start, end) if start < end else None
+
+
+def _within_reach(
+    spec: LoadedSpec, holes: dict[SeriesKey, list[Window]], now: datetime, is_urgent: bool
+) -> dict[SeriesKey, list[Window]]:
+    """The part of the holes that REST gives now and will have forgotten in a month; or all the rest."""
+    parts = {}
+    for key, windows in holes.items():
+        reach = spec.rest_for(key[1]).reach
+        edge = [Window(now - reach, now)] if reach is not None else []
+        part = intersect(windows, edge) if is_urgent else subtract(windows, edge)
+        if part:
+            parts[key] = part
+    return parts
 
 
 def _hulls(gaps: Iterable[dict[SeriesKey, list[Window]]], end: datetime) -> dict[str, Window]:

@@ -1,0 +1,57 @@
+"""Fields of the forms that runs are triggered with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import Param
+
+from perpflow.datasets import DATASETS
+from perpflow.settings import SYMBOL_PATTERN
+
+AGAIN = Param(
+    False,
+    type="boolean",
+    title="Load again",
+    description="Also what the ledger holds already; unchanged facts stay untouched.",
+)
+SYMBOLS_PER_TASK = Param(1, type="integer", minimum=1, maximum=100, title="Symbols per task")
+
+
+def symbols(default: list[str], description: str) -> Param:
+    """Symbols as in SOL/USDT, or `all`."""
+    return Param(
+        default,
+        type="array",
+        items={"type": "string", "pattern": f"^all$|{SYMBOL_PATTERN}"},
+        title="Symbols",
+        description=description,
+    )
+
+
+def datasets_and_range() -> dict[str, Any]:
+    """Which datasets, from which day to which."""
+    return {
+        "datasets": Param(
+            list(DATASETS),
+            type="array",
+            items={"type": "string", "enum": list(DATASETS)},
+            examples=list(DATASETS),
+            minItems=1,
+            title="Datasets",
+        ),
+        "start": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="From (UTC day)",
+            description="Inclusive; left empty: the configured start.",
+        ),
+        "end": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="To (UTC day)",
+            description="Exclusive; left empty: now.",
+        ),
+    }

@@ -1,0 +1,112 @@
+"""A hole punched into a table and the ledger is found and filled again, from whatever source has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from psycopg import sql
+
+from perpflow import batches, pipeline, planning
+from perpflow.datasets import DATASETS
+from perpflow.settings import Deployment
+from perpflow.store import ledger
+from perpflow.store.database import session, to_multirange
+from perpflow.windows import Window
+from simulator.process import Handle
+from tests.loading import deployment_of, facts, load, request, run_batch, utc
+
+#: Of the archive's months, of its days, and what REST alone has.
+MONTHS = Window(utc("2026-08-03"), utc("2026-08-20"))
+DAYS = Window(utc("2026-10-05T06:00"), utc("2026-10-06T18:00"))
+RECENT = Window(utc("2026-10-15T02:00"), utc("2026-10-15T09:00"))
+BEGINS = utc("2026-08-01")
+
+
+@pytest.fixture
+def deployment(empty_database_url: str, exchange: Handle) -> Deployment:
+    symbols = ("SOL/USDT", "BTC/USDT")
+    return deployment_of(
+        empty_database_url, exchange, symbols=symbols, datasets={"ohlcv": {"timeframes": ["5m"]}}, start="2026-08-01"
+    )
+
+
+def punch(deployment: Deployment, dataset: str, *holes: Window, symbol: str = "SOL/USDT") -> None:
+    """Delete rows, and what the ledger says of their time."""
+    with session(deployment.database_url) as connection:
+        for hole in holes:
+            connection.execute(
+                sql.SQL("DELETE FROM {} WHERE symbol = %s AND time >= %s AND time < %s").format(
+                    sql.Identifier(dataset)
+                ),
+                [symbol, hole.start, hole.end],
+            )
+        punched = to_multirange(list(holes))
+        connection.execute(
+            "UPDATE coverage SET present = present - %s, missing_upstream = missing_upstream - %s"
+            " WHERE dataset = %s AND symbol = %s",
+            [punched, punched, dataset, symbol],
+        )
+
+
+def repair(deployment: Deployment, **asked: Any) -> batches.Plan:
+    plan = pipeline.plan_repair(deployment, request("repair", symbols=None, **asked))
+    for batch in plan.batches:
+        run_batch(deployment, batch)
+    return plan
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_holes_are_filled_again_from_each_source_and_nothing_else_is_touched(
+    deployment: Deployment, dataset: str
+) -> None:
+    load(deployment, request("all", BEGINS, datasets=(dataset,)))
+    before = facts(deployment.database_url, dataset)
+    with session(deployment.database_url) as connection:
+        covered = ledger.read(connection, (dataset,))
+    punch(deployment, dataset, MONTHS, DAYS, RECENT)
+    assert len(facts(deployment.database_url, dataset)) < len(before)
+    plan = repair(deployment)
+    assert {batch.symbols for batch in plan.batches} == {("SOL/USDT",)}
+    assert all(any(batch.window.intersect(hole) for hole in (MONTHS, DAYS, RECENT)) for batch in plan.batches), (
+        plan.batches
+    )
+    assert facts(deployment.database_url, dataset) == before
+    with session(deployment.database_url) as connection:
+        assert [row.present for row in ledger.read(connection, (dataset,))] == [row.present for row in covered]
+    assert repair(deployment).batches == []
+
+
+def test_what_rest_will_have_forgotten_in_a_month_comes_first(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = ("open_interest", "funding_rate")
+    load(deployment, request("all", BEGINS, datasets=both))
+    for dataset in both:
+        punch(deployment, dataset, MONTHS, DAYS)
+    plan = pipeline.plan_repair(deployment, request("repair", symbols=None, datasets=both))
+    assert [(batch.datasets, batch.window.start.month) for batch in plan.batches] == [
+        (("open_interest",), 10),
+        (("open_interest",), 8),
+        (("funding_rate",), 10),
+        (("funding_rate",), 8),
+    ]
+    monkeypatch.setattr(planning, "MOST_BATCHES", 1)
+    plan = repair(deployment, datasets=both)
+    assert [batch.window.start.month for batch in plan.batches] == [10]
+    assert plan.notes == [
+        "open_interest: 1 more batches than a run can hold; the next one goes on",
+        "funding_rate: 2 more batches than a run can hold; the next one goes on",
+    ]
+
+
+def test_what_no_source_has_is_asked_for_once_and_not_again_before_its_time(deployment: Deployment) -> None:
+    load(deployment, request("all", "2026-10-05", datasets=("open_interest",)))
+    with session(deployment.database_url) as connection:
+        (row,) = ledger.read(connection, ("open_interest",))
+    (hole,) = row.missing_upstream
+    punch(deployment, "open_interest", hole)
+    assert len(repair(deployment, datasets=("open_interest",), start="2026-10-05").batches) == 1
+    with session(deployment.database_url) as connection:
+        assert ledger.read(connection, ("open_interest",))[0].missing_upstream == [hole]
+    assert repair(deployment, datasets=("open_interest",), start="2026-10-05").batches == []

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from psycopg import sql
 
 from perpflow import batches, pipeline, planning
 from perpflow.datasets import DATASETS
-from perpflow.settings import Deployment
+from perpflow.settings import COLLECTION_VARIABLE, Deployment
 from perpflow.store import ledger
 from perpflow.store.database import session, to_multirange
 from perpflow.windows import Window
@@ -110,3 +116,38 @@ def test_what_no_source_has_is_asked_for_once_and_not_again_before_its_time(depl
     with session(deployment.database_url) as connection:
         assert ledger.read(connection, ("open_interest",))[0].missing_upstream == [hole]
     assert repair(deployment, datasets=("open_interest",), start="2026-10-05").batches == []
+
+
+def test_the_commands_find_explain_and_fill_a_hole(deployment: Deployment, exchange: Handle, tmp_path: Path) -> None:
+    collection = tmp_path / "collection.yaml"
+    collection.write_text(yaml.safe_dump({"symbols": ["SOL/USDT"], "start": "2026-10-05"}))
+    environment = os.environ | {
+        "PYTHONPATH": "plugins",
+        "PERPFLOW_DATABASE_URL": deployment.database_url,
+        "PERPFLOW_REST_URL": exchange.url,
+        "PERPFLOW_ARCHIVE_URL": exchange.url,
+        COLLECTION_VARIABLE: str(collection),
+    }
+    environment.pop("PERPFLOW_REDIS_URL", None)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "perpflow", *arguments]
+        return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    load(deployment, request("all", "2026-10-05", datasets=("open_interest",)))
+    punch(deployment, "open_interest", DAYS)
+    lacking = run("coverage", "--json", "--datasets", "open_interest")
+    assert lacking.returncode == 1, lacking.stderr
+    (series,) = json.loads(lacking.stdout)
+    assert (series["symbol"], series["complete"]) == ("SOL/USDT", False)
+    holes = {hole["reason"]: hole["windows"] for hole in series["holes"]}
+    assert holes["unexplained"] == [[DAYS.start.isoformat(), DAYS.end.isoformat()]]
+    repaired = run("repair", "--datasets", "open_interest")
+    assert repaired.returncode == 0, repaired.stderr
+    assert "1 batches, all published" in repaired.stdout
+    shown = run("coverage", "--datasets", "open_interest")
+    assert shown.returncode == 0, shown.stderr
+    assert "no source has it" in shown.stdout
+    assert "█" in shown.stdout
+    assert run("coverage", "--datasets", "nonsense").returncode == 2
+    assert "no hole that is not explained" in run("repair", "--datasets", "open_interest").stdout

@@ -104,7 +104,7 @@ class Planner:
         now = await self._rest.now()
         await self._table.refresh()
         self._contracts = self._table.known()
-        found = {name: self._holes(DATASETS[name], request, now) for name in request.datasets}
+        found = self._holes(request, now)
         names = {symbol for holes in found.values() for symbol, _ in holes}
         await self._table.complete(self._contracts[symbol] for symbol in names if symbol in self._contracts)
         for is_urgent in (True, False):
@@ -113,18 +113,24 @@ class Planner:
                 self._add_repairs(request, group, parts)
         return self._plan
 
-    def _holes(self, spec: LoadedSpec, request: LoadRequest, now: datetime) -> dict[SeriesKey, list[Window]]:
-        start = request.start or self._collection.start_of(spec.name)
-        symbols = None if request.symbols == ("all",) else request.symbols
-        spans = {
-            (row.symbol, row.series): span
-            for row in ledger.read(self._connection, (spec.name,), symbols)
-            if row.series in self._collection.series(spec.name)
-            and row.symbol in self._contracts
-            and (span := settled(spec, row.series, start, min(row.available_to or now, request.end or now), now))
+    def _holes(self, request: LoadRequest, now: datetime) -> dict[str, dict[SeriesKey, list[Window]]]:
+        """Of contracts that are known; the ledger may have met others."""
+        wanted = {
+            (name, series): span
+            for name in request.datasets
+            for series in self._collection.series(name)
+            if (span := self._wanted_of(name, series, request, now))
         }
-        holes = ledger.gaps(self._connection, spec, spans, now=now)
-        return {key: windows for key, windows in holes.items() if windows}
+        symbols = None if request.symbols == ("all",) else request.symbols
+        found = ledger.holes(self._connection, wanted, symbols, now=now)
+        return {
+            name: {key: windows for key, windows in found.get(name, {}).items() if key[0] in self._contracts}
+            for name in request.datasets
+        }
+
+    def _wanted_of(self, name: str, series: str, request: LoadRequest, now: datetime) -> Window | None:
+        start = request.start or self._collection.start_of(name)
+        return settled(DATASETS[name], series, start, request.end or now, now)
 
     def _add_repairs(
         self, request: LoadRequest, group: tuple[str, ...], holes: list[dict[SeriesKey, list[Window]]]

@@ -6,6 +6,7 @@ that publishes what they describe, under their locks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 from psycopg.types.multirange import TimestamptzMultirange
 
-from perpflow.datasets import DatasetSpec, StreamedSpec
+from perpflow.datasets import TABLES, DatasetSpec, StreamedSpec
 from perpflow.store.database import Connection, from_multirange, query, to_multirange, to_range
 from perpflow.store.loader import Loaded, points_view
 from perpflow.windows import Window, merge
@@ -122,6 +123,43 @@ def gaps(
     }
     rows = connection.execute(query("coverage_gaps"), parameters)
     return {(row["symbol"], row["series"]): _points(spec, row["series"], row["gaps"]) for row in rows}
+
+
+def holes(
+    connection: Connection,
+    wanted: Mapping[tuple[str, str], Window],
+    symbols: tuple[str, ...] | None = None,
+    *,
+    now: datetime,
+) -> dict[str, dict[SeriesKey, list[Window]]]:
+    """What is neither present nor explained, of all series at once: by dataset, the holes of those that have any.
+
+    Args:
+        wanted: by dataset and series from when to when points are wanted and have settled, whatever the symbol.
+        symbols: None for all that the ledger has.
+    """
+    keys = sorted(wanted)
+    parameters = {
+        "datasets": [dataset for dataset, _ in keys],
+        "series": [series for _, series in keys],
+        "wanted": [to_range(wanted[key]) for key in keys],
+        "symbols": None if symbols is None else list(symbols),
+        "now": now,
+        "overdue": now - RECHECK_AFTER,
+    }
+    found: dict[str, dict[SeriesKey, list[Window]]] = {dataset: {} for dataset, _ in keys}
+    for row in connection.execute(query("coverage_holes"), parameters):
+        grid, hole = TABLES[row["dataset"]].instants_of(row["series"]), Window(row["start"], row["until"])
+        whole = grid.points_window(hole) if grid else hole
+        if whole is None:
+            continue
+        before = found[row["dataset"]].setdefault((row["symbol"], row["series"]), [])
+        if before and before[-1].end == whole.start:
+            # Between them lay a sliver without a point.
+            before[-1] = Window(before[-1].start, whole.end)
+        else:
+            before.append(whole)
+    return found
 
 
 def _points(spec: DatasetSpec, series: str, gaps: TimestamptzMultirange) -> list[Window]:

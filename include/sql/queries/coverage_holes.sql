@@ -1,0 +1,12 @@
+-- What should be there and is neither present nor explained, over all series: each one's life, as far as it is wanted and
+-- has settled, minus all that is covered. One scan of the ledger, a row for each hole.
+SELECT c.dataset, c.symbol, c.series, lower(h.hole) AS start, upper(h.hole) AS until
+FROM unnest(%(datasets)s::text[], %(series)s::text[], %(wanted)s::tstzrange[]) AS w (dataset, series, span)
+JOIN coverage c USING (dataset, series),
+     unnest(tstzmultirange(w.span * tstzrange(c.available_from, c.available_to))
+            - c.present - c.quarantined
+            - CASE WHEN c.recheck_at <= %(overdue)s THEN '{{}}'
+                   WHEN c.recheck_at <= %(now)s THEN c.missing_upstream * c.rechecked
+                   ELSE c.missing_upstream END) AS h (hole)
+WHERE c.available_from IS NOT NULL AND (%(symbols)s::text[] IS NULL OR c.symbol = ANY (%(symbols)s))
+ORDER BY c.dataset, c.symbol, c.series, h.hole

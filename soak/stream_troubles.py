@@ -104,13 +104,15 @@ class StreamTroubles(Trouble):
     def _kill_in_hand_over(self) -> None:
         """The predecessor or the successor, at some moment of the hand-over."""
         self.wait(SETTLED_S)
-        deadline = time.monotonic() + 2 * HAND_OVER_EVERY_S
-        while len(self._supervisor.processes()) < 2 and time.monotonic() < deadline:
-            if self.wait(0.1):
-                return
-        self.wait(self.dice.uniform(0.0, WHILE_HANDING_OVER_S))
-        if running := self._supervisor.processes():
-            self._supervisor.kill(self.dice.choice(running))
+        deadline = time.monotonic() + 3 * HAND_OVER_EVERY_S
+        while time.monotonic() < deadline and not self.wait(0.1):
+            if len(self._supervisor.processes()) < 2:
+                continue
+            self.wait(self.dice.uniform(0.0, WHILE_HANDING_OVER_S))
+            # The hand-over may be over by then; there will be another.
+            if len(running := self._supervisor.processes()) >= 2:
+                self._supervisor.kill(self.dice.choice(running))
+                break
         self.wait(RECONNECTS_WITHIN_S)
 
     # --- the exchange

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 import redis
 
@@ -71,6 +72,24 @@ def test_a_scheduled_run_streams_into_redis(airflow: Airflow, first: str, redis_
     assert seen.price is not None
     assert seen.mark is not None
     awaited(lambda: live(redis_url), lambda now: now != seen)
+    assert task_of(airflow, first).state == "running"
+
+
+def test_airflow_hears_from_the_task_while_events_rush_in(airflow: Airflow, first: str) -> None:
+    url = airflow.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg2", "")
+    beats: set[Any] = set()
+    with psycopg.connect(url, autocommit=True) as metadata:
+
+        def beats_so_far() -> int:
+            found = metadata.execute(
+                "SELECT last_heartbeat_at FROM task_instance WHERE dag_id = %s AND run_id = %s AND task_id = %s",
+                [DAG, first, "stream_live"],
+            )
+            beats.update(found.fetchall())
+            return len(beats)
+
+        airflow.exchange.burst("aggTrade", 5_000, 60, ["SOLUSDT", "BTCUSDT"])
+        awaited(beats_so_far, lambda number: number >= 5, timeout_s=60)
     assert task_of(airflow, first).state == "running"
 
 

@@ -33,7 +33,8 @@ from perpflow.health.examination import CHECKS, examine
 from perpflow.health.finding import Finding, Level
 from perpflow.settings import Deployment
 from perpflow.store.cache import export_counts, minute_key, open_redis, this_minute
-from perpflow.store.database import session
+from perpflow.store.database import session, to_multirange
+from perpflow.windows import Window
 from simulator.process import Handle, running
 from tests.loading import deployment_of, ingest
 
@@ -41,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOBODY = "http://127.0.0.1:1"
 #: Checks that can't tell anything without Redis, and what those that need the exchange's clock say without it.
 OF_REDIS = ("budget", "bans", "circuits", "errors", "stream", "liquidations", "listening")
-OF_CLOCK = dict.fromkeys(("freshness", "listening"), "yellow")
+OF_CLOCK = dict.fromkeys(("freshness", "holes", "listening"), "yellow")
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def test_a_database_and_a_redis_that_are_stopped_are_red_and_green_when_they_run
         assert not_green(look(own)) == unknown
         embedded.stop(state)
         findings = look_alone(own)
-        waiting = ("schema", *OF_REDIS, "freshness", "withheld")
+        waiting = ("schema", *OF_REDIS, "freshness", "holes", "withheld")
         assert not_green(findings) == {"database": "red", "redis": "red"} | dict.fromkeys(waiting, "yellow")
         for check in ("database", "redis"):
             assert "does not answer" in findings[check].cause
@@ -426,6 +427,26 @@ def test_what_was_never_collected_is_yellow_with_the_command_that_does(
 def test_a_symbol_that_was_added_and_not_collected_yet_is_yellow(deployment: Deployment) -> None:
     more = deployment.collection.model_copy(update={"symbols": ("SOL/USDT", "BTC/USDT")})
     assert not_green(look(deployment, collection=more)) == {f"freshness {name}": "yellow" for name in DATASETS}
+
+
+@pytest.mark.parametrize(("ago", "level"), [(28, "red"), (20, "yellow"), (1, None), (40, None)])
+def test_a_hole_that_rest_can_still_fill_is_told_before_it_is_too_late(
+    deployment: Deployment, exchange: Handle, ago: int, level: str | None
+) -> None:
+    begins, now = exchange.now - timedelta(days=60), exchange.now
+    hole = exchange.now - timedelta(days=ago)
+    with session(deployment.database_url) as connection:
+        (kept,) = connection.execute("SELECT present FROM coverage WHERE dataset = 'open_interest'").fetchall()
+        punched = to_multirange([Window(begins, hole), Window(hole + timedelta(hours=2), now)])
+        connection.execute("UPDATE coverage SET present = %s WHERE dataset = 'open_interest'", [punched])
+        findings = look(deployment)
+        connection.execute("UPDATE coverage SET present = %(present)s WHERE dataset = 'open_interest'", kept)
+    assert not_green(findings) == ({"holes": level} if level else {})
+    if level:
+        assert (
+            "1 series lack points that REST forgets in time; first open_interest SOL/USDT 5m" in findings["holes"].cause
+        )
+        assert "python -m perpflow repair" in findings["holes"].advice
 
 
 WITHHELD = """

@@ -1,4 +1,4 @@
-"""Checks of the data: how current each dataset is, and what was withheld."""
+"""Checks of the data: how current each dataset is, what it lacks that REST will forget, and what was withheld."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from perpflow.store.ledger import Coverage, SeriesKey
 
 #: A run may fail and the next one heal it; after so many in a row nobody is collecting.
 MISSED_RUNS = 3
+#: A hole can be filled from REST for so long; afterwards only the archive may have it.
+ABOUT_TO_BE_FORGOTTEN = timedelta(days=3)
 # Longer than any series' period, the month included.
 LONGEST = timedelta(days=62)
 
@@ -119,6 +121,53 @@ def _hours(length: timedelta) -> str:
     """`0:35 h`."""
     hours, minutes = divmod(int(length.total_seconds()) // 60, 60)
     return f"{hours}:{minutes:02} h"
+
+
+async def holes(around: Surroundings) -> list[Finding]:
+    """What lacks between points of the last weeks, of datasets that REST keeps for a month only."""
+    now, collection = await around.rest.now(), around.deployment.collection
+    wanted, found = {}, []
+    for spec in DATASETS.values():
+        for series in collection.series(spec.name):
+            reach = spec.rest_for(series).reach
+            if reach is not None and (span := settled(spec, series, now - reach, now, now)):
+                wanted[spec.name, series] = span
+    with session(around.deployment.database_url) as connection:
+        lacking = ledger.holes(connection, wanted, now=now)
+        names = tuple({symbol for series in lacking.values() for symbol, _ in series})
+        begins = {
+            (r.dataset, (r.symbol, r.series)): r.extent.start for r in ledger.read(connection, None, names) if r.extent
+        }
+    # Increments look back by themselves; and what was never loaded is no hole.
+    recent = now - timedelta(days=collection.look_back_days)
+    for dataset, of_series in lacking.items():
+        for key, windows in of_series.items():
+            first = begins.get((dataset, key), now)
+            old = [window for window in windows if first <= window.start < recent]
+            found += [Forgotten(dataset, key, old[0].start, wanted[dataset, key[1]].start)] if old else []
+    return [holes_finding(found)]
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The first hole of a series, and from when on REST still has points."""
+
+    dataset: str
+    key: SeriesKey
+    start: datetime
+    edge: datetime
+
+
+def holes_finding(found: list[Forgotten]) -> Finding:
+    """Red where a hole is about to fall out of what REST gives; yellow where there is any."""
+    if not found:
+        return Finding(Level.GREEN, "nothing lacks that REST will have forgotten in a month")
+    worst = min(found, key=lambda hole: hole.start - hole.edge)
+    left = worst.start - worst.edge
+    cause = f"{len(found)} series lack points that REST forgets in time; first {worst.dataset} {' '.join(worst.key)}"
+    cause += f" from {worst.start:%Y-%m-%d %H:%M} UTC, in {_hours(left)}"
+    advice = "Switch the DAG repair_gaps on, or run `python -m perpflow repair`."
+    return Finding(Level.RED if left < ABOUT_TO_BE_FORGOTTEN else Level.YELLOW, cause, advice)
 
 
 async def withheld(around: Surroundings) -> list[Finding]:

@@ -36,6 +36,7 @@ CHECKS = (
     Check("circuits", exchange.circuits, needs=("redis",)),
     Check("errors", exchange.errors, needs=("redis",)),
     Check("freshness", data.freshness, needs=("schema", "exchange")),
+    Check("holes", data.holes, needs=("schema", "exchange")),
     Check("withheld", data.withheld, needs=("schema",)),
     Check("stream", stream.stream, needs=("redis",)),
     Check("liquidations", stream.liquidations, needs=("schema", "redis")),

@@ -38,9 +38,10 @@ REPAIR_DOC = """
 ### Fill every hole that the ledger knows of
 
 Twice a day, or by form: whatever should be there, from the configured start on, and is neither present nor explained is
-asked for again. First what REST gives now and will have forgotten in thirty days, then the rest by months, the latest
-first, from the archive's months and days and from REST. What no source has is marked, and not asked for again for a
-week. More than a run can hold is left to the next one, as the log of `plan_windows` says.
+asked for again; of symbols that are not collected, what lacks between what was loaded. First what REST gives now and
+will have forgotten in thirty days, then the rest by months, the latest first, from the archive's months and days and
+from REST. What no source has is marked, and not asked for again for a week. More than a run can hold is left to the
+next one, as the log of `plan_windows` says. What is younger than an hour the next increment brings.
 
 A series that was never loaded is `load_history`'s work. `python -m perpflow repair` does the same outside Airflow.
 """

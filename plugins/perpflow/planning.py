@@ -28,6 +28,8 @@ from perpflow.windows import Window, intersect, merge, subtract
 
 #: Symbols in these states have data to come; the others keep what they have.
 COLLECTED_STATUS = frozenset({"TRADING", "PRE_DELIVERING", "SETTLING", "PRE_SETTLE"})
+#: What is younger the next increment fills.
+INCREMENTS_WITHIN = timedelta(hours=1)
 #: Listed, and not traded yet.
 ANNOUNCED = "PENDING_TRADING"
 
@@ -123,10 +125,33 @@ class Planner:
         }
         symbols = None if request.symbols == ("all",) else request.symbols
         found = ledger.holes(self._connection, wanted, symbols, now=now)
-        return {
-            name: {key: windows for key, windows in found.get(name, {}).items() if key[0] in self._contracts}
-            for name in request.datasets
+        others = {s for holes in found.values() for s, _ in holes if not (symbols or self._is_configured(s))}
+        extents = {
+            (row.dataset, (row.symbol, row.series)): row.extent
+            for row in (ledger.read(self._connection, request.datasets, tuple(others)) if others else ())
         }
+        return {name: self._lasting(name, found.get(name, {}), extents, now) for name in request.datasets}
+
+    def _is_configured(self, symbol: str) -> bool:
+        configured = self._collection.symbols
+        return symbol.endswith(f"/{self._collection.quote}") if configured == "all" else symbol in configured
+
+    def _lasting(
+        self,
+        name: str,
+        holes: dict[SeriesKey, list[Window]],
+        extents: dict[tuple[str, SeriesKey], Window | None],
+        now: datetime,
+    ) -> dict[SeriesKey, list[Window]]:
+        """Those that no increment is about to fill; of symbols that are not collected those between what was loaded."""
+        lasting = {}
+        for key, windows in holes.items():
+            old = [window for window in windows if window.start < now - INCREMENTS_WITHIN]
+            if (name, key) in extents:
+                old = intersect(old, filter(None, [extents[name, key]]))
+            if old and key[0] in self._contracts:
+                lasting[key] = old
+        return lasting
 
     def _wanted_of(self, name: str, series: str, request: LoadRequest, now: datetime) -> Window | None:
         start = request.start or self._collection.start_of(name)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,30 @@ def test_what_rest_will_have_forgotten_in_a_month_comes_first(
         "open_interest: 1 more batches than a run can hold; the next one goes on",
         "funding_rate: 2 more batches than a run can hold; the next one goes on",
     ]
+
+
+def test_of_symbols_that_are_not_collected_only_what_lies_between_what_was_loaded_is_a_hole(
+    deployment: Deployment,
+) -> None:
+    eth = ("ETH/USDT",)
+    load(deployment, request("once", "2026-09-01", "2026-10-10", datasets=("open_interest",), symbols=eth))
+    assert repair(deployment).batches == []
+    punch(deployment, "open_interest", DAYS, symbol="ETH/USDT")
+    (batch,) = repair(deployment).batches
+    assert (batch.symbols, batch.window) == (eth, DAYS)
+    # Who asks for it by name wants all of it.
+    plan = pipeline.plan_repair(deployment, request("repair", datasets=("open_interest",), symbols=eth))
+    assert {batch.window.start.month for batch in plan.batches} == {8, 10}
+
+
+def test_what_the_next_increment_brings_is_no_hole(deployment: Deployment, exchange: Handle) -> None:
+    load(deployment, request("all", "2026-10-01", datasets=("open_interest",)))
+    fresh = Window(exchange.now - timedelta(minutes=40), exchange.now)
+    punch(deployment, "open_interest", fresh)
+    asked = {"datasets": ("open_interest",), "start": "2026-10-01"}
+    assert repair(deployment, **asked).batches == []
+    punch(deployment, "open_interest", Window(exchange.now - timedelta(hours=2), exchange.now))
+    assert len(repair(deployment, **asked).batches) == 1
 
 
 def test_what_no_source_has_is_asked_for_once_and_not_again_before_its_time(deployment: Deployment) -> None:

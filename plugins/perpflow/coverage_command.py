@@ -36,6 +36,7 @@ def show(deployment: Deployment, asked: LoadRequest, *, as_json: bool) -> int:
                 now=now,
                 datasets=(name,),
                 symbols=asked.symbols,
+                is_collected=deployment.collection.collects,
             )
         ]
     if as_json:

@@ -8,7 +8,7 @@ unexplained, and a reason to look.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -98,15 +98,21 @@ def summarise(
     now: datetime,
     datasets: tuple[str, ...] | None = None,
     symbols: tuple[str, ...] | None = None,
+    is_collected: Callable[[str], bool] = lambda _: True,
 ) -> list[SeriesSummary]:
-    """Every series of the ledger from `start` (None: from its beginning) to what had settled by `now`."""
+    """Every series of the ledger from `start` (None: from its beginning) to what had settled by `now`.
+
+    Of symbols that are not collected nothing is expected but what lies between the first and the last that was loaded.
+    """
     rows = ledger.read(connection, datasets or tuple(DATASETS), symbols)
-    return [_series(connection, row, start, now) for row in rows]
+    return [
+        _series(connection, row, _window(DATASETS[row.dataset], row, start, now, is_collected(row.symbol)), now)
+        for row in rows
+    ]
 
 
-def _series(connection: Connection, row: Coverage, start: datetime | None, now: datetime) -> SeriesSummary:
+def _series(connection: Connection, row: Coverage, window: Window | None, now: datetime) -> SeriesSummary:
     spec = DATASETS[row.dataset]
-    window = _window(spec, row, start, now)
     if window is None:
         return SeriesSummary(row.dataset, row.symbol, row.series, None, None, None, 0, 0, 0, 0, (), row.recheck_at)
     counted = _count(connection, spec, row, window)
@@ -125,12 +131,17 @@ def _series(connection: Connection, row: Coverage, start: datetime | None, now: 
     )
 
 
-def _window(spec: LoadedSpec, row: Coverage, start: datetime | None, now: datetime) -> Window | None:
+def _window(
+    spec: LoadedSpec, row: Coverage, start: datetime | None, now: datetime, is_collected: bool
+) -> Window | None:
     """What the series should hold: from its first instant on, as far as it has settled."""
     if row.available_from is None:
         return None
     begins = max(start, row.available_from) if start else row.available_from
-    return settled(spec, row.series, begins, min(row.available_to or now, now), now)
+    window = settled(spec, row.series, begins, min(row.available_to or now, now), now)
+    if is_collected or window is None:
+        return window
+    return window.intersect(row.extent) if row.extent else None
 
 
 def _count(connection: Connection, spec: LoadedSpec, row: Coverage, window: Window) -> dict[str, Any]:

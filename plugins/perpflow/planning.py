@@ -125,16 +125,12 @@ class Planner:
         }
         symbols = None if request.symbols == ("all",) else request.symbols
         found = ledger.holes(self._connection, wanted, symbols, now=now)
-        others = {s for holes in found.values() for s, _ in holes if not (symbols or self._is_configured(s))}
+        others = {s for holes in found.values() for s, _ in holes if not (symbols or self._collection.collects(s))}
         extents = {
             (row.dataset, (row.symbol, row.series)): row.extent
             for row in (ledger.read(self._connection, request.datasets, tuple(others)) if others else ())
         }
         return {name: self._lasting(name, found.get(name, {}), extents, now) for name in request.datasets}
-
-    def _is_configured(self, symbol: str) -> bool:
-        configured = self._collection.symbols
-        return symbol.endswith(f"/{self._collection.quote}") if configured == "all" else symbol in configured
 
     def _lasting(
         self,

@@ -277,6 +277,10 @@ class Collection(Switchless):
         """The first instant that is wanted of a dataset."""
         return self.dataset(name).start or self.start
 
+    def collects(self, symbol: str) -> bool:
+        """Whether the symbol is among those to collect, as far as its name tells."""
+        return symbol.endswith(f"/{self.quote}") if self.symbols == "all" else symbol in self.symbols
+
     @property
     def streamed_symbols(self) -> Symbols:
         """Whose last price and open interest `stream_market` keeps, "all" for every one of the quote currency."""

@@ -111,6 +111,18 @@ def test_a_series_that_nothing_covers_is_not_loaded(connection: Connection) -> N
     assert reasons(only(connection)) == [(Reason.NOT_LOADED, 10 * DAY_POINTS)]
 
 
+def test_of_a_symbol_that_is_not_collected_only_what_lies_between_what_was_loaded_lacks(
+    connection: Connection,
+) -> None:
+    ledger_row(connection, present=[(2, 4), (5, 6)])
+    store_days(connection, 2, 4)
+    store_days(connection, 5, 6)
+    log_load(connection, 2, 6)
+    (summary,) = summarise(connection, start=START, now=NOW, is_collected=lambda _: False)
+    assert summary.window == Window(day(2), day(6))
+    assert reasons(summary) == [(Reason.UNEXPLAINED, DAY_POINTS)]
+
+
 def test_a_young_gap_that_was_asked_for_waits_for_the_archive(connection: Connection) -> None:
     ledger_row(connection, present=[(0, 8), (9, 10)])
     store_days(connection, 0, 8)

@@ -251,7 +251,10 @@ class Keeper:
         """Whether they are there; what Redis had acknowledged and has lost is pending again before anything else."""
         appended = await self._entries.append(entries)
         if appended.has_lost:
-            log.warning("Redis has lost what it had acknowledged; %d entries are sent again.", len(self._sent))
+            log.warning(
+                "Redis has lost what it had acknowledged: the last %d entries are sent again, older ones may be gone.",
+                len(self._sent),
+            )
             self._send_again()
             return False
         if appended.trimmed:

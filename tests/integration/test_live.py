@@ -407,6 +407,12 @@ REFUSAL = '{"code":2,"msg":"Invalid request: no such stream"}'
 TRADE = '{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1,"s":"BTCUSDT","p":"1.5"}}'
 
 
+async def test_an_address_without_streams_is_named(venue: Handle) -> None:
+    feed = Feed(f"{venue.stream_url}/nope{MARKET_PATH}", [TRADES], Inbox().put, limiter=Limiter("stream"))
+    with pytest.raises(RequestRejected, match=r"/nope/market/stream answered HTTP 404: .* Check PERPFLOW_STREAM_URL"):
+        await settled(feed.run())
+
+
 @pytest.mark.parametrize(
     "refusal",
     [

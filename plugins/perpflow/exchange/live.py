@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from itertools import count
 from threading import Event
 from typing import Any, NamedTuple
@@ -330,6 +331,10 @@ def _errors(url: str) -> Iterator[None]:
 
 
 def _refused(url: str, error: websocket.WebSocketBadStatusException) -> PerpflowError:
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return RequestRejected(
+            f"{url} answered HTTP 404: no streams are served there.", hint="Check PERPFLOW_STREAM_URL."
+        )
     headers = {name.lower(): value for name, value in (error.resp_headers or {}).items()}
     body = error.resp_body.decode(errors="replace") if isinstance(error.resp_body, bytes) else ""
     found = error_for(Answer(error.status_code, headers, body, what=url), datetime.now(UTC))

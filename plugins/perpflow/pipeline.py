@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -101,14 +102,7 @@ def plan(deployment: Deployment, request: LoadRequest) -> Plan:
     Raises:
         Transient: exchange or database do not answer.
     """
-
-    async def run() -> Plan:
-        async with exchange_sessions(deployment, live=False) as (rest, archive):
-            with session(deployment.database_url) as connection:
-                loader.sweep(connection, TABLES.values())
-                return await Planner(rest, archive, connection, deployment.collection).history(request)
-
-    return asyncio.run(run())
+    return asyncio.run(_planned(deployment, lambda planner: planner.history(request), live=False))
 
 
 def plan_repair(deployment: Deployment, request: LoadRequest) -> Plan:
@@ -117,14 +111,7 @@ def plan_repair(deployment: Deployment, request: LoadRequest) -> Plan:
     Raises:
         Transient: exchange or database do not answer.
     """
-
-    async def run() -> Plan:
-        async with exchange_sessions(deployment, live=False) as (rest, archive):
-            with session(deployment.database_url) as connection:
-                loader.sweep(connection, TABLES.values())
-                return await Planner(rest, archive, connection, deployment.collection).repair(request)
-
-    return asyncio.run(run())
+    return asyncio.run(_planned(deployment, lambda planner: planner.repair(request), live=False))
 
 
 def plan_increment(deployment: Deployment, dataset: str, run: str, symbols_per_task: int = 1) -> Plan:
@@ -133,15 +120,17 @@ def plan_increment(deployment: Deployment, dataset: str, run: str, symbols_per_t
     Raises:
         Transient: exchange or database do not answer.
     """
+    return asyncio.run(
+        _planned(deployment, lambda planner: planner.increment(dataset, run, symbols_per_task), live=True)
+    )
 
-    async def plan_it() -> Plan:
-        async with exchange_sessions(deployment, live=True) as (rest, archive):
-            with session(deployment.database_url) as connection:
-                loader.sweep(connection, TABLES.values())
-                planner = Planner(rest, archive, connection, deployment.collection)
-                return await planner.increment(dataset, run, symbols_per_task)
 
-    return asyncio.run(plan_it())
+async def _planned(deployment: Deployment, make: Callable[[Planner], Awaitable[Plan]], *, live: bool) -> Plan:
+    """What a planner makes, once staging is swept."""
+    async with exchange_sessions(deployment, live=live) as (rest, archive):
+        with session(deployment.database_url) as connection:
+            loader.sweep(connection, TABLES.values())
+            return await make(Planner(rest, archive, connection, deployment.collection))
 
 
 def plan_drain(deployment: Deployment, run: str, reclaim_after_s: float = RECLAIM_AFTER_S) -> Plan:

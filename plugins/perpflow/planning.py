@@ -156,12 +156,8 @@ class Planner:
     def _add_repairs(
         self, request: LoadRequest, group: tuple[str, ...], holes: list[dict[SeriesKey, list[Window]]]
     ) -> None:
-        by_symbol: dict[str, list[Window]] = {}
-        for dataset in holes:
-            for (symbol, _), windows in dataset.items():
-                by_symbol.setdefault(symbol, []).extend(windows)
         room = MOST_BATCHES - len(self._plan.batches)
-        batches, more = cut_gaps(request, group, by_symbol, room)
+        batches, more = cut_gaps(request, group, _by_symbol(holes), room)
         self._plan.batches += batches
         if more:
             self._plan.notes.append(
@@ -346,13 +342,18 @@ def _within_reach(
     return parts
 
 
-def _hulls(gaps: Iterable[dict[SeriesKey, list[Window]]], end: datetime) -> dict[str, Window]:
-    """For each symbol the window from its first gap to its last, over all the series, but not beyond `end`."""
+def _by_symbol(gaps: Iterable[dict[SeriesKey, list[Window]]]) -> dict[str, list[Window]]:
+    """The windows of all series of a symbol, as they come."""
     by_symbol: dict[str, list[Window]] = {}
     for dataset in gaps:
         for (symbol, _), windows in dataset.items():
             by_symbol.setdefault(symbol, []).extend(windows)
-    merged = {symbol: merge(windows) for symbol, windows in by_symbol.items()}
+    return by_symbol
+
+
+def _hulls(gaps: Iterable[dict[SeriesKey, list[Window]]], end: datetime) -> dict[str, Window]:
+    """For each symbol the window from its first gap to its last, over all the series, but not beyond `end`."""
+    merged = {symbol: merge(windows) for symbol, windows in _by_symbol(gaps).items()}
     return {
         symbol: Window(windows[0].start, min(windows[-1].end, end)) for symbol, windows in merged.items() if windows
     }

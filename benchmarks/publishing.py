@@ -26,6 +26,7 @@ from perpflow.datasets import OHLCV
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject
 from perpflow.exchange.rest import Rest
 from perpflow.fetching import Fetcher
+from perpflow.issue import Issue
 from perpflow.parsing import labels, rows_of
 from perpflow.quality.verdict import Verdict
 from perpflow.settings import Deployment
@@ -160,7 +161,7 @@ class _ArchiveInMemory:
     async def fetch(self, wanted: ArchiveObject) -> FetchedObject:
         content = rows_of(self._archived[wanted.exchange_symbol])
         first, last, rows = labels(content)
-        return FetchedObject(wanted, content, "0" * 64, None, None, first, last, rows)
+        return FetchedObject(wanted, content, Issue("0" * 64), first, last, rows)
 
 
 def exchange_name(symbol: str) -> str:

@@ -1,5 +1,5 @@
 """Airflow DAGs that keep the store in order: migrate_database its schema, sync_symbols what it knows of contracts,
-repair_gaps whatever the ledger lacks."""
+repair_gaps whatever the ledger lacks, correct_reissued what the archive has issued again."""
 
 from __future__ import annotations
 
@@ -43,11 +43,28 @@ will have forgotten in thirty days, then the rest by months, the latest first, f
 from REST. What no source has is marked, and not asked for again for a week. More than a run can hold is left to the
 next one, as the log of `plan_windows` says. What is younger than an hour the next increment brings.
 
+A hole in open interest or ratios that REST will forget within three days raises an alarm: a warning in the log of
+`plan_windows`, the counter `alarms.<dataset>`, and an event of the asset `perpflow://holes` that names the holes.
+
 A series that was never loaded is `load_history`'s work. `python -m perpflow repair` does the same outside Airflow.
+"""
+
+REISSUED_DOC = """
+### Read again what the archive has issued again
+
+Once a day, or by form: the listing's ETag and date of every archive file that was read are compared with those that it
+had then, a thousand files to a request. What differs is read again: rows that differ are corrected, their old and new
+values kept in the table `corrections` (`python -m perpflow corrections` shows them), points that are new are added.
+Rows that a new issue no longer has stay.
+
+Files that had to be left out are tried three times in all, by this and by `repair_gaps`, and again when they change.
+`python -m perpflow repair --reissued` does the same outside Airflow.
 """
 
 #: When the archive has published the day before.
 AFTER_THE_ARCHIVE = "20 9 * * *"
+#: The same, and when repair_gaps may be done with most of its work.
+AFTER_REPAIR = "10 11 * * *"
 #: Long before REST forgets anything, and after the archive has published.
 TWICE_A_DAY = "40 9,21 * * *"
 
@@ -113,9 +130,36 @@ def repair_plan(deployment: Deployment, run: str, context: Context) -> Plan:
 )
 def repair_gaps() -> None:
     """Fill what is lacking."""
-    load_group(repair_plan, ARCHIVE_POOL)
+    load_group(repair_plan, ARCHIVE_POOL, raises_alarm=True)
+
+
+def reissued_plan(deployment: Deployment, run: str, context: Context) -> Plan:
+    """The plan of what was issued again."""
+    from perpflow import pipeline
+
+    form = dict(context["params"]) | {"start": None, "end": None, "again": True, "symbols_per_task": 1}
+    return pipeline.plan_reissued(deployment, LoadRequest.from_form(run, form))
+
+
+@dag(
+    schedule=CronTriggerTimetable(AFTER_REPAIR, timezone="UTC"),
+    start_date=START_DATE,
+    catchup=False,
+    max_active_runs=1,
+    default_args=default_args(RETRIES),
+    params={
+        "symbols": forms.symbols(["all"], "One a line, as in SOL/USDT; `all` for every one of which files were read."),
+        "datasets": forms.datasets(),
+    },
+    tags={"perpflow"},
+    doc_md=REISSUED_DOC,
+)
+def correct_reissued() -> None:
+    """Read again what was issued again."""
+    load_group(reissued_plan, ARCHIVE_POOL)
 
 
 migrate_database()
 sync_symbols()
 repair_gaps()
+correct_reissued()

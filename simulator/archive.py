@@ -107,7 +107,7 @@ class SyntheticArchive:
     """All files that exist at a moment, as a tree for listing and as bytes for download."""
 
     def __init__(self, feed: CorruptedFeed, seed: int, quirks: Sequence[Quirk]) -> None:
-        self.feed, self.seed, self.quirks = feed, seed, quirks
+        self.feed, self.seed, self.quirks = feed.as_archived(), seed, quirks
         self.delays = Delays()
         self._contracts = {contract.symbol: contract for contract in feed.contracts}
         self._zips: OrderedDict[tuple[str, str], bytes] = OrderedDict()

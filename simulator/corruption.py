@@ -1,5 +1,7 @@
 """Rows spoiled on request, the same way in the archive (with a checksum that fits) and on REST.
 
+With `only=archive` REST gives them as they are: that is the first issue of a file, and removing the fault the next one.
+
 A corruption names dataset (`klines`, `metrics`, `fundingRate`), symbol, UTC date, optionally interval, what to do,
 and to how many rows (`count`, default 3). The rows are those from a quarter of the day on (06:00; of daily candles the
 day's only row), so they are known beforehand whatever page or file is asked for. With `probability` they are that share
@@ -39,6 +41,7 @@ class Corruption:
     count: int = 3
     probability: float = 1.0
     seed: int = 0
+    archive_only: bool = False
 
     def covers(self, time: int, step: int) -> bool:
         """Whether the row at `time` of a series with rows `step` apart is spoiled."""
@@ -58,7 +61,7 @@ def _set(row: KlineRow, **fields: str) -> KlineRow:
     return tuple(values)
 
 
-_KLINE_FIELDS = {"time": 0, "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5, "quote": 7, "taker": 9}
+_KLINE_FIELDS = {"time": 0, "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5, "quote": 7, "count": 8, "taker": 9}
 
 
 def _scaled(text: str, factor: str) -> str:
@@ -76,6 +79,7 @@ KLINE_EDITS: dict[str, Callable[[KlineRow], list[KlineRow]]] = {
     "off_grid_time": lambda row: [_set(row, time=str(int(row[0]) + OFF_GRID_MS))],
     "conflicting_duplicate": lambda row: [row, _set(row, close=_scaled(row[3], "1"), volume=_scaled(row[5], "2"))],
     "missing": lambda row: [],
+    "revised": lambda row: [_set(row, count=f"{int(row[8]) + 1}")],
 }
 METRIC_EDITS: dict[str, Callable[[MetricRow], list[MetricRow]]] = {
     "negative_value": lambda row: [row._replace(open_interest=f"-{row.open_interest}")],
@@ -89,6 +93,14 @@ METRIC_EDITS: dict[str, Callable[[MetricRow], list[MetricRow]]] = {
         row._replace(open_interest=_scaled(row.open_interest, "2"), top_account=_scaled(row.top_account, "2")),
     ],
     "missing": lambda row: [],
+    # The price that the two amount to stays what it is.
+    "revised": lambda row: [
+        row._replace(
+            open_interest=_scaled(row.open_interest, "1.01"),
+            value=_scaled(row.value, "1.01"),
+            top_account=_scaled(row.top_account, "1.01"),
+        )
+    ],
 }
 FUNDING_EDITS: dict[str, Callable[[FundingRow], list[FundingRow]]] = {
     "absurd_rate": lambda row: [row._replace(rate="5.00000000")],
@@ -96,6 +108,7 @@ FUNDING_EDITS: dict[str, Callable[[FundingRow], list[FundingRow]]] = {
     "off_grid_time": lambda row: [row._replace(time=row.time + OFF_GRID_MS)],
     "conflicting_duplicate": lambda row: [row, row._replace(rate="0.00470000")],
     "missing": lambda row: [],
+    "revised": lambda row: [row._replace(rate=f"{Decimal(row.rate) + Decimal('0.00000100')}")],
 }
 # Done to the whole series instead of row by row; label_shift moves archive labels only.
 WHOLE_DAY = ("all_same_value", "label_shift")
@@ -113,20 +126,27 @@ def parse_corruption(number: int, spec: dict[str, object], probability: float, s
         raise ValueError(f"corrupt_rows: no {what!r} for dataset {dataset!r}; there is {EDITS}")
     if what in WHOLE_DAY and probability < 1:
         raise ValueError(f"corrupt_rows: {what!r} is done to a whole day, it takes no probability")
-    interval = spec.get("interval")
+    interval, only = spec.get("interval"), spec.get("only")
+    if only not in (None, "archive"):
+        raise ValueError(f"corrupt_rows: only={only!r}; there is archive")
     return Corruption(
         number, dataset, str(spec["symbol"]), to_ms(str(spec["date"])), what,
-        str(interval) if interval else None, int(str(spec.get("count", 3))), probability, seed,
+        str(interval) if interval else None, int(str(spec.get("count", 3))), probability, seed, only is not None,
     )  # fmt: skip
 
 
 class CorruptedFeed:
     """Another feed with corruptions on top; without any it costs nothing."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, corruptions: list[Corruption] | None = None, *, archived: bool = False) -> None:
         self.feed = feed
         self.contracts: Sequence[Contract] = feed.contracts
-        self.corruptions: list[Corruption] = []
+        self.corruptions: list[Corruption] = [] if corruptions is None else corruptions
+        self._archived = archived
+
+    def as_archived(self) -> CorruptedFeed:
+        """The same as the archive has it: with the corruptions that are its own."""
+        return CorruptedFeed(self.feed, self.corruptions, archived=True)
 
     def matching(
         self, dataset: str, symbol: str, start: int, end: int, interval: str | None = None
@@ -136,6 +156,7 @@ class CorruptedFeed:
             spoil
             for spoil in self.corruptions
             if (spoil.dataset, spoil.symbol) == (dataset, symbol)
+            and (self._archived or not spoil.archive_only)
             and spoil.interval in (None, interval)
             and spoil.day < end
             and start < spoil.day + DAY

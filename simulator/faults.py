@@ -248,7 +248,7 @@ class Faults:
         """Switch one fault off, or all."""
         gone = set(self._active) if number is None else {number}
         self._active = {key: fault for key, fault in self._active.items() if key not in gone}
-        self._feed.corruptions = [spoil for spoil in self._feed.corruptions if spoil.id not in gone]
+        self._feed.corruptions[:] = [spoil for spoil in self._feed.corruptions if spoil.id not in gone]
         if self._delays is not None:
             self._delays.remove(gone)
 

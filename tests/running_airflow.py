@@ -26,9 +26,15 @@ from perpflow.embedded.airflow_stack import DAEMONS, AirflowStack
 from simulator.process import Handle, running
 
 RUN_TIMEOUT_S = 240
-DAGS = {"ingest_liquidations", "load_history", "migrate_database", "repair_gaps", "stream_market", "sync_symbols"} | {
-    f"{kind}_{name}" for kind in ("ingest", "history") for name in DATASETS
-}
+DAGS = {
+    "correct_reissued",
+    "ingest_liquidations",
+    "load_history",
+    "migrate_database",
+    "repair_gaps",
+    "stream_market",
+    "sync_symbols",
+} | {f"{kind}_{name}" for kind in ("ingest", "history") for name in DATASETS}
 
 
 @dataclass(frozen=True)

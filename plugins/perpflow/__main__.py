@@ -44,6 +44,7 @@ DatasetsOption = Annotated[str, typer.Option(help="Comma-separated datasets, or 
 SymbolsOption = Annotated[
     str | None, typer.Option(help="`SOL/USDT,BTC/USDT`, or `all`; left out: those of collection.yaml.")
 ]
+StartOption = Annotated[str | None, typer.Option(help="UTC date or instant; left out: collection.yaml's.")]
 
 
 @contextmanager
@@ -148,7 +149,10 @@ def ingest(datasets: DatasetsOption = "all") -> None:
 def repair(
     datasets: DatasetsOption = "all",
     symbols: Annotated[str | None, typer.Option(help="`SOL/USDT,BTC/USDT`; left out: all that the ledger has.")] = None,
-    start: Annotated[str | None, typer.Option(help="UTC date or instant; left out: collection.yaml's.")] = None,
+    start: StartOption = None,
+    reissued: Annotated[
+        bool, typer.Option("--reissued", help="Instead of holes: archive files issued again since they were read.")
+    ] = False,
 ) -> None:
     """Fill every hole that the ledger knows of: first what REST will have forgotten in a month, then the archive's."""
     with _exit_codes():
@@ -156,8 +160,9 @@ def repair(
 
         request = _request("repair", datasets, symbols, start)
         deployment = _deployment()
-        plan = _after_bans(lambda: pipeline.plan_repair(deployment, request))
-        _load(deployment, plan, "the ledger has no hole that is not explained")
+        plan = pipeline.plan_reissued if reissued else pipeline.plan_repair
+        nothing = "no file was issued again" if reissued else "the ledger has no hole that is not explained"
+        _load(deployment, _after_bans(lambda: plan(deployment, request)), nothing)
 
 
 def _request(command: str, datasets: str, symbols: str | None, start: str | None) -> LoadRequest:
@@ -243,7 +248,7 @@ def _number(value: float | None) -> float | None:
 def coverage(
     symbols: Annotated[str | None, typer.Option(help="`SOL/USDT,BTC/USDT`; left out: all that the ledger has.")] = None,
     datasets: DatasetsOption = "all",
-    start: Annotated[str | None, typer.Option(help="UTC date or instant; left out: collection.yaml's.")] = None,
+    start: StartOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list with an object for each series.")] = False,
 ) -> None:
     """Say of every series what is there and why the rest is not. Exit 1 if anything is missing without a reason."""
@@ -252,6 +257,21 @@ def coverage(
 
         request = _request("coverage", datasets, symbols, start)
         raise typer.Exit(show(_deployment(), request, as_json=as_json))
+
+
+@app.command()
+def corrections(
+    symbols: Annotated[str | None, typer.Option(help="`SOL/USDT,BTC/USDT`; left out: all.")] = None,
+    datasets: DatasetsOption = "all",
+    start: Annotated[str | None, typer.Option(help="UTC date or instant of the rows; left out: all.")] = None,
+    most: Annotated[int, typer.Option(min=1, max=100_000, help="How many rows to show, the latest ones.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list with an object for each row.")] = False,
+) -> None:
+    """Show which values archive or REST have changed since they first gave them, old and new."""
+    with _exit_codes():
+        from perpflow.corrections_command import show
+
+        show(_deployment(), _request("corrections", datasets, symbols, start), most=most, as_json=as_json)
 
 
 @app.command()

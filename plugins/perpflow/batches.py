@@ -91,7 +91,10 @@ def _instant(name: str, text: str | None) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A unit of work. The same request, datasets, symbols and window give the same id."""
+    """A unit of work. The same request, datasets, symbols and window give the same id.
+
+    Where `objects` names files of the archive, these are what is read, and nothing else.
+    """
 
     id: str
     run: str
@@ -100,6 +103,7 @@ class Batch:
     window: Window
     again: bool = False
     live: bool = False
+    objects: tuple[str, ...] = ()
 
     @property
     def specs(self) -> tuple[DatasetSpec, ...]:
@@ -117,7 +121,8 @@ class Batch:
         if self.is_streamed:
             return f"{self.specs[0].feed} until {self.window.end:%Y-%m-%d %H:%M}"
         symbols = self.symbols[0] if len(self.symbols) == 1 else f"{self.symbols[0]} +{len(self.symbols) - 1}"
-        return f"{symbols} {self.specs[0].feed} {self.window.start:%Y-%m-%d}"
+        again = " re-issued" if self.objects else ""
+        return f"{symbols} {self.specs[0].feed}{again} {self.window.start:%Y-%m-%d}"
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for XCom."""
@@ -130,6 +135,7 @@ class Batch:
             "end": self.window.end.isoformat(),
             "again": self.again,
             "live": self.live,
+            "objects": list(self.objects),
         }
 
     @classmethod
@@ -137,16 +143,39 @@ class Batch:
         """The batch that `to_json` described."""
         window = Window(datetime.fromisoformat(data["start"]), datetime.fromisoformat(data["end"]))
         datasets, symbols = tuple(data["datasets"]), tuple(data["symbols"])
-        return cls(data["id"], data["run"], datasets, symbols, window, data["again"], data["live"])
+        objects = tuple(data["objects"])
+        return cls(data["id"], data["run"], datasets, symbols, window, data["again"], data["live"], objects)
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A hole that REST can still fill, and from when on it no longer gives the first of its points."""
+
+    dataset: str
+    symbol: str
+    series: str
+    window: Window
+    forgotten_at: datetime
+
+    def __str__(self) -> str:
+        what = f"{self.dataset} {self.symbol} {self.series} {self.window}"
+        return f"{what}: REST forgets it from {self.forgotten_at:%Y-%m-%dT%H:%MZ} on"
+
+    def to_json(self) -> dict[str, str]:
+        """As plain values, for an asset event; instants as ISO text."""
+        instants = {"start": self.window.start, "end": self.window.end, "forgotten_at": self.forgotten_at}
+        names = {"dataset": self.dataset, "symbol": self.symbol, "series": self.series}
+        return names | {name: instant.isoformat() for name, instant in instants.items()}
 
 
 @dataclass(slots=True)
 class Plan:
-    """What will be loaded, what was trimmed and why, and which symbols were refused."""
+    """What will be loaded, what was trimmed and why, which symbols were refused, and which holes are urgent."""
 
     batches: list[Batch] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
+    alarms: list[Alarm] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for XCom."""

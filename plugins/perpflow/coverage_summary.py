@@ -189,16 +189,17 @@ def _gaps(
     refused: list[Window],
     now: datetime,
 ) -> Iterator[Hole]:
-    gaps = subtract([window], [*row.present, *row.missing_upstream, *row.quarantined])
-    # These stay gaps of the ledger: a later issue of the file fills them with the next load.
-    left_out = intersect(gaps, refused)
-    gaps = subtract(gaps, left_out)
+    absent = subtract([window], [*row.present, *row.quarantined])
+    # Gaps of the ledger for some attempts, then missing upstream; a later issue of the file fills them.
+    left_out = intersect(absent, refused)
+    missing = subtract(intersect([window], row.missing_upstream), left_out)
+    gaps = subtract(absent, [*missing, *left_out])
     asked_for = intersect(gaps, asked)
     # A file holds a whole day. Without a grid (funding) a source's full answer is all that counts: no file is awaited.
     edge = start_of_day(now - ARCHIVE_LAG)
     young = intersect(asked_for, [Window(min(edge, window.end), window.end)]) if grid else []
     for reason, windows in (
-        (Reason.NO_SOURCE, intersect([window], row.missing_upstream)),
+        (Reason.NO_SOURCE, missing),
         (Reason.REFUSED, left_out),
         (Reason.WITHHELD, intersect([window], row.quarantined)),
         (Reason.TOO_YOUNG, young),

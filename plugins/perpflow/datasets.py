@@ -126,6 +126,11 @@ class DatasetSpec:
         return "timeframe" if self.series_in_key else "series"
 
     @property
+    def series_of_rows(self) -> str:
+        """What a row belongs to where its key does not say it: the only series, or all of them."""
+        return self.series[0] if len(self.series) == 1 else "all"
+
+    @property
     def values(self) -> tuple[Column, ...]:
         """The columns beyond the key."""
         return tuple(column for column in self.columns if column.name not in self.key)

@@ -8,7 +8,8 @@ PerpflowError
  │   ├─ StreamStopped         told to stop before a successor had come
  │   ├─ RateLimited           429 (carries retry_after_s)
  │   ├─ IpBanned              418 (carries banned_until and retry_after_s)
- │   ├─ ObjectDamaged         archive object whose bytes or checksum do not fit
+ │   ├─ ObjectDamaged         archive object whose bytes are no sound zip
+ │   │   └─ ChecksumWrong         archive object that does not fit its checksum, or has none
  │   ├─ StoreUnavailable      TimescaleDB or Redis does not answer, or can't just now (deadlock, disk full ...)
  │   └─ BatchSuperseded       another attempt of the same batch is at work
  └─ Permanent            fails the task at once; trying again cannot help
@@ -31,6 +32,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from perpflow.issue import Issue
 from perpflow.windows import Window
 
 
@@ -109,7 +111,13 @@ class IpBanned(Transient):
 
 
 class ObjectDamaged(Transient):
-    """The archive object's bytes do not fit its checksum, or the zip is cut short."""
+    """The archive object can't be used as it came: the zip is cut short. `issue` says which bytes these were."""
+
+    issue: Issue | None = None
+
+
+class ChecksumWrong(ObjectDamaged):
+    """The archive object's bytes do not fit its checksum."""
 
 
 class StoreUnavailable(Transient):
@@ -141,7 +149,9 @@ class AccessDenied(Permanent):
 
 
 class StructurallyBad(Permanent):
-    """The rows do not have the shape that this dataset's source is documented to have."""
+    """The rows do not have the shape that this dataset's source is documented to have; those of which `issue`."""
+
+    issue: Issue | None = None
 
 
 class AmbiguousLabels(Permanent):

@@ -9,19 +9,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from perpflow.aligning import Aligned, Aligner
 from perpflow.datasets import DATASETS, Granularity, LoadedSpec, RestSource
-from perpflow.errors import AmbiguousLabels, ObjectDamaged, Permanent, StructurallyBad, Transient, UnknownSymbol
+from perpflow.errors import (
+    AmbiguousLabels,
+    ChecksumWrong,
+    ObjectDamaged,
+    Permanent,
+    StructurallyBad,
+    Transient,
+    UnknownSymbol,
+)
 from perpflow.evidence import Evidence, regular_window, unbroken_windows
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject, objects_for
 from perpflow.exchange.rest import Page, Rest
+from perpflow.issue import Issue
 from perpflow.parsing import backward_steps, copy_prefix, label_column, prefixed, render_rows
+from perpflow.store.archive_objects import ACCEPTED, OK, WRONG_CHECKSUM
 from perpflow.store.ledger import SeriesKey
 from perpflow.store.loader import Origin, StagingArea
 from perpflow.windows import Timeframe, Window, intersect, merge, subtract
@@ -37,7 +47,33 @@ GRANULARITIES: tuple[Granularity, ...] = ("monthly", "daily")
 #: Objects and pages in memory at once: enough to keep one COPY busy, few enough to keep memory flat.
 IN_FLIGHT = 6
 #: Why an archive object is left out, and the verdict that it is recorded with.
-LEFT_OUT = {ObjectDamaged: "damaged", StructurallyBad: "structurally bad", AmbiguousLabels: "ambiguous labels"}
+LEFT_OUT: dict[type[Exception], str] = {
+    ChecksumWrong: WRONG_CHECKSUM,
+    ObjectDamaged: "damaged",
+    StructurallyBad: "structurally bad",
+    AmbiguousLabels: "ambiguous labels",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Which archive objects an attempt reads: those that its windows need, or `only` these, whatever the ledger has.
+
+    `left_alone` are verdicts by key on objects that are not asked for until they change: what they hold is no use. With
+    `accepts_wrong_checksums` those among them whose checksum alone is wrong are read, and marked.
+    """
+
+    only: tuple[ArchiveObject, ...] = ()
+    left_alone: Mapping[str, str] = field(default_factory=dict)
+    accepts_wrong_checksums: bool = False
+
+    def accepts(self, wanted: ArchiveObject) -> bool:
+        """Whether it is to be read though its checksum is wrong."""
+        return self.accepts_wrong_checksums and self.left_alone.get(wanted.key) in (WRONG_CHECKSUM, ACCEPTED)
+
+    def leaves_alone(self, wanted: ArchiveObject) -> bool:
+        """Whether it is not worth a request."""
+        return not self.only and wanted.key in self.left_alone and not self.accepts(wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +92,7 @@ class Demand:
 
 Covered = dict[SeriesKey, list[Window]]
 Wanted = dict[str, Covered]
+Demands = dict[ArchiveObject, list[Demand]]
 
 
 class Fetcher:
@@ -65,6 +102,7 @@ class Fetcher:
         exchange_symbols: the exchange's name by unified symbol.
         now: the exchange's clock.
         wanted: gaps by dataset and (symbol, series).
+        reading: which archive objects to read.
     """
 
     def __init__(
@@ -76,6 +114,7 @@ class Fetcher:
         exchange_symbols: dict[str, str],
         now: datetime,
         wanted: Wanted,
+        reading: Reading = Reading(),  # noqa: B008  frozen
     ) -> None:
         self._rest = rest
         self._archive = archive
@@ -84,6 +123,7 @@ class Fetcher:
         self._names = exchange_symbols
         self._now = now
         self.wanted = wanted
+        self._reading = reading
         self._left = wanted
         self._regular: dict[str, Covered | None] = {
             name: {} if DATASETS[name].series_in_key else None for name in wanted
@@ -97,9 +137,12 @@ class Fetcher:
         Raises:
             Transient, Permanent: a source failed for good; nothing of the attempt is ever published then.
         """
-        for granularity in GRANULARITIES:
-            await self._from_archive(granularity)
-        await self._from_rest()
+        if self._reading.only:
+            await self._from_named_objects()
+        else:
+            for granularity in GRANULARITIES:
+                await self._from_archive(granularity)
+            await self._from_rest()
         return {name: await self._finish(DATASETS[name]) for name in self.wanted}
 
     def covered(self) -> Wanted:
@@ -134,36 +177,43 @@ class Fetcher:
 
     # --- archive
 
+    async def _from_named_objects(self) -> None:
+        demands: Demands = {}
+        for wanted in self._reading.only:
+            for name, of_series in self.wanted.items():
+                for (symbol, series), windows in of_series.items():
+                    asked = intersect(windows, [wanted.period])
+                    mine = self._names[symbol] == wanted.exchange_symbol and wanted.interval in (None, series)
+                    if mine and asked:
+                        _add(demands, wanted, DATASETS[name], symbol, series, asked)
+        await bounded(self._take_object(*demand) for demand in sorted(demands.items()))
+
     async def _from_archive(self, granularity: Granularity) -> None:
-        demands: dict[ArchiveObject, list[Demand]] = {}
+        demands: Demands = {}
         for name in self.wanted:
             spec = DATASETS[name]
             if granularity in spec.archive.granularities:
                 self._demand(spec, granularity, await self._remaining(spec), demands)
-        await _bounded(self._take_object(*demand) for demand in sorted(demands.items()))
+        await bounded(self._take_object(*demand) for demand in sorted(demands.items()))
 
     def _demand(
         self,
         spec: LoadedSpec,
         granularity: Granularity,
         remaining: dict[SeriesKey, list[Window]],
-        demands: dict[ArchiveObject, list[Demand]],
+        demands: Demands,
     ) -> None:
         for (symbol, series), windows in remaining.items():
             for wanted in objects_for(spec.archive, granularity, self._names[symbol], series, windows, self._now):
                 asked = intersect(windows, [wanted.period])
-                if not _worth_reading(spec, granularity, asked):
-                    continue
-                others = demands.setdefault(wanted, [])
-                mine = next((d for d in others if d.spec is spec and d.symbol == symbol), None)
-                if mine is None:
-                    others.append(mine := Demand(spec, symbol, {}))
-                mine.wanted[series] = asked
+                if _worth_reading(spec, granularity, asked):
+                    _add(demands, wanted, spec, symbol, series, asked)
 
     async def _take_object(self, wanted: ArchiveObject, demands: list[Demand]) -> None:
         fetched = None
         try:
-            fetched = await self._archive.fetch(wanted)
+            if not self._reading.leaves_alone(wanted):
+                fetched = await self._archive.fetch(wanted, verify=not self._reading.accepts(wanted))
             if fetched is None:
                 if wanted.period.end <= self._now - ARCHIVE_LAG:
                     self._answer(wanted, demands, None)
@@ -173,10 +223,12 @@ class Fetcher:
             for demand in demands:
                 await self._copy_object(aligned, demand)
         except tuple(LEFT_OUT) as error:
-            self._record(wanted.key, LEFT_OUT[type(error)], fetched, detail=str(error))
+            issue = fetched.issue if fetched else getattr(error, "issue", None)
+            self._record(wanted.key, LEFT_OUT[type(error)], issue, fetched, detail=str(error))
             return
         log.info("%s: %d rows", wanted.key, fetched.rows)
-        self._record(wanted.key, "ok", fetched, alignment=aligned.alignment)
+        verdict = OK if fetched.is_verified else ACCEPTED
+        self._record(wanted.key, verdict, fetched.issue, fetched, alignment=aligned.alignment)
         self._answer(wanted, demands, fetched)
 
     async def _copy_object(self, aligned: Aligned, demand: Demand) -> None:
@@ -221,16 +273,19 @@ class Fetcher:
         self,
         key: str,
         verdict: str,
-        fetched: FetchedObject | None = None,
+        issue: Issue | None,
+        fetched: FetchedObject | None,
         *,
         detail: str | None = None,
         alignment: str | None = None,
     ) -> None:
         entry: dict[str, Any] = {"key": key, "verdict": verdict, "detail": detail, "alignment": alignment}
+        if issue is not None:
+            modified = issue.last_modified.isoformat() if issue.last_modified else None
+            entry |= {"sha256": issue.sha256, "etag": issue.etag, "last_modified": modified}
+            entry["checksum_etag"] = issue.checksum_etag
         if fetched is not None:
-            modified = fetched.last_modified.isoformat() if fetched.last_modified else None
-            entry |= {"sha256": fetched.sha256, "etag": fetched.etag, "last_modified": modified, "rows": fetched.rows}
-            entry |= {"first_label": fetched.first_label, "last_label": fetched.last_label}
+            entry |= {"first_label": fetched.first_label, "last_label": fetched.last_label, "rows": fetched.rows}
         self.evidence.objects.append(entry)
 
     # --- REST
@@ -241,7 +296,7 @@ class Fetcher:
             spec = DATASETS[name]
             for key, windows in (await self._remaining(spec)).items():
                 jobs += [self._take_pages(spec, key, *job) for job in self._requests(spec, key, windows)]
-        await _bounded(jobs)
+        await bounded(jobs)
 
     def _requests(
         self, spec: LoadedSpec, key: SeriesKey, windows: list[Window]
@@ -301,13 +356,24 @@ class Fetcher:
             for window in windows:
                 span = Window(window.start - lead_in, window.start)
                 jobs.append(self._take_lead_in(spec, source, key, span))
-        await _bounded(jobs)
+        await bounded(jobs)
 
     async def _take_lead_in(self, spec: LoadedSpec, source: RestSource, key: SeriesKey, span: Window) -> None:
         with suppress(UnknownSymbol):
             async with aclosing(self._pages(spec, source, key, span)) as pages:
                 async for page in pages:
                     await self._copy_page(spec, source, page, Origin(source.path), key[0], "lead_in")
+
+
+def _add(
+    demands: Demands, wanted: ArchiveObject, spec: LoadedSpec, symbol: str, series: str, asked: list[Window]
+) -> None:
+    """Note a series' interest in an object."""
+    others = demands.setdefault(wanted, [])
+    mine = next((d for d in others if d.spec is spec and d.symbol == symbol), None)
+    if mine is None:
+        others.append(mine := Demand(spec, symbol, {}))
+    mine.wanted[series] = asked
 
 
 def _worth_reading(spec: LoadedSpec, granularity: Granularity, asked: list[Window]) -> bool:
@@ -346,7 +412,7 @@ def _gravity(failure: BaseException) -> tuple[bool, float]:
     return isinstance(failure, Permanent), wait or 0.0
 
 
-async def _bounded(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
+async def bounded(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Run the jobs, a few at a time; the first failure ends all of them."""
     queue = iter(jobs)
 

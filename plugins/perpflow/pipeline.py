@@ -20,13 +20,14 @@ from perpflow.batches import Batch, LoadRequest, Plan
 from perpflow.counters import COUNTS
 from perpflow.datasets import DATASETS, TABLES, DatasetSpec, StreamedSpec
 from perpflow.errors import BadSuite, BatchFaulty, StoreUnavailable
-from perpflow.fetching import Covered, Fetcher
+from perpflow.exchange.archive import object_of
+from perpflow.fetching import Covered, Fetcher, Reading
 from perpflow.planning import Planner, wanted_of
 from perpflow.quality import gate
 from perpflow.quality.verdict import Verdict
 from perpflow.sessions import counts_exported, exchange_sessions
 from perpflow.settings import Deployment
-from perpflow.store import ledger, loader, manifests, migrations
+from perpflow.store import archive_objects, ledger, loader, manifests, migrations
 from perpflow.store.database import Connection, query, session
 from perpflow.store.ledger import Answered
 from perpflow.store.loader import Digest, StagingArea
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 MOST_RESTAGINGS = 2
 #: As many of a batch's symbols are named where one says what is wrong with it.
 SYMBOLS_NAMED = 10
+#: As many holes that REST is about to forget are named in the log; the asset event has them all.
+ALARMS_NAMED = 20
 #: What becomes of staged rows, by the load log's columns; together they are all of them.
 FATES = ("inserted", "updated", "unchanged", "quarantined")
 
@@ -106,12 +109,29 @@ def plan(deployment: Deployment, request: LoadRequest) -> Plan:
 
 
 def plan_repair(deployment: Deployment, request: LoadRequest) -> Plan:
-    """Batches for the holes in what the ledger knows.
+    """Batches for the holes in what the ledger knows; holes that REST is about to forget are warned of and counted.
 
     Raises:
         Transient: exchange or database do not answer.
     """
-    return asyncio.run(_planned(deployment, lambda planner: planner.repair(request), live=False))
+    with counts_exported(deployment):
+        planned = asyncio.run(_planned(deployment, lambda planner: planner.repair(request), live=False))
+        for alarm in planned.alarms:
+            COUNTS.count(f"alarms.{alarm.dataset}")
+    for alarm in planned.alarms[:ALARMS_NAMED]:
+        log.warning("%s", alarm)
+    if len(planned.alarms) > ALARMS_NAMED:
+        log.warning("and so it is with %d more series", len(planned.alarms) - ALARMS_NAMED)
+    return planned
+
+
+def plan_reissued(deployment: Deployment, request: LoadRequest) -> Plan:
+    """Batches of the archive files that were issued again since they were read.
+
+    Raises:
+        Transient: exchange or database do not answer.
+    """
+    return asyncio.run(_planned(deployment, lambda planner: planner.reissued(request), live=False))
 
 
 def plan_increment(deployment: Deployment, dataset: str, run: str, symbols_per_task: int = 1) -> Plan:
@@ -177,11 +197,20 @@ async def _stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
                 exchange_symbols=_exchange_symbols(connection),
                 now=now,
                 wanted=wanted_of(connection, batch, deployment.collection, now),
+                reading=_reading(connection, deployment, batch),
             )
             staged = await fetcher.run()
         contents = {name: {"rows": rows, "normalised": counts} for name, (rows, counts) in staged.items()}
         manifests.write(connection, batch, stage_id, contents, evidence_of(fetcher, now))
     return {name: rows for name, (rows, _) in staged.items()}
+
+
+def _reading(connection: Connection, deployment: Deployment, batch: Batch) -> Reading:
+    return Reading(
+        only=tuple(filter(None, map(object_of, batch.objects))),
+        left_alone=archive_objects.left_alone(connection),
+        accepts_wrong_checksums=deployment.collection.exchange.wrong_checksums == "accept",
+    )
 
 
 def _exchange_symbols(connection: Connection) -> dict[str, str]:
@@ -324,13 +353,14 @@ def publish(deployment: Deployment, batch: Batch) -> dict[str, dict[str, int]]:
         loader.vacuum_staging(connection, batch.specs)
         if batch.is_streamed:
             asyncio.run(draining.done(deployment, batch))
-    return {entry["dataset"]: {name: entry[name] for name in ("staged", *FATES)} for entry in entries}
+    shown = ("staged", *FATES, "corrected")
+    return {entry["dataset"]: {name: entry[name] for name in shown} for entry in entries}
 
 
 def _count(entries: list[dict[str, Any]]) -> None:
     """Count what has just been published: rows by what became of them, and what was normalised, by kind."""
     for entry in entries:
-        for fate in FATES:
+        for fate in (*FATES, "corrected"):
             COUNTS.count(f"rows.{entry['dataset']}.{fate}", entry[fate])
         for kind, times in entry["normalised"].items():
             COUNTS.count(f"normalised.{entry['dataset']}.{kind}", times)
@@ -350,7 +380,7 @@ def _publish(connection: Connection, batch: Batch) -> tuple[list[dict[str, Any]]
         raise StagedRowsLost(batch.id)
     for spec in batch.specs:
         _publish_dataset(connection, batch, spec, manifest, digests[spec.name])
-    ledger.record_objects(connection, manifest["evidence"]["objects"])
+    archive_objects.record(connection, manifest["evidence"]["objects"])
     manifests.delete(connection, batch)
     return connection.execute(query("versions_of_batch"), {"batch": batch.id}).fetchall(), True
 
@@ -365,7 +395,16 @@ def _publish_dataset(
         # Nobody plans for its row in the ledger: it may not be there yet.
         ledger.ensure(connection, spec, batch.symbols, spec.series)
     ledger.lock(connection, spec, batch.symbols)
-    loaded = loader.publish_rows(connection, spec, stage_id, staged, window=batch.window, symbols=symbols)
+    loaded = loader.publish_rows(
+        connection,
+        spec,
+        stage_id,
+        staged,
+        window=batch.window,
+        symbols=symbols,
+        batch=batch.id,
+        origins=evidence["origins"],
+    )
     loader.quarantine_rows(connection, spec, stage_id, batch=batch.id, origins=evidence["origins"], findings=findings)
     if isinstance(spec, StreamedSpec):
         loader.quarantine_unreadable(connection, spec, evidence["unreadable"], batch=batch.id, symbol=batch.symbols[0])
@@ -417,7 +456,7 @@ def _warnings(findings: list[dict[str, Any]], evidence: dict[str, Any]) -> list[
     left_out = [
         {"object": entry["key"], "verdict": entry["verdict"], "detail": entry["detail"]}
         for entry in evidence["objects"]
-        if entry["verdict"] != "ok"
+        if entry["verdict"] not in (archive_objects.OK, archive_objects.ACCEPTED)
     ]
     frames = evidence.get("unreadable", [])
     unreadable = {
@@ -446,7 +485,7 @@ def report(deployment: Deployment, planned: Plan) -> list[dict[str, Any]]:
     for entry in entries:
         log.info(
             "%(dataset)s %(symbols)s: %(staged)s staged, %(inserted)s new, %(updated)s changed, "
-            "%(quarantined)s quarantined, normalised %(normalised)s",
+            "%(corrected)s of them corrected, %(quarantined)s quarantined, normalised %(normalised)s",
             entry,
         )
     faults = _faults(entries, planned)

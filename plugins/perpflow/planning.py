@@ -12,13 +12,14 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from perpflow.aligning import Aligner
-from perpflow.batches import MOST_BATCHES, Batch, LoadRequest, Plan, cut, cut_gaps
+from perpflow.batches import MOST_BATCHES, Alarm, Batch, LoadRequest, Plan, cut, cut_gaps
 from perpflow.datasets import DATASETS, DatasetSpec, LoadedSpec, RestSource, by_archive_kind
 from perpflow.errors import AmbiguousLabels, BadConfiguration, ObjectDamaged, StructurallyBad, UnknownSymbol
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject
 from perpflow.exchange.listing import DELISTED, ListedSymbol
 from perpflow.exchange.rest import Rest
 from perpflow.parsing import labels
+from perpflow.reissues import plan_reissued
 from perpflow.settings import Collection
 from perpflow.store import ledger
 from perpflow.store.database import Connection
@@ -30,6 +31,8 @@ from perpflow.windows import Window, intersect, merge, subtract
 COLLECTED_STATUS = frozenset({"TRADING", "PRE_DELIVERING", "SETTLING", "PRE_SETTLE"})
 #: What is younger the next increment fills.
 INCREMENTS_WITHIN = timedelta(hours=1)
+#: A hole can be filled from REST for so long; afterwards only the archive may have it.
+ABOUT_TO_BE_FORGOTTEN = timedelta(days=3)
 #: Listed, and not traded yet.
 ANNOUNCED = "PENDING_TRADING"
 
@@ -109,11 +112,20 @@ class Planner:
         found = self._holes(request, now)
         names = {symbol for holes in found.values() for symbol, _ in holes}
         await self._table.complete(self._contracts[symbol] for symbol in names if symbol in self._contracts)
+        self._plan.alarms = [
+            alarm for name in request.datasets for alarm in alarms_of(DATASETS[name], found[name], now)
+        ]
         for is_urgent in (True, False):
             for group in by_archive_kind(request.datasets):
                 parts = [_within_reach(DATASETS[name], found[name], now, is_urgent) for name in group]
                 self._add_repairs(request, group, parts)
         return self._plan
+
+    async def reissued(self, request: LoadRequest) -> Plan:
+        """Batches of the archive files that were issued again since they were read, or are still to be tried again."""
+        names = {contract.exchange_symbol: symbol for symbol, contract in self._table.known().items()}
+        series = {name: self._collection.series(name) for name in request.datasets}
+        return await plan_reissued(self._archive, self._connection, request, names, series)
 
     def _holes(self, request: LoadRequest, now: datetime) -> dict[str, dict[SeriesKey, list[Window]]]:
         """Of contracts that are known; the ledger may have met others."""
@@ -340,6 +352,16 @@ def _within_reach(
         if part:
             parts[key] = part
     return parts
+
+
+def alarms_of(spec: LoadedSpec, holes: dict[SeriesKey, list[Window]], now: datetime) -> list[Alarm]:
+    """An alarm for each series with a hole that REST is about to forget: the first part that is at stake."""
+    alarms = []
+    for (symbol, series), windows in holes.items():
+        reach = spec.rest_for(series).reach
+        at_stake = intersect(windows, [Window(now - reach, now - reach + ABOUT_TO_BE_FORGOTTEN)]) if reach else []
+        alarms += [Alarm(spec.name, symbol, series, hole, hole.start + reach) for hole in at_stake[:1] if reach]
+    return alarms
 
 
 def _by_symbol(gaps: Iterable[dict[SeriesKey, list[Window]]]) -> dict[str, list[Window]]:

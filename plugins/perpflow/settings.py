@@ -185,6 +185,7 @@ class ExchangeSettings(Switchless):
     rest_concurrency: int = Field(4, ge=1, le=64)
     archive_concurrency: int = Field(8, ge=1, le=64)
     attempts: int = Field(5, ge=1, le=20)
+    wrong_checksums: Literal["leave_out", "accept"] = "leave_out"
     # In less than a second a connection over TLS may not stand, nor a page of rows be sent.
     timeout_s: float = Field(30, ge=1, le=600)
     connect_timeout_s: float = Field(10, ge=1, le=600)

@@ -66,10 +66,10 @@ async def test_an_object_comes_with_what_identifies_it(exchange: Handle) -> None
         fetched = await archive.fetch(MONTH)
     assert fetched is not None
     served = httpx.get(f"{exchange.url}/{MONTH.key}")
-    assert fetched.sha256 == hashlib.sha256(served.content).hexdigest()
-    assert fetched.etag == served.headers["etag"]
-    assert fetched.last_modified is not None
-    assert fetched.last_modified >= APRIL.end
+    assert fetched.issue.sha256 == hashlib.sha256(served.content).hexdigest()
+    assert fetched.issue.etag == served.headers["etag"].strip('"')
+    assert fetched.issue.last_modified is not None
+    assert fetched.issue.last_modified >= APRIL.end
     assert fetched.rows == 30 * 288
     assert int(fetched.first_label) == APRIL.start.timestamp() * 1000
     assert int(fetched.last_label) == (APRIL.end.timestamp() - 300) * 1000

@@ -156,7 +156,7 @@ def gaps(connection: Connection, now: datetime) -> list[Window]:
     return ledger.gaps(connection, OPEN_INTEREST, {KEY: LIFE}, now=now)[KEY]
 
 
-def test_missing_points_that_are_due_are_asked_for_once_and_then_wait_another_week(connection: Connection) -> None:
+def test_missing_points_that_are_due_are_asked_for_once_and_then_wait_twice_as_long(connection: Connection) -> None:
     forget(connection)
     publish(connection, Attempt(frozenset(range(SLOTS)) - {1, 2, 9}, NOTHING, NOTHING))
     publish(connection, lacking(1, 2, 9))
@@ -166,10 +166,10 @@ def test_missing_points_that_are_due_are_asked_for_once_and_then_wait_another_we
     publish(connection, lacking(1, 2), now=RECHECK_AT)
     assert gaps(connection, RECHECK_AT + FIVE) == windows({9})
     publish(connection, lacking(9), now=RECHECK_AT + FIVE)
-    assert row(connection).recheck_at == RECHECK_AT + FIVE + RECHECK_AFTER
+    assert row(connection).recheck_at == RECHECK_AT + FIVE + 2 * RECHECK_AFTER
     assert row(connection).missing_upstream == windows({1, 2, 9})
     assert gaps(connection, RECHECK_AT + 2 * FIVE) == []
-    assert gaps(connection, RECHECK_AT + FIVE + RECHECK_AFTER) == windows({1, 2, 9})
+    assert gaps(connection, RECHECK_AT + FIVE + 2 * RECHECK_AFTER) == windows({1, 2, 9})
 
 
 def test_a_point_that_came_after_all_no_longer_holds_up_the_next_recheck(connection: Connection) -> None:
@@ -178,7 +178,7 @@ def test_a_point_that_came_after_all_no_longer_holds_up_the_next_recheck(connect
     publish(connection, lacking(2), now=RECHECK_AT)
     publish(connection, Attempt(frozenset({1}), NOTHING, NOTHING), now=RECHECK_AT)
     assert (row(connection).missing_upstream, row(connection).present) == (windows({2}), windows({1}))
-    assert row(connection).recheck_at == RECHECK_AT + RECHECK_AFTER
+    assert row(connection).recheck_at == RECHECK_AT + 2 * RECHECK_AFTER
 
 
 def test_points_that_nobody_asks_for_do_not_hold_up_the_others_for_ever(connection: Connection) -> None:

@@ -15,11 +15,12 @@ import yaml
 from psycopg import sql
 
 from perpflow import batches, pipeline, planning
-from perpflow.datasets import DATASETS
+from perpflow.counters import COUNTS
+from perpflow.datasets import DATASETS, STATISTICS_REACH
 from perpflow.settings import COLLECTION_VARIABLE, Deployment
 from perpflow.store import ledger
 from perpflow.store.database import session, to_multirange
-from perpflow.windows import Window
+from perpflow.windows import TIMEFRAMES, Window
 from simulator.process import Handle
 from tests.loading import deployment_of, facts, load, request, run_batch, utc
 
@@ -105,6 +106,27 @@ def test_what_rest_will_have_forgotten_in_a_month_comes_first(
         "open_interest: 1 more batches than a run can hold; the next one goes on",
         "funding_rate: 2 more batches than a run can hold; the next one goes on",
     ]
+
+
+def test_a_hole_that_rest_is_about_to_forget_raises_an_alarm(
+    deployment: Deployment, exchange: Handle, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = ("open_interest", "funding_rate")
+    load(deployment, request("all", "2026-09-10", datasets=both))
+    reach = STATISTICS_REACH
+    edge = TIMEFRAMES["5m"].ceil(exchange.now - reach)
+    soon = Window(edge + timedelta(days=1), edge + timedelta(days=1, hours=2))
+    for dataset in both:
+        punch(deployment, dataset, soon, RECENT)
+    COUNTS.take("a test")
+    asked = request("repair", "2026-09-10", symbols=None, datasets=both)
+    (alarm,) = pipeline.plan_repair(deployment, asked).alarms
+    assert (alarm.dataset, alarm.symbol, alarm.series, alarm.window) == ("open_interest", "SOL/USDT", "5m", soon)
+    assert alarm.forgotten_at == soon.start + reach
+    assert COUNTS.take("a test")["alarms.open_interest"] == 1
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [str(alarm)]
+    repair(deployment, datasets=both, start="2026-09-10")
+    assert pipeline.plan_repair(deployment, asked).alarms == []
 
 
 def test_of_symbols_that_are_not_collected_only_what_lies_between_what_was_loaded_is_a_hole(

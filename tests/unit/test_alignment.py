@@ -14,6 +14,7 @@ from perpflow.alignment import LEAST_ROWS, Alignment, Opens, hear, opens_of, wit
 from perpflow.datasets import OHLCV, OPEN_INTEREST
 from perpflow.errors import StructurallyBad
 from perpflow.exchange.archive import ArchiveObject, FetchedObject, Granularity
+from perpflow.issue import Issue
 from perpflow.parsing import labels
 from perpflow.windows import DAY as A_DAY
 from perpflow.windows import TIMEFRAMES, Window, month_of, to_ms
@@ -43,7 +44,7 @@ def candles(prices: dict[datetime, float], granularity: Granularity = "daily") -
 
 def file_of(wanted: ArchiveObject, lines: list[str]) -> FetchedObject:
     content = "\n".join(lines).encode()
-    return FetchedObject(wanted, content, "", None, None, *labels(content))
+    return FetchedObject(wanted, content, Issue(""), *labels(content))
 
 
 def metrics(*rows: tuple[datetime, str, str]) -> FetchedObject:

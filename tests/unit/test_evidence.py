@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from perpflow.datasets import FUNDING_RATE
 from perpflow.evidence import LONGEST_INTERVAL_H, regular_window, settlements, unbroken_windows
 from perpflow.exchange.archive import ArchiveObject, FetchedObject
+from perpflow.issue import Issue
 from perpflow.parsing import backward_steps, label_column, labels
 from perpflow.windows import LATEST_MS, TIMEFRAMES, Window, intersect, merge, to_ms
 
@@ -92,7 +93,7 @@ def settled(*rows: tuple[int, int]) -> list[Window]:
     lines_ = [f"{to_ms(MONTH.start) + hour * 3_600_000 + jitter},{interval},0.0001" for hour, interval in rows]
     content = "\n".join(lines_).encode()
     wanted = ArchiveObject("fundingRate", "monthly", "SOLUSDT", None, MONTH)
-    fetched = FetchedObject(wanted, content, "", None, None, *labels(content))
+    fetched = FetchedObject(wanted, content, Issue(""), *labels(content))
     return unbroken_windows(fetched, FUNDING_RATE, FUNDING_RATE.settles_on)
 
 
@@ -144,7 +145,7 @@ def test_no_rows_and_rows_without_an_interval_prove_nothing() -> None:
     assert settled() == []
     content = b"1788220800000,,0.1"
     fetched = FetchedObject(
-        ArchiveObject("fundingRate", "monthly", "SOLUSDT", None, MONTH), content, "", None, None, *labels(content)
+        ArchiveObject("fundingRate", "monthly", "SOLUSDT", None, MONTH), content, Issue(""), *labels(content)
     )
     assert unbroken_windows(fetched, FUNDING_RATE, TIMEFRAMES["1h"]) == []
 
@@ -175,6 +176,6 @@ def test_nothing_is_proven_where_a_settlement_lacks(kept: set[tuple[int, int]]) 
 def test_a_settlement_that_cannot_be_read_is_left_to_the_gate(line: bytes) -> None:
     sound = f"{to_ms(DAY.start)},8,0.0001".encode()
     held = FetchedObject(
-        ArchiveObject("fundingRate", "monthly", "X", None, DAY), line + b"\n" + sound, "", None, None, "", "", 2
+        ArchiveObject("fundingRate", "monthly", "X", None, DAY), line + b"\n" + sound, Issue(""), "", "", 2
     )
     assert list(settlements(held, FUNDING_RATE)) == [(DAY.start, timedelta(hours=8))]

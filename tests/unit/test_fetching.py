@@ -9,7 +9,7 @@ from itertools import permutations
 import pytest
 
 from perpflow.errors import AccessDenied, ExchangeUnavailable, IpBanned, RateLimited
-from perpflow.fetching import IN_FLIGHT, _bounded
+from perpflow.fetching import IN_FLIGHT, bounded
 
 BANNED = IpBanned("418.", banned_until=datetime(2026, 10, 15, tzinfo=UTC), retry_after_s=7200)
 LIMITED = RateLimited("429.", retry_after_s=60)
@@ -33,7 +33,7 @@ async def test_of_failures_that_come_together_the_gravest_is_raised(
 ) -> None:
     for order in permutations([gravest, *lesser]):
         with pytest.raises(type(gravest)) as raised:
-            await _bounded(failing(error) for error in order)
+            await bounded(failing(error) for error in order)
         assert raised.value is gravest
         assert isinstance(raised.value.__cause__, BaseExceptionGroup)
         assert set(raised.value.__cause__.exceptions) == {gravest, *lesser}
@@ -53,5 +53,5 @@ async def test_a_failure_ends_those_under_way_and_begins_none_of_the_others() ->
 
     jobs = [*(endless() for _ in range(IN_FLIGHT - 1)), failing(AWAY), *(never() for _ in range(3))]
     with pytest.raises(ExchangeUnavailable):
-        await _bounded(jobs)
+        await bounded(jobs)
     assert done == ["ended"] * (IN_FLIGHT - 1)

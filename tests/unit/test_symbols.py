@@ -8,6 +8,7 @@ import pytest
 
 from perpflow.datasets import FUNDING_RATE
 from perpflow.exchange.archive import ArchiveObject, FetchedObject
+from perpflow.issue import Issue
 from perpflow.parsing import labels
 from perpflow.symbols import after_last_settlement
 from perpflow.windows import month_of, to_ms
@@ -20,7 +21,7 @@ def ended(rows: list[tuple[float, int]], ends: float) -> float | None:
     times = [(to_ms(DAY + timedelta(hours=hour)), interval) for hour, interval in rows]
     content = "".join(f"{time},{interval},0.0001\n" for time, interval in times).encode()
     wanted = ArchiveObject("fundingRate", "monthly", "FTMUSDT", None, month_of(DAY))
-    month = FetchedObject(wanted, content, "", None, None, *labels(content)) if rows else None
+    month = FetchedObject(wanted, content, Issue(""), *labels(content)) if rows else None
     return (after_last_settlement(month, FUNDING_RATE, DAY + timedelta(hours=ends)) - DAY) / timedelta(hours=1)
 
 

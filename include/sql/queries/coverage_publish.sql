@@ -26,23 +26,28 @@ WITH staged AS (
            c.recheck_at <= %(now)s AS is_due,
            -- What nobody has asked for in all that time does not hold up the rest for ever: the round begins anew.
            CASE WHEN c.recheck_at <= %(overdue)s THEN %(now)s ELSE c.recheck_at END AS recheck_at,
-           CASE WHEN c.recheck_at <= %(overdue)s THEN v.absent ELSE c.rechecked + v.absent END AS rechecked
+           CASE WHEN c.recheck_at <= %(overdue)s THEN v.absent ELSE c.rechecked + v.absent END AS rechecked,
+           c.rechecks
     FROM coverage c JOIN change v USING (symbol, series)
     WHERE c.dataset = %(dataset)s
 ), described AS (
-    SELECT symbol, series, present, held - present AS quarantined, lacking - present - held AS missing, recheck_at,
+    SELECT symbol, series, present, held - present AS quarantined, lacking - present - held AS missing, recheck_at, rechecks,
            CASE WHEN is_due THEN rechecked * (lacking - present - held) ELSE '{{}}' END AS rechecked
     FROM merged
+), decided AS (
+    SELECT *, NOT isempty(missing) AND missing = rechecked AS in_vain FROM described
 )
 UPDATE coverage c
 SET present          = d.present,
     quarantined      = d.quarantined,
     missing_upstream = d.missing,
-    -- A date stands until it falls due and all that is missing has been asked for again.
+    -- A date stands until it falls due and all that is missing has been asked for again; then the pause doubles.
     recheck_at       = CASE WHEN isempty(d.missing) THEN NULL
-                            WHEN d.recheck_at IS NULL OR d.missing = d.rechecked THEN %(recheck_at)s
+                            WHEN d.recheck_at IS NULL THEN %(now)s + %(recheck_after)s
+                            WHEN d.in_vain THEN %(now)s + %(recheck_after)s * power(2, least(d.rechecks + 1, 4))
                             ELSE d.recheck_at END,
-    rechecked        = CASE WHEN d.missing = d.rechecked THEN '{{}}' ELSE d.rechecked END,
+    rechecked        = CASE WHEN d.in_vain THEN '{{}}' ELSE d.rechecked END,
+    rechecks         = CASE WHEN isempty(d.missing) THEN 0 WHEN d.in_vain THEN least(d.rechecks + 1, 100) ELSE d.rechecks END,
     updated_at       = now()
-FROM described d
+FROM decided d
 WHERE c.dataset = %(dataset)s AND c.symbol = d.symbol AND c.series = d.series

@@ -20,19 +20,20 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 from xml.etree import ElementTree  # noqa: S405  expat bounds entity expansion since 2.4.1
 
 import httpx
 
 from perpflow.datasets import ArchiveSource, Granularity
-from perpflow.errors import ExchangeUnavailable, ObjectDamaged, RequestRejected, StructurallyBad
+from perpflow.errors import ChecksumWrong, ExchangeUnavailable, ObjectDamaged, RequestRejected, StructurallyBad
 from perpflow.exchange.answering import accepted
 from perpflow.exchange.causes import unreached
 from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.refusals import Asked
 from perpflow.exchange.retry_policy import Retry
+from perpflow.issue import Issue
 from perpflow.parsing import labels, rows_of
 from perpflow.windows import DAY, LATEST_MS, Window, days, merge, month_of, months
 
@@ -68,19 +69,37 @@ class ArchiveObject:
 
 @dataclass(frozen=True, slots=True)
 class FetchedObject:
-    """What an object held: the member's rows (see `parsing.rows_of`), and what identifies these bytes.
+    """What an object held: the member's rows (see `parsing.rows_of`), and which issue of it these bytes are.
 
-    `sha256` is the zip's, verified; `first_label` and `last_label` are the first column of the first and last row.
+    `first_label` and `last_label` are the first column of the first and last row. `is_verified`: it fits its checksum.
     """
 
     object: ArchiveObject
     csv: bytes
-    sha256: str
-    etag: str | None
-    last_modified: datetime | None
+    issue: Issue
     first_label: str
     last_label: str
     rows: int
+    is_verified: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry of the listing: an object's key, ETag (without quotes) and bytes, or a folder, which has neither."""
+
+    key: str
+    etag: str | None = None
+    last_modified: datetime | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """A zip as it came, and whether it fits the checksum beside it: what is wrong with that, or None."""
+
+    content: bytes
+    issue: Issue
+    fault: str | None
 
 
 def spelled(interval: str | None) -> str | None:
@@ -92,6 +111,17 @@ def folder_of(kind: str, granularity: Granularity, exchange_symbol: str, interva
     """The folder of a symbol's objects, ending in a slash."""
     folder = f"data/futures/um/{granularity}/{kind}/{exchange_symbol}/"
     return f"{folder}{spelled(interval)}/" if interval else folder
+
+
+def object_of(key: str) -> ArchiveObject | None:
+    """The object that a key names; None for a key of another kind, a checksum's too."""
+    parts, period = key.removeprefix("data/futures/um/").split("/"), period_of(key)
+    if period is None or len(parts) not in (4, 5) or parts[0] not in ("monthly", "daily"):
+        return None
+    granularity: Granularity = "monthly" if parts[0] == "monthly" else "daily"
+    folder = parts[3] if len(parts) == 5 else None
+    found = ArchiveObject(parts[1], granularity, parts[2], "1M" if folder == "1mo" else folder, period)
+    return found if found.key == key else None
 
 
 def objects_for(
@@ -170,38 +200,36 @@ class Archive:
         """Whom it asks: the host of the objects, and the listing's where that is another."""
         return tuple(dict.fromkeys(urlsplit(url).netloc for url in (self._base_url, self._listing_url)))
 
-    async def fetch(self, wanted: ArchiveObject) -> FetchedObject | None:
+    async def fetch(self, wanted: ArchiveObject, *, verify: bool = True) -> FetchedObject | None:
         """The object, verified against its checksum; None where the archive does not have it.
 
+        Without `verify` one that does not fit its checksum is read all the same, and says so.
+
         Raises:
-            ObjectDamaged: bytes and checksum do not fit, also when both were fetched again (an object that is being
+            ChecksumWrong: bytes and checksum do not fit, also when both were fetched again (an object that is being
                 re-issued is inconsistent for a moment).
+            ObjectDamaged: the zip is cut short, or none.
             StructurallyBad: the zip can't be read, or does not hold exactly one CSV of a plausible size, or no text.
             AccessDenied: the archive does not serve this address.
             ExchangeUnavailable, RateLimited: it does not answer.
         """
-        return await self._retry(partial(self._fetch_once, wanted))
+        return await self._retry(partial(self._fetch_once, wanted, verify))
 
-    async def _fetch_once(self, wanted: ArchiveObject) -> FetchedObject | None:
+    async def _fetch_once(self, wanted: ArchiveObject, verify: bool) -> FetchedObject | None:
         downloaded = await self._download(wanted)
         if downloaded is None:
             return None
-        zipped, sha256 = downloaded
-        csv = rows_of(unzip(wanted, zipped.content))
-        first, last, rows = _labels(wanted, csv)
-        return FetchedObject(
-            object=wanted,
-            csv=csv,
-            sha256=sha256,
-            etag=zipped.headers.get("etag"),
-            last_modified=_last_modified(zipped.headers.get("last-modified")),
-            first_label=first,
-            last_label=last,
-            rows=rows,
-        )
+        try:
+            if downloaded.fault and verify:
+                raise ChecksumWrong(downloaded.fault, **_where(wanted))
+            csv = rows_of(unzip(wanted, downloaded.content))
+            labelled = _labels(wanted, csv)
+        except (ObjectDamaged, StructurallyBad) as error:
+            error.issue = downloaded.issue
+            raise
+        return FetchedObject(wanted, csv, downloaded.issue, *labelled, is_verified=downloaded.fault is None)
 
-    async def _download(self, wanted: ArchiveObject) -> tuple[httpx.Response, str] | None:
-        """The zip and its SHA-256, verified."""
+    async def _download(self, wanted: ArchiveObject) -> Downloaded | None:
         asked = Asked(wanted.exchange_symbol, wanted.period)
         url = f"{self._base_url}/{wanted.key}"
         try:
@@ -211,9 +239,22 @@ class Archive:
             checksum = await self._get(f"{url}.CHECKSUM", asked)
         except httpx.DecodingError as error:
             raise _damaged(wanted, f"came in an encoding that its bytes do not have ({error})") from error
-        sha256 = hashlib.sha256(zipped.content).hexdigest()
-        _verify(wanted, sha256, None if checksum is None else checksum.text)
-        return zipped, sha256
+        issue = Issue(
+            sha256=hashlib.sha256(zipped.content).hexdigest(),
+            etag=_unquoted(zipped.headers.get("etag")),
+            last_modified=_last_modified(zipped.headers.get("last-modified")),
+            checksum_etag=_unquoted(checksum.headers.get("etag")) if checksum else None,
+        )
+        return Downloaded(zipped.content, issue, _fault(wanted, issue.sha256, checksum.text if checksum else None))
+
+    async def listed(self, prefix: str, *, after: str | None = None, until: str | None = None) -> list[Listed]:
+        """The objects whose keys begin with `prefix`, follow `after` and do not follow `until`, ascending.
+
+        `.CHECKSUM` files included; a thousand to a request.
+
+        Raises: as `keys`.
+        """
+        return await self._list({"prefix": prefix}, after, None, until)
 
     async def keys(self, prefix: str, *, after: str | None = None, limit: int | None = None) -> list[str]:
         """Keys that begin with `prefix` and follow `after`, ascending, at most `limit`; `.CHECKSUM` files included.
@@ -221,7 +262,7 @@ class Archive:
         Raises:
             ExchangeUnavailable, RateLimited, AccessDenied, RequestRejected: the listing does not answer.
         """
-        return await self._list({"prefix": prefix}, after, limit)
+        return [entry.key for entry in await self._list({"prefix": prefix}, after, limit)]
 
     async def symbols(self, kind: str, granularity: Granularity) -> list[str]:
         """Every symbol that has a folder of that kind, the exchange's names, ascending; delisted ones stay there.
@@ -229,24 +270,26 @@ class Archive:
         Raises: as `keys`.
         """
         prefix = f"data/futures/um/{granularity}/{kind}/"
-        names = await self._list({"prefix": prefix, "delimiter": "/"}, None, None)
-        return [name.removeprefix(prefix).removesuffix("/") for name in names if name.endswith("/")]
+        entries = await self._list({"prefix": prefix, "delimiter": "/"}, None, None)
+        return [e.key.removeprefix(prefix).removesuffix("/") for e in entries if e.key.endswith("/")]
 
-    async def _list(self, asked: dict[str, str], after: str | None, limit: int | None) -> list[str]:
-        found: list[str] = []
+    async def _list(
+        self, asked: dict[str, str], after: str | None, limit: int | None, until: str | None = None
+    ) -> list[Listed]:
+        found: list[Listed] = []
         marker = after
         while limit is None or len(found) < limit:
             most = LISTING_PAGE if limit is None else min(LISTING_PAGE, limit - len(found))
             page, following = await self._retry(partial(self._list_once, asked, marker, most))
-            found += page
-            if following is None:
+            found += [entry for entry in page if until is None or entry.key <= until]
+            if following is None or (until is not None and following > until):
                 break
             if marker is not None and following <= marker:
                 raise _no_listing(self._listing_url, f"what follows {marker!r} goes on at {following!r}")
             marker = following
         return found[:limit]
 
-    async def _list_once(self, asked: dict[str, str], marker: str | None, most: int) -> tuple[list[str], str | None]:
+    async def _list_once(self, asked: dict[str, str], marker: str | None, most: int) -> tuple[list[Listed], str | None]:
         params = asked | {"max-keys": str(most)} | ({"marker": marker} if marker else {})
         try:
             response = await self._get(self._listing_url, Asked(), params)
@@ -308,21 +351,22 @@ def _no_listing(url: str, what: str) -> ExchangeUnavailable:
     return ExchangeUnavailable(f"{url} did not answer with a listing: {what}.", hint="Try again later.")
 
 
-def _verify(wanted: ArchiveObject, sha256: str, checksum: str | None) -> None:
+def _fault(wanted: ArchiveObject, sha256: str, checksum: str | None) -> str | None:
+    """What is wrong with the checksum; None where the zip fits it."""
     stated = _CHECKSUM.match((checksum or "").lower())
     if stated and stated.group(1) == sha256:
-        return
+        return None
     said = "has no checksum" if checksum is None else f"has SHA-256 {sha256}, but its checksum says {checksum[:80]!r}"
-    raise _damaged(wanted, said)
+    return f"{wanted.key} {said}."
 
 
 def _damaged(wanted: ArchiveObject, what: str) -> ObjectDamaged:
-    return ObjectDamaged(
-        f"{wanted.key} {what}.",
-        symbol=wanted.exchange_symbol,
-        window=wanted.period,
-        hint="Try again later: it may be being re-issued. Other sources cover the window meanwhile.",
-    )
+    return ObjectDamaged(f"{wanted.key} {what}.", **_where(wanted))
+
+
+def _where(wanted: ArchiveObject) -> dict[str, Any]:
+    hint = "Try again later: it may be being re-issued. Other sources cover the window meanwhile."
+    return {"symbol": wanted.exchange_symbol, "window": wanted.period, "hint": hint}
 
 
 def _structurally_bad(wanted: ArchiveObject, what: str) -> StructurallyBad:
@@ -374,6 +418,10 @@ def _labels(wanted: ArchiveObject, csv: bytes) -> tuple[str, str, int]:
     return first, last, rows
 
 
+def _unquoted(etag: str | None) -> str | None:
+    return etag.removeprefix("W/").strip('"') if etag else None
+
+
 def _last_modified(header: str | None) -> datetime | None:
     try:
         return parsedate_to_datetime(header).astimezone(UTC) if header else None
@@ -390,8 +438,8 @@ def _objects(
     return [ArchiveObject(source.kind, granularity, exchange_symbol, interval, period) for period in periods]
 
 
-def parse_listing(xml: bytes) -> tuple[list[str], str | None]:
-    """The keys of an S3 listing page, with a delimiter the folders too, and the next page's marker (None on the last).
+def parse_listing(xml: bytes) -> tuple[list[Listed], str | None]:
+    """The objects of an S3 listing page, with a delimiter the folders too, and the next page's marker (or None).
 
     S3 gives NextMarker with a delimiter only; without one the last key is the marker.
 
@@ -404,14 +452,22 @@ def parse_listing(xml: bytes) -> tuple[list[str], str | None]:
         raise ValueError(f"<{root.tag}> is no listing")
     # The live listing has S3's namespace; other servers of the protocol leave it out.
     space = _S3 if root.tag.startswith("{") else ""
-    found = [
-        (root.iter(f"{space}Contents"), f"{space}Key"),
-        (root.iter(f"{space}CommonPrefixes"), f"{space}Prefix"),
-    ]
-    keys = [text for entries, name in found for entry in entries if (text := entry.findtext(name))]
+    found = [_listed(entry, space) for entry in root.iter(f"{space}Contents") if entry.findtext(f"{space}Key")]
+    names = [entry.findtext(f"{space}Prefix") for entry in root.iter(f"{space}CommonPrefixes")]
+    found += [Listed(name) for name in names if name]
     if root.findtext(f"{space}IsTruncated", "false").lower() != "true":
-        return keys, None
-    return keys, root.findtext(f"{space}NextMarker") or (keys[-1] if keys else None)
+        return found, None
+    return found, root.findtext(f"{space}NextMarker") or (found[-1].key if found else None)
+
+
+def _listed(entry: ElementTree.Element, space: str) -> Listed:
+    modified, size = entry.findtext(f"{space}LastModified"), entry.findtext(f"{space}Size", "")
+    return Listed(
+        key=entry.findtext(f"{space}Key", ""),
+        etag=_unquoted(entry.findtext(f"{space}ETag")),
+        last_modified=datetime.fromisoformat(modified).astimezone(UTC) if modified else None,
+        size=int(size) if size.isdigit() else None,
+    )
 
 
 def period_of(key: str) -> Window | None:

@@ -10,7 +10,7 @@ from croniter import croniter  # type: ignore[import-untyped]
 from perpflow.datasets import DATASETS, LoadedSpec
 from perpflow.health.finding import Finding, Level
 from perpflow.health.surroundings import Surroundings
-from perpflow.planning import COLLECTED_STATUS, settled
+from perpflow.planning import ABOUT_TO_BE_FORGOTTEN, COLLECTED_STATUS, settled
 from perpflow.settings import Collection
 from perpflow.store import ledger
 from perpflow.store.database import Connection, one, query, session
@@ -18,8 +18,6 @@ from perpflow.store.ledger import Coverage, SeriesKey
 
 #: A run may fail and the next one heal it; after so many in a row nobody is collecting.
 MISSED_RUNS = 3
-#: A hole can be filled from REST for so long; afterwards only the archive may have it.
-ABOUT_TO_BE_FORGOTTEN = timedelta(days=3)
 # Longer than any series' period, the month included.
 LONGEST = timedelta(days=62)
 

@@ -29,17 +29,22 @@ def symbols(default: list[str], description: str) -> Param:
     )
 
 
+def datasets() -> Param:
+    """Which datasets."""
+    return Param(
+        list(DATASETS),
+        type="array",
+        items={"type": "string", "enum": list(DATASETS)},
+        examples=list(DATASETS),
+        minItems=1,
+        title="Datasets",
+    )
+
+
 def datasets_and_range() -> dict[str, Any]:
     """Which datasets, from which day to which."""
     return {
-        "datasets": Param(
-            list(DATASETS),
-            type="array",
-            items={"type": "string", "enum": list(DATASETS)},
-            examples=list(DATASETS),
-            minItems=1,
-            title="Datasets",
-        ),
+        "datasets": datasets(),
         "start": Param(
             None,
             type=["null", "string"],

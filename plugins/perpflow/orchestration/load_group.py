@@ -24,19 +24,26 @@ log = logging.getLogger(__name__)
 #: updated through it.
 PUBLISHED = AssetAlias("perpflow_published")
 
+#: Holes that REST is about to forget: who wants to be told schedules a DAG on this asset, or listens to its events.
+ALARM = Asset(name="perpflow_holes", uri="perpflow://holes")
+ALARMED = AssetAlias("perpflow_alarmed")
+#: An event is a row of Airflow's database, and shown whole.
+MOST_IN_AN_EVENT = 200
+
 #: Years of one symbol in one task, within the exchange's limits, may take this long.
 STAGE_TIMEOUT = timedelta(hours=3)
 
 
-def load_group(make_plan: Callable[[Deployment, str, Context], Plan], pool: str) -> Any:
+def load_group(make_plan: Callable[[Deployment, str, Context], Plan], pool: str, *, raises_alarm: bool = False) -> Any:
     """Add the tasks to the DAG that is being defined; returns the first one, for what must come before it.
 
     Args:
         make_plan: gets deployment, the run's name in the load log, and its context; gives the plan.
         pool: Airflow pool of the staging tasks, the only ones that ask the exchange.
+        raises_alarm: whether its plans tell of holes that are about to be forgotten.
     """
 
-    @task(task_id="plan_windows", pool=pool)
+    @task(task_id="plan_windows", pool=pool, outlets=[ALARMED] if raises_alarm else [])
     def plan_windows() -> list[dict[str, Any]]:
         from perpflow.orchestration.connections import deployment
 
@@ -46,6 +53,12 @@ def load_group(make_plan: Callable[[Deployment, str, Context], Plan], pool: str)
             log.info("%s", note)
         log.info("%d batches", len(plan.batches))
         context["ti"].xcom_push("rejected", plan.rejected)
+        if plan.alarms:
+            extra: dict[str, Any] = {
+                "holes": [alarm.to_json() for alarm in plan.alarms[:MOST_IN_AN_EVENT]],
+                "series": len(plan.alarms),
+            }
+            context["outlet_events"][ALARMED].add(ALARM, extra=extra)
         of = len(plan.batches)
         return [batch.to_json() | {"number": number, "of": of} for number, batch in enumerate(plan.batches, 1)]
 
@@ -117,7 +130,7 @@ def report(planned: list[dict[str, Any]] | None) -> dict[str, int]:
     plan = Plan([Batch.from_json(item) for item in planned], rejected=list(rejected))
     entries = pipeline.report(deployment(), plan)
     # Sums only: the entries hold ranges, which XCom refuses.
-    counts = ("staged", "inserted", "updated", "unchanged", "quarantined")
+    counts = ("staged", "inserted", "updated", "corrected", "unchanged", "quarantined")
     return {count: sum(entry[count] for entry in entries) for count in counts}
 
 

@@ -22,6 +22,8 @@ from perpflow.windows import Window, merge
 SeriesKey = tuple[str, str]  # (symbol, series)
 
 #: What every source lacked is asked for again by the first load of its range after a week: archive files are re-issued.
+#: Where that was in vain the next pause is twice as long, up to sixteen weeks. Most such holes are for ever: contracts
+#: on shares are not traded at night and at weekends.
 RECHECK_AFTER = timedelta(days=7)
 
 
@@ -201,7 +203,7 @@ def describe(
         "by_any": [to_multirange(answered[key].by_any) for key in keys],
         "by_all": [to_multirange(answered[key].by_all) for key in keys],
         "now": now,
-        "recheck_at": now + RECHECK_AFTER,
+        "recheck_after": RECHECK_AFTER,
         "overdue": now - RECHECK_AFTER,
         "known": covered is not None,
         "known_symbols": [symbol for symbol, _ in known],
@@ -216,12 +218,6 @@ def listen(connection: Connection, spec: StreamedSpec, symbol: str, listened: li
     if listened:
         parameters = {"dataset": spec.name, "symbol": symbol, "series": spec.series[0]}
         connection.execute(query("coverage_listen"), parameters | {"listened": to_multirange(listened)})
-
-
-def record_objects(connection: Connection, objects: list[dict[str, Any]]) -> None:
-    """Record archive files as they were when read; part of the publish transaction."""
-    if objects:
-        connection.execute(query("publish_objects"), {"objects": Jsonb(objects)})
 
 
 def record_version(
@@ -247,6 +243,7 @@ def record_version(
         "staged": loaded.staged,
         "inserted": loaded.inserted,
         "updated": loaded.updated,
+        "corrected": loaded.corrected,
         "unchanged": loaded.unchanged,
         "quarantined": loaded.quarantined,
         "normalised": Jsonb(normalised),

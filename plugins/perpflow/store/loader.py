@@ -78,6 +78,7 @@ class Loaded:
     staged: int
     inserted: int
     updated: int
+    corrected: int
     quarantined: int
     sources: tuple[str, ...]
 
@@ -232,13 +233,16 @@ def publish_rows(
     *,
     window: Window,
     symbols: tuple[str, ...],
+    batch: str,
+    origins: list[str],
 ) -> Loaded:
     """Write the attempt's staged rows that the gate let pass; call it inside the publish transaction.
 
     `staged` is their digest. The caller holds the series' ledger locks, so nobody else changes these keys meanwhile:
-    what is compared first still holds when it is written.
+    what is compared first still holds when it is written. Old values of what a source corrects go to `corrections`.
     """
     bounds = {"stage_id": stage_id, "start": window.start, "end": window.end, "symbols": list(symbols)}
+    bounds |= {"batch": batch, "dataset": spec.name, "origins": origins}
     done = [
         _publish_source(connection, spec, source, bounds | {"source": source}, staged.rows - staged.withheld)
         for source in ASCENDING_PRECEDENCE
@@ -246,8 +250,9 @@ def publish_rows(
     ]
     return Loaded(
         staged=staged.rows,
-        inserted=sum(inserted for inserted, _ in done),
-        updated=sum(updated for _, updated in done),
+        inserted=sum(inserted for inserted, _, _ in done),
+        updated=sum(updated for _, updated, _ in done),
+        corrected=sum(corrected for _, _, corrected in done),
         quarantined=staged.withheld,
         sources=tuple(sorted(staged.sources)),
     )
@@ -255,24 +260,26 @@ def publish_rows(
 
 def _publish_source(
     connection: Connection, spec: DatasetSpec, source: Source, bounds: dict[str, Any], most: int
-) -> tuple[int, int]:
-    """Look once at what differs, then write that alone; returns rows inserted and updated.
+) -> tuple[int, int, int]:
+    """Look once at what differs, then write that alone; returns rows inserted, updated, and corrected among these.
 
     `most` is how many keys there can be. Several sources, or rows that are united to one, make them fewer: then new
     ones are looked for in vain.
     """
     found = one(connection, publish_statement("publish_compare", spec, source), bounds)
-    inserted = updated = 0
+    inserted = updated = corrected = 0
     if found["changed"]:
+        corrected = connection.execute(publish_statement("publish_corrections", spec, source), bounds).rowcount
         updated = connection.execute(publish_statement("publish_update", spec, source), bounds).rowcount
     if found["there"] < most:
         inserted = connection.execute(publish_statement("publish_insert", spec, source), bounds).rowcount
-    return inserted, updated
+    return inserted, updated, corrected
 
 
 def publish_statement(name: str, spec: DatasetSpec, source: Source) -> sql.Composed:
-    """`publish_compare`, `publish_insert` or `publish_update` of one source's rows, the columns from the table."""
+    """`publish_compare`, `_corrections`, `_insert` or `_update` of one source's rows, the columns from the table."""
     values = tuple(c.name for c in spec.values)
+    merged = {column: _merged(spec, source, column) for column in values}
     return query(
         name,
         target=sql.Identifier(spec.name),
@@ -282,9 +289,20 @@ def publish_statement(name: str, spec: DatasetSpec, source: Source) -> sql.Compo
         staged_key=columns(spec.key, of="s"),
         staged_values=columns(values, of="s"),
         target_values=columns(values, of="t"),
-        merged=sql.SQL(", ").join(_merged(spec, source, column) for column in values),
+        merged=sql.SQL(", ").join(merged.values()),
+        series=sql.SQL("t.timeframe") if spec.series_in_key else sql.Literal(spec.series_of_rows),
+        old=_named({column: columns((column,), of="t") for column in values}),
+        new=_named(merged),
+        differs=sql.SQL(" OR ").join(
+            query("publish_differs", column=sql.Identifier(column), merged=value) for column, value in merged.items()
+        ),
         same_key=sql.SQL(" AND ").join(query("publish_same_key", column=sql.Identifier(column)) for column in spec.key),
     )
+
+
+def _named(values: Mapping[str, sql.Composable]) -> sql.Composed:
+    """Names and values by turns, for a JSON object."""
+    return sql.SQL(", ").join(part for name, value in values.items() for part in (sql.Literal(name), value))
 
 
 def _staged(spec: DatasetSpec) -> sql.Composed:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from perpflow.datasets import FUNDING_RATE, OHLCV, OPEN_INTEREST, Granularity
 from perpflow.errors import ObjectDamaged, StructurallyBad
 from perpflow.exchange import archive as archive_module
-from perpflow.exchange.archive import ArchiveObject, objects_for, parse_listing, period_of, unzip
+from perpflow.exchange.archive import ArchiveObject, Listed, object_of, objects_for, parse_listing, period_of, unzip
 from perpflow.windows import DAY, Window, days, merge, month_of, months, subtract
 
 NOW = datetime(2026, 6, 3, 10, tzinfo=UTC)
@@ -55,10 +55,13 @@ class TestKeys:
     def test_they_are_spelled_as_the_archive_spells_them(self, wanted: ArchiveObject, key: str) -> None:
         assert wanted.key == key
         assert period_of(key) == wanted.period
+        assert object_of(key) == wanted
+        assert object_of(f"{key}.CHECKSUM") is None
 
     @pytest.mark.parametrize("key", ["a/SOLUSDT-5m-2026-04.zip.CHECKSUM", "a/index.html", "a/SOLUSDT-5m-26-04.zip", ""])
     def test_other_keys_name_no_period(self, key: str) -> None:
         assert period_of(key) is None
+        assert object_of(key) is None
 
 
 class TestObjectsFor:
@@ -167,17 +170,26 @@ def listing(*keys: str, truncated: bool = False, marker: str = "", space: bool =
 class TestListing:
     @pytest.mark.parametrize("space", [True, False])
     def test_the_last_page_has_no_marker(self, space: bool) -> None:
-        assert parse_listing(listing("a", "b&amp;c", space=space)) == (["a", "b&c"], None)
+        assert parse_listing(listing("a", "b&amp;c", space=space)) == ([Listed("a"), Listed("b&c")], None)
 
     def test_the_last_key_is_the_marker_unless_one_is_given(self) -> None:
-        assert parse_listing(listing("a", "b", truncated=True)) == (["a", "b"], "b")
-        assert parse_listing(listing("a", "b", truncated=True, marker="m")) == (["a", "b"], "m")
+        assert parse_listing(listing("a", "b", truncated=True)) == ([Listed("a"), Listed("b")], "b")
+        assert parse_listing(listing("a", "b", truncated=True, marker="m")) == ([Listed("a"), Listed("b")], "m")
 
     def test_folders_are_listed_beside_keys(self) -> None:
         page = listing("a/index.html").replace(
             b"</ListBucketResult>", b"<CommonPrefixes><Prefix>a/b/</Prefix></CommonPrefixes></ListBucketResult>"
         )
-        assert parse_listing(page) == (["a/index.html", "a/b/"], None)
+        assert parse_listing(page) == ([Listed("a/index.html"), Listed("a/b/")], None)
+
+    def test_an_object_is_listed_with_what_tells_its_issue(self) -> None:
+        (found,), _ = parse_listing(
+            listing("a").replace(
+                b"</Contents>",
+                b"<LastModified>2026-04-02T08:40:00.000Z</LastModified><ETag>&quot;abc&quot;</ETag><Size>90</Size></Contents>",
+            )
+        )
+        assert found == Listed("a", "abc", datetime(2026, 4, 2, 8, 40, tzinfo=UTC), 90)
 
     def test_an_empty_listing_ends(self) -> None:
         assert parse_listing(listing(truncated=True)) == ([], None)

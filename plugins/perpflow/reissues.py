@@ -1,0 +1,108 @@
+"""Archive files that the exchange has issued again since they were read.
+
+Published files are uploaded again, repaired or recomputed, under the same key. The listing names ETag and Last-Modified
+of a thousand objects to a page: whatever differs from what was read is read again, as it stands, whatever the ledger
+has of its time. Source: the listing of `https://data.binance.vision`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from perpflow.batches import MOST_BATCHES, Batch, LoadRequest, Plan
+from perpflow.datasets import DATASETS, by_archive_kind
+from perpflow.exchange.archive import Archive, ArchiveObject, Listed, object_of
+from perpflow.fetching import bounded
+from perpflow.issue import Issue
+from perpflow.store import archive_objects
+from perpflow.store.archive_objects import Folder
+from perpflow.store.database import Connection
+from perpflow.windows import Window, month_of
+
+log = logging.getLogger(__name__)
+
+CHECKSUM = ".CHECKSUM"
+
+
+async def plan_reissued(
+    archive: Archive,
+    connection: Connection,
+    request: LoadRequest,
+    names: Mapping[str, str],
+    series: Mapping[str, tuple[str, ...]],
+) -> Plan:
+    """Batches that read changed files again: for each archive folder's datasets one a symbol, granularity and month.
+
+    Args:
+        names: unified symbols by the exchange's names.
+        series: of each dataset those that are collected; files of other intervals are left as they were read.
+
+    Raises:
+        ExchangeUnavailable, RateLimited, AccessDenied, RequestRejected: the listing does not answer.
+    """
+    plan, batches = Plan(), []
+    folders = archive_objects.folders(connection)
+    for group in by_archive_kind(request.datasets):
+        intervals = {interval for name in group for interval in series[name]}
+        mine = [folder for folder in folders if _is_wanted(folder, group, request, names, intervals)]
+        found: list[str] = []
+        await bounded(_look_through(archive, connection, folder, found) for folder in mine)
+        changed = [wanted for key in found if (wanted := object_of(key))]
+        log.info("%s: %d files of %d folders were issued again", ", ".join(group), len(changed), len(mine))
+        batches += list(_batches(request, group, changed, names))
+    plan.batches = batches[:MOST_BATCHES]
+    if len(batches) > MOST_BATCHES:
+        plan.notes.append(f"{len(batches) - MOST_BATCHES} more batches than a run can hold; the next one goes on")
+    return plan
+
+
+def _is_wanted(
+    folder: Folder, group: tuple[str, ...], request: LoadRequest, names: Mapping[str, str], intervals: set[str]
+) -> bool:
+    found = object_of(folder.first)
+    if found is None or found.kind != DATASETS[group[0]].archive.kind:
+        return False
+    symbol = names.get(found.exchange_symbol)
+    asked = request.symbols in (None, ("all",)) or symbol in (request.symbols or ())
+    return symbol is not None and asked and (found.interval is None or found.interval in intervals)
+
+
+async def _look_through(archive: Archive, connection: Connection, folder: Folder, found: list[str]) -> None:
+    """Add the keys of a folder whose files are another issue than was read."""
+    # A listing begins after its marker: without its last letter the first key's is the one before it.
+    listed = await archive.listed(folder.name, after=folder.first[:-1], until=folder.last + CHECKSUM)
+    found += archive_objects.changed(connection, issues_of(listed))
+
+
+def issues_of(listed: Iterable[Listed]) -> dict[str, Issue]:
+    """What a listing says of each file and of the checksum beside it."""
+    entries = {entry.key: entry for entry in listed}
+    checksums = {key.removesuffix(CHECKSUM): entry.etag for key, entry in entries.items() if key.endswith(CHECKSUM)}
+    return {
+        key: Issue("", entry.etag, entry.last_modified, checksums.get(key))
+        for key, entry in entries.items()
+        if not key.endswith(CHECKSUM)
+    }
+
+
+def _batches(
+    request: LoadRequest, group: tuple[str, ...], changed: list[ArchiveObject], names: Mapping[str, str]
+) -> Iterable[Batch]:
+    """A month's file and its days' stand in batches of their own: they may say different things of one row."""
+    parts: dict[tuple[str, str, Window], list[ArchiveObject]] = {}
+    for wanted in changed:
+        key = (names[wanted.exchange_symbol], wanted.granularity, month_of(wanted.period.start))
+        parts.setdefault(key, []).append(wanted)
+    for (symbol, granularity, month), objects in sorted(parts.items()):
+        window = Window(min(o.period.start for o in objects), max(o.period.end for o in objects))
+        what = f"{objects[0].kind}|{symbol}|re-issued {granularity} {month.start:%Y-%m}"
+        yield Batch(
+            id=f"{request.run}|{request.made_at:%Y%m%dT%H%M%S.%f}|{what}",
+            run=request.run,
+            datasets=group,
+            symbols=(symbol,),
+            window=window,
+            again=True,
+            objects=tuple(wanted.key for wanted in objects),
+        )

@@ -1,0 +1,253 @@
+"""Archive files that were issued again are noticed, read again and corrected; those that stay broken are left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from perpflow import batches, pipeline
+from perpflow.coverage_summary import Reason, summarise
+from perpflow.datasets import DATASETS
+from perpflow.errors import BatchFaulty
+from perpflow.issue import Issue
+from perpflow.settings import Deployment
+from perpflow.store import archive_objects, ledger
+from perpflow.store.archive_objects import MOST_ATTEMPTS
+from perpflow.store.database import session
+from perpflow.windows import DAY, Window
+from simulator.process import Handle
+from tests.loading import deployment_of, facts, load, request, rows, run_batch, utc
+
+#: One that the archive has by days and one that it has by months, far beyond what REST keeps of statistics.
+DAILY, MONTHLY = "2026-10-03", "2026-08-12"
+#: By dataset the archive's name of it, the day of which the first issue is another, and how many rows that changes.
+REVISED = {
+    "ohlcv": ("klines", MONTHLY, 3),
+    "open_interest": ("metrics", "2026-08-20", 3),
+    "funding_rate": ("fundingRate", MONTHLY, 3),
+    "long_short_ratio": ("metrics", DAILY, 3),
+}
+
+
+@pytest.fixture
+def deployment(empty_database_url: str, exchange: Handle) -> Iterator[Deployment]:
+    symbols = ("SOL/USDT", "BTC/USDT")
+    made = deployment_of(
+        empty_database_url, exchange, symbols=symbols, datasets={"ohlcv": {"timeframes": ["1h"]}}, start="2026-08-01"
+    )
+    yield asking(made, attempts=1)
+    exchange.clear_faults()
+
+
+def asking(deployment: Deployment, **settings: Any) -> Deployment:
+    """The same with other settings of how the exchange is asked."""
+    exchange = deployment.collection.exchange.model_copy(update=settings)
+    collection = deployment.collection.model_copy(update={"exchange": exchange})
+    return deployment.model_copy(update={"collection": collection})
+
+
+def table(deployment: Deployment, text: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    with session(deployment.database_url) as connection:
+        return rows(connection, text, *parameters)
+
+
+def revise(exchange: Handle, kind: str, day: str) -> int:
+    """The archive's first issue of a day is another than the one that it has in the end."""
+    return exchange.add_fault("corrupt_rows", dataset=kind, symbol="SOLUSDT", date=day, what="revised", only="archive")
+
+
+def reread(deployment: Deployment, **asked: Any) -> batches.Plan:
+    plan = pipeline.plan_reissued(deployment, request("reissued", symbols=None, **asked))
+    for batch in plan.batches:
+        run_batch(deployment, batch)
+    return plan
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_reissued_file_is_noticed_read_again_and_its_rows_corrected(
+    deployment: Deployment, exchange: Handle, dataset: str
+) -> None:
+    kind, day, changed = REVISED[dataset]
+    load(deployment, request("truth", "2026-08-01", datasets=(dataset,)))
+    truth = facts(deployment.database_url, dataset)
+    first = revise(exchange, kind, day)
+    load(deployment, request("first", "2026-08-01", datasets=(dataset,), again=True))
+    before = facts(deployment.database_url, dataset)
+    assert len([row for row, other in zip(truth, before, strict=True) if row != other]) == changed
+    table(deployment, "DELETE FROM corrections RETURNING 1")
+
+    assert reread(deployment, datasets=(dataset,)).batches == []
+    exchange.remove_fault(first)
+    (batch,) = reread(deployment, datasets=(dataset,)).batches
+    assert "re-issued" in batch.label
+    assert facts(deployment.database_url, dataset) == truth
+    corrections = table(
+        deployment, "SELECT symbol, time, old_row, new_row, source, origin, batch FROM corrections ORDER BY time"
+    )
+    assert [row[1].date().isoformat() for row in corrections] == [day] * changed
+    assert {(row[0], row[4], row[5], row[6]) for row in corrections} == {
+        ("SOL/USDT", "archive", batch.objects[0], batch.id)
+    }
+    assert all(old != new for _, _, old, new, *_ in corrections)
+    ((corrected, updated),) = table(
+        deployment, "SELECT corrected, updated FROM data_versions WHERE batch = %s", batch.id
+    )
+    assert (corrected, updated) == (changed, changed)
+    assert reread(deployment, datasets=(dataset,)).batches == []
+
+
+def test_a_file_of_two_datasets_is_read_again_for_both(deployment: Deployment, exchange: Handle) -> None:
+    both = ("open_interest", "long_short_ratio")
+    first = revise(exchange, "metrics", DAILY)
+    load(deployment, request("first", "2026-10-01", datasets=both))
+    exchange.remove_fault(first)
+    (batch,) = reread(deployment, datasets=both).batches
+    assert batch.datasets == both
+    assert table(deployment, "SELECT dataset, count(*) FROM corrections GROUP BY 1 ORDER BY 1") == [
+        ("long_short_ratio", 3),
+        ("open_interest", 3),
+    ]
+
+
+def test_points_that_a_new_issue_adds_are_no_longer_missing(deployment: Deployment, exchange: Handle) -> None:
+    window = Window(utc("2026-08-12"), utc("2026-08-13"))
+    first = exchange.add_fault(
+        "corrupt_rows", dataset="metrics", symbol="SOLUSDT", date="2026-08-12", what="missing", only="archive"
+    )
+    load(deployment, request("first", window.start, window.end, datasets=("open_interest",)))
+    assert facts(deployment.database_url, "open_interest") == []
+    exchange.remove_fault(first)
+    reread(deployment, datasets=("open_interest",))
+    with session(deployment.database_url) as connection:
+        (row,) = ledger.read(connection, ("open_interest",), ("SOL/USDT",))
+    assert (row.present, row.missing_upstream) == ([window], [])
+    assert len(facts(deployment.database_url, "open_interest")) == 288
+
+
+def test_what_a_better_source_overwrites_is_no_correction(deployment: Deployment, exchange: Handle) -> None:
+    held = exchange.add_fault("not_found", match="SOLUSDT-metrics-2026-10-10")
+    window = (utc("2026-10-10"), utc("2026-10-11"))
+    load(deployment, request("rest", *window, datasets=("long_short_ratio",)))
+    exchange.remove_fault(held)
+    load(deployment, request("archive", *window, datasets=("long_short_ratio",), again=True))
+    assert table(deployment, "SELECT DISTINCT source FROM long_short_ratio") == [("archive",)]
+    assert table(deployment, "SELECT * FROM corrections") == []
+
+
+# --- files that stay broken
+
+
+OLD_DAY = Window(utc("2026-09-10"), utc("2026-09-11"))
+MODIFIED = utc("2026-09-11T08:40:00")
+KEY = "data/futures/um/daily/metrics/SOLUSDT/SOLUSDT-metrics-2026-09-10.zip"
+
+
+def repair(deployment: Deployment, run: str) -> batches.Plan:
+    asked = request(run, OLD_DAY.start, OLD_DAY.end, datasets=("open_interest",))
+    plan = pipeline.plan_repair(deployment, asked)
+    for batch in plan.batches:
+        run_batch(deployment, batch)
+    return plan
+
+
+def leave_out(deployment: Deployment, times: int) -> None:
+    """Have the day's file left out so often."""
+    load(deployment, request("first", OLD_DAY.start, OLD_DAY.end, datasets=("open_interest",)))
+    for number in range(1, times):
+        planned = repair(deployment, f"again {number}")
+        with pytest.raises(BatchFaulty, match="wrong checksum"):
+            pipeline.report(deployment, planned)
+
+
+def test_a_file_that_stays_broken_is_not_asked_for_for_ever_and_explained(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    damage = exchange.add_fault("bad_checksum", match="SOLUSDT-metrics-2026-09-10")
+    leave_out(deployment, MOST_ATTEMPTS)
+    assert table(deployment, "SELECT key, verdict, attempts FROM archive_objects WHERE verdict <> 'ok'") == [
+        (KEY, "wrong checksum", MOST_ATTEMPTS)
+    ]
+    exchange.clear_requests()
+    planned = repair(deployment, "last")
+    pipeline.report(deployment, planned)
+    assert not [path for path in exchange.requests()["paths"] if "daily/metrics" in path]
+    with session(deployment.database_url) as connection:
+        (row,) = ledger.read(connection, ("open_interest",), ("SOL/USDT",))
+        (summary,) = summarise(connection, start=OLD_DAY.start, now=OLD_DAY.end)
+    assert row.missing_upstream == [OLD_DAY]
+    assert [(hole.reason, hole.windows) for hole in summary.holes] == [(Reason.REFUSED, (OLD_DAY,))]
+    assert repair(deployment, "nothing").batches == []
+    assert reread(deployment, datasets=("open_interest",)).batches == []
+
+    exchange.remove_fault(damage)
+    revise(exchange, "metrics", "2026-09-10")
+    (batch,) = reread(deployment, datasets=("open_interest",)).batches
+    assert batch.objects == (KEY,)
+    assert len(facts(deployment.database_url, "open_interest")) == 288
+    assert table(deployment, "SELECT verdict, attempts FROM archive_objects WHERE key = %s", KEY) == [("ok", 1)]
+
+
+@pytest.mark.parametrize(
+    ("read", "listed", "is_changed"),
+    [
+        ({}, {}, False),
+        ({}, {"etag": "b"}, True),
+        ({}, {"last_modified": MODIFIED + timedelta(days=1)}, False),
+        ({"etag": None}, {"last_modified": MODIFIED + timedelta(days=1)}, True),
+        ({"etag": None}, {"last_modified": MODIFIED + timedelta(milliseconds=400)}, False),
+        ({"etag": None, "last_modified": None}, {}, False),
+        ({}, {"checksum_etag": "d"}, False),
+        ({"verdict": "damaged", "attempts": 1}, {}, True),
+        ({"verdict": "damaged", "attempts": MOST_ATTEMPTS}, {}, False),
+        ({"verdict": "damaged", "attempts": MOST_ATTEMPTS}, {"checksum_etag": "d"}, True),
+        ({"verdict": "accepted", "attempts": MOST_ATTEMPTS}, {}, False),
+    ],
+)
+def test_an_issue_is_told_by_its_etag_or_else_by_its_date(
+    empty_database_url: str, read: dict[str, Any], listed: dict[str, Any], is_changed: bool
+) -> None:
+    recorded = {"etag": "a", "last_modified": MODIFIED, "checksum_etag": "c", "verdict": "ok", "attempts": 1} | read
+    issue = Issue("", **{"etag": "a", "last_modified": MODIFIED, "checksum_etag": "c"} | listed)
+    with session(empty_database_url) as connection:
+        connection.execute(
+            "INSERT INTO archive_objects (key, etag, last_modified, checksum_etag, verdict, attempts)"
+            " VALUES (%(key)s, %(etag)s, %(last_modified)s, %(checksum_etag)s, %(verdict)s, %(attempts)s)",
+            {"key": KEY, **recorded},
+        )
+        assert archive_objects.changed(connection, {KEY: issue}) == ([KEY] if is_changed else [])
+
+
+def test_a_wrong_checksum_is_accepted_where_the_configuration_says_so(deployment: Deployment, exchange: Handle) -> None:
+    exchange.add_fault("bad_checksum", match="SOLUSDT-metrics-2026-09-10")
+    leave_out(deployment, MOST_ATTEMPTS)
+    accepting = asking(deployment, wrong_checksums="accept")
+    planned = repair(accepting, "accepted")
+    pipeline.report(accepting, planned)
+    assert len(facts(deployment.database_url, "open_interest")) == 288
+    assert table(deployment, "SELECT key, verdict FROM archive_objects WHERE verdict <> 'ok'") == [(KEY, "accepted")]
+    assert reread(accepting, datasets=("open_interest",)).batches == []
+    # Again, and no sooner than asked for.
+    load(accepting, request("again", OLD_DAY.start, OLD_DAY.end, datasets=("open_interest",), again=True))
+    assert table(deployment, "SELECT key, verdict FROM archive_objects WHERE verdict <> 'ok'") == [(KEY, "accepted")]
+
+
+def test_the_pause_before_a_hole_is_asked_for_again_doubles(deployment: Deployment, exchange: Handle) -> None:
+    exchange.add_fault("corrupt_rows", dataset="metrics", symbol="SOLUSDT", date="2026-10-05", what="missing")
+    load(deployment, request("all", "2026-10-05", "2026-10-06", datasets=("open_interest",)))
+    with session(deployment.database_url) as connection:
+        (row,) = ledger.read(connection, ("open_interest",), ("SOL/USDT",))
+        assert row.missing_upstream
+        for pause in (14, 28, 56, 112, 112):
+            connection.execute("UPDATE coverage SET recheck_at = %s", [exchange.now - timedelta(minutes=1)])
+            plan = pipeline.plan_repair(
+                deployment, request("again", "2026-10-05", "2026-10-06", datasets=("open_interest",))
+            )
+            for batch in plan.batches:
+                run_batch(deployment, batch)
+            (row,) = ledger.read(connection, ("open_interest",), ("SOL/USDT",))
+            assert row.recheck_at is not None
+            # The exchange's clock is measured: it is off by microseconds.
+            assert abs(row.recheck_at - exchange.now - pause * DAY) < timedelta(seconds=1)

@@ -17,6 +17,7 @@ from simulator.messages import Reply, funding_limit_reply, invalid_data, invalid
 from simulator.paging import first_rows, last_rows
 from simulator.parameters import Query, integer, listed_contract, page_size, required, time_range
 from simulator.quotes import premium
+from simulator.schedule import trading_schedule
 from simulator.symbols import NO_DELIVERY, Contract
 
 KLINES_DEFAULT, KLINES_MOST = 500, 1500
@@ -155,6 +156,11 @@ def open_interest(feed: Feed, query: Query, now: int) -> Reply:
     return Reply(200, json.dumps({"symbol": contract.symbol, "openInterest": amount, "time": now}).encode())
 
 
+def sessions(feed: Feed, query: Query, now: int) -> Reply:
+    """`GET /fapi/v1/tradingSchedule`."""
+    return Reply(200, json.dumps(trading_schedule(now)).encode())
+
+
 Endpoint = Callable[[Feed, Query, int], Reply]
 
 
@@ -173,4 +179,5 @@ ENDPOINTS: dict[str, tuple[Endpoint, str, Callable[[Query], int]]] = {
     "/fapi/v1/fundingInfo": (funding_info, "funding", flat(1)),
     "/fapi/v1/premiumIndex": (premium_index, "weight", premium_index_weight),
     "/fapi/v1/openInterest": (open_interest, "weight", flat(1)),
+    "/fapi/v1/tradingSchedule": (sessions, "weight", flat(5)),
 }

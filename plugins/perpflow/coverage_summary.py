@@ -23,6 +23,7 @@ from perpflow.planning import settled
 from perpflow.store import ledger
 from perpflow.store.database import Connection, from_multirange, one, query, to_multirange
 from perpflow.store.ledger import Coverage
+from perpflow.symbols import closed_sessions
 from perpflow.windows import Timeframe, Window, intersect, merge, start_of_day, subtract
 
 
@@ -31,6 +32,7 @@ class Reason(StrEnum):
 
     NO_SOURCE = "no source has it (archive and REST were asked)"
     REFUSED = "the archive's file was left out (archive_objects says why), and REST does not have it"
+    CLOSED = "the market of the contract was closed, and no source has it"
     WITHHELD = "withheld by the gate; see the table quarantine"
     TOO_YOUNG = "REST was asked and lacks it, the archive's file of that day may still come"
     NOT_LOADED = "UNEXPLAINED: not loaded yet"
@@ -41,7 +43,7 @@ class Reason(StrEnum):
     @property
     def explains(self) -> bool:
         """Whether nobody needs to look."""
-        return self in {Reason.NO_SOURCE, Reason.REFUSED, Reason.WITHHELD, Reason.TOO_YOUNG}
+        return self in {Reason.NO_SOURCE, Reason.REFUSED, Reason.CLOSED, Reason.WITHHELD, Reason.TOO_YOUNG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +107,29 @@ def summarise(
     Of symbols that are not collected nothing is expected but what lies between the first and the last that was loaded.
     """
     rows = ledger.read(connection, datasets or tuple(DATASETS), symbols)
+    closed = closed_sessions(connection, symbols)
     return [
-        _series(connection, row, _window(DATASETS[row.dataset], row, start, now, is_collected(row.symbol)), now)
+        _series(
+            connection,
+            row,
+            _window(DATASETS[row.dataset], row, start, now, is_collected(row.symbol)),
+            closed.get(row.symbol, []),
+            now,
+        )
         for row in rows
     ]
 
 
-def _series(connection: Connection, row: Coverage, window: Window | None, now: datetime) -> SeriesSummary:
+def _series(
+    connection: Connection, row: Coverage, window: Window | None, closed: list[Window], now: datetime
+) -> SeriesSummary:
     spec = DATASETS[row.dataset]
     if window is None:
         return SeriesSummary(row.dataset, row.symbol, row.series, None, None, None, 0, 0, 0, 0, (), row.recheck_at)
     counted = _count(connection, spec, row, window)
     held = counted.pop("held")
     grid = spec.timeframe_of(row.series)
-    gaps = _gaps(row, grid, window, _asked(connection, row), _refused(connection, spec, row), now)
+    gaps = _gaps(row, grid, window, _asked(connection, row), _refused(connection, spec, row), closed, now)
     return SeriesSummary(
         row.dataset,
         row.symbol,
@@ -187,6 +198,7 @@ def _gaps(
     window: Window,
     asked: list[Window],
     refused: list[Window],
+    closed: list[Window],
     now: datetime,
 ) -> Iterator[Hole]:
     absent = subtract([window], [*row.present, *row.quarantined])
@@ -194,12 +206,14 @@ def _gaps(
     left_out = intersect(absent, refused)
     missing = subtract(intersect([window], row.missing_upstream), left_out)
     gaps = subtract(absent, [*missing, *left_out])
+    while_closed = intersect(missing, closed)
     asked_for = intersect(gaps, asked)
     # A file holds a whole day. Without a grid (funding) a source's full answer is all that counts: no file is awaited.
     edge = start_of_day(now - ARCHIVE_LAG)
     young = intersect(asked_for, [Window(min(edge, window.end), window.end)]) if grid else []
     for reason, windows in (
-        (Reason.NO_SOURCE, missing),
+        (Reason.NO_SOURCE, subtract(missing, while_closed)),
+        (Reason.CLOSED, while_closed),
         (Reason.REFUSED, left_out),
         (Reason.WITHHELD, intersect([window], row.quarantined)),
         (Reason.TOO_YOUNG, young),

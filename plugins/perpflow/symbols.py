@@ -24,6 +24,7 @@ from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject, fol
 from perpflow.exchange.listing import (
     DELISTED,
     QUOTES,
+    TRADIFI,
     ListedSymbol,
     archived_symbol,
     is_delivery,
@@ -31,11 +32,12 @@ from perpflow.exchange.listing import (
     split_name,
 )
 from perpflow.exchange.rest import Rest
+from perpflow.exchange.schedule import Schedule
 from perpflow.fetching import ARCHIVE_LAG
 from perpflow.parsing import numbers
 from perpflow.store import ledger
-from perpflow.store.database import Connection, query
-from perpflow.windows import from_ms, month_of
+from perpflow.store.database import Connection, from_multirange, query, to_multirange
+from perpflow.windows import Window, from_ms, month_of
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +96,8 @@ class Symbols:
         """
         await self.refresh()
         known = self.known().values()
+        if any(contract.contract_type == TRADIFI for contract in known):
+            self._learn(await self._rest.schedules())
         names = {contract.exchange_symbol for contract in known}
         folders = await asyncio.gather(*(self._archive.symbols(*folder) for folder in FOLDERS))
         unknown = set().union(*folders) - names
@@ -166,6 +170,12 @@ class Symbols:
         for row in self._connection.execute(query("symbols_upsert"), parameters):
             log.info("%s: %s", row["symbol"], row["status"])
 
+    def _learn(self, told: list[Schedule]) -> None:
+        for schedule in told:
+            known, closed = to_multirange(schedule.known), to_multirange(schedule.closed)
+            parameters = {"market": schedule.market, "known": known, "closed": closed}
+            self._connection.execute(query("sessions_learn"), parameters)
+
     # --- the ends of series
 
     async def set_ends(self, spec: LoadedSpec, symbols: tuple[str, ...] | None = None) -> None:
@@ -219,6 +229,13 @@ def last_traded(candles: FetchedObject) -> datetime | None:
     times, trades = numbers(candles.csv, len(CANDLES.columns), 0, CANDLES.columns.index("trade_count"))
     traded = times[trades > 0]
     return from_ms(int(traded.max())) if traded.size else None
+
+
+def closed_sessions(connection: Connection, symbols: Iterable[str] | None = None) -> dict[str, list[Window]]:
+    """When the markets of TradFi contracts were or will be closed, as far as it is known, by symbol; None means all."""
+    parameters = {"symbols": None if symbols is None else list(symbols)}
+    rows = connection.execute(query("sessions_closed"), parameters)
+    return {row["symbol"]: from_multirange(row["closed"]) for row in rows}
 
 
 def _quotes(contracts: Iterable[ListedSymbol]) -> frozenset[str]:

@@ -92,6 +92,22 @@ def test_what_no_source_has_and_what_the_gate_withheld_are_explained(connection:
     assert (summary.missing, summary.withheld) == (4 * DAY_POINTS, DAY_POINTS)
 
 
+def test_what_lacks_while_the_market_of_a_contract_is_closed_is_explained_by_that(connection: Connection) -> None:
+    ledger_row(connection, present=(0, 6), missing_upstream=(6, 10))
+    store_days(connection, 0, 6)
+    connection.execute(
+        "INSERT INTO symbols (symbol, exchange_symbol, base, quote, contract_type, status, market)"
+        " VALUES ('SOL/USDT', 'SOLUSDT', 'SOL', 'USDT', 'TRADIFI_PERPETUAL', 'TRADING', 'EQUITY')"
+    )
+    known, closed = [Window(day(0), day(20))], [Window(day(5), day(8))]
+    connection.execute(
+        "INSERT INTO market_sessions (market, known, closed) VALUES ('EQUITY', %s, %s)",
+        [to_multirange(known), to_multirange(closed)],
+    )
+    assert reasons(only(connection)) == [(Reason.NO_SOURCE, 2 * DAY_POINTS), (Reason.CLOSED, 2 * DAY_POINTS)]
+    assert only(connection).complete
+
+
 @pytest.mark.parametrize("asked", [(0, 9), (0, 10)])
 def test_what_has_settled_after_the_last_covered_instant_is_not_loaded_however_young(
     connection: Connection, asked: tuple[int, int]

@@ -410,6 +410,22 @@ def test_data_that_is_left_behind_is_red_until_it_is_collected(deployment: Deplo
         exchange.set_now(exchange.now)
 
 
+def test_what_ends_where_its_market_closes_is_not_late_before_that_opens(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    with session(deployment.database_url) as connection, running(now=exchange.now + timedelta(days=2)) as later:
+        there = {"rest_url": later.url, "archive_url": later.url}
+        # From before the end of every series.
+        closed = [Window(exchange.now - timedelta(days=2), later.now)]
+        connection.execute(
+            "INSERT INTO market_sessions (market, known, closed) VALUES ('COIN', %s, %s)",
+            [to_multirange(closed), to_multirange(closed)],
+        )
+        assert not_green(look(deployment, **there)) == {}
+        connection.execute("DELETE FROM market_sessions")
+        assert not_green(look(deployment, **there)) == {f"freshness {name}": "red" for name in DATASETS}
+
+
 def test_a_run_or_two_that_failed_are_no_alarm(deployment: Deployment, exchange: Handle) -> None:
     with running(now=exchange.now + timedelta(minutes=5)) as a_little_later:
         there = {"rest_url": a_little_later.url, "archive_url": a_little_later.url}

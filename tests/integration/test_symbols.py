@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import httpx
 import pytest
@@ -18,7 +18,8 @@ from perpflow.exchange.archive import Archive
 from perpflow.settings import Deployment
 from perpflow.store import ledger
 from perpflow.store.database import session
-from perpflow.windows import TIMEFRAMES, Window, subtract
+from perpflow.symbols import closed_sessions
+from perpflow.windows import DAY, TIMEFRAMES, Window, subtract
 from simulator.process import Handle, running
 from simulator.truth import Truth
 from tests.expected import Expected
@@ -93,6 +94,34 @@ def test_syncing_again_changes_nothing_and_asks_for_no_candles(deployment: Deplo
     assert pipeline.sync_symbols(deployment).archived == 0
     assert asked(deployment, "SELECT s.*, h.* FROM symbols s JOIN symbol_history h USING (symbol) ORDER BY 1") == before
     assert not [path for path in market.requests()["paths"] if path.startswith("/data/")]
+
+
+def test_the_sessions_of_the_markets_of_tradfi_contracts_are_kept(deployment: Deployment, market: Handle) -> None:
+    pipeline.sync_symbols(deployment)
+    with session(deployment.database_url) as connection:
+        first = closed_sessions(connection)
+    assert first.keys() == {"TSLA/USDT"}
+    assert [(day.weekday(), length) for day, length in saturdays(first)] == [(5, 2 * DAY)]
+    market.set_now(NOW + 7 * DAY)
+    pipeline.sync_symbols(deployment)
+    with session(deployment.database_url) as connection:
+        both = closed_sessions(connection, ["TSLA/USDT", "SOL/USDT"])
+    assert [(day.weekday(), length) for day, length in saturdays(both)] == [(5, 2 * DAY)] * 2
+    assert set(first["TSLA/USDT"]) < set(both["TSLA/USDT"])
+
+
+def saturdays(closed: dict[str, list[Window]]) -> list[tuple[datetime, timedelta]]:
+    return [(window.start, window.length) for windows in closed.values() for window in windows]
+
+
+def test_a_change_of_what_the_history_does_not_tell_makes_no_row_of_it(deployment: Deployment) -> None:
+    pipeline.sync_symbols(deployment)
+    with session(deployment.database_url) as connection:
+        connection.execute("UPDATE symbols SET market = NULL")
+    before = asked(deployment, "SELECT * FROM symbol_history ORDER BY 1, 2")
+    pipeline.sync_symbols(deployment)
+    assert asked(deployment, "SELECT * FROM symbol_history ORDER BY 1, 2") == before
+    assert asked(deployment, "SELECT market FROM symbols WHERE symbol = 'TSLA/USDT'") == [("EQUITY",)]
 
 
 def test_every_change_is_kept_with_when_it_was_seen(deployment: Deployment, market: Handle) -> None:

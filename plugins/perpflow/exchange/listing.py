@@ -15,7 +15,9 @@ from typing import Any
 from perpflow.errors import StructurallyBad
 from perpflow.windows import from_ms
 
-PERPETUAL_TYPES = frozenset({"PERPETUAL", "TRADIFI_PERPETUAL"})
+#: On shares and commodities, whose markets have sessions.
+TRADIFI = "TRADIFI_PERPETUAL"
+PERPETUAL_TYPES = frozenset({"PERPETUAL", TRADIFI})
 #: deliveryDate of contracts that have no delisting date: 2100-12-25.
 NO_DELIVERY_MS = 4_133_404_800_000
 
@@ -29,7 +31,10 @@ _DELIVERY = re.compile(r"_\d{6}$", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ListedSymbol:
-    """A perpetual contract. `delisted_at` is None while no end is announced, or known."""
+    """A perpetual contract. `delisted_at` is None while no end is announced, or known.
+
+    `market` is the exchange's underlyingType: COIN is always open, others have sessions (exchange/schedule.py).
+    """
 
     symbol: str
     exchange_symbol: str
@@ -39,6 +44,7 @@ class ListedSymbol:
     status: str
     onboarded_at: datetime | None
     delisted_at: datetime | None
+    market: str | None = None
 
 
 def is_delivery(exchange_symbol: str) -> bool:
@@ -100,4 +106,5 @@ def _listed(contract: Mapping[str, Any]) -> ListedSymbol:
         status=contract["status"],
         onboarded_at=from_ms(int(contract["onboardDate"])),
         delisted_at=from_ms(delivery_ms) if 0 < delivery_ms < NO_DELIVERY_MS else None,
+        market=contract.get("underlyingType"),
     )

@@ -33,6 +33,7 @@ from perpflow.exchange.limiter import Limiter, Sent
 from perpflow.exchange.listing import ListedSymbol, listed_symbols
 from perpflow.exchange.refusals import NOBODY, Answer, Asked, error_for
 from perpflow.exchange.retry_policy import Retry
+from perpflow.exchange.schedule import Schedule, schedules
 from perpflow.exchange.weight_budget import LIMITS
 from perpflow.windows import MILLISECOND, TIMEFRAMES, Timeframe, Window, from_ms, to_ms
 from perpflow.windows import pages as cut_into_pages
@@ -210,6 +211,13 @@ class Rest:
         answer = await self._ask("fapiPublicGetExchangeInfo", {}, "weight", 1, dict, NOBODY)
         await self._limiter.adopt(answer.get("rateLimits", []))
         return listed_symbols(answer)
+
+    async def schedules(self) -> list[Schedule]:
+        """When the markets of TradFi contracts are open, from yesterday for a week; five units of weight.
+
+        Raises: as `pages`; StructurallyBad where the answer is not as documented.
+        """
+        return schedules(await self._ask("fapiPublicGetTradingSchedule", {}, "weight", 5, dict, NOBODY))
 
     async def open_interest(self, exchange_symbol: str) -> OpenInterestNow:
         """A symbol's open interest as the exchange has it now: one request, one unit of weight.

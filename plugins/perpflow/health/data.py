@@ -15,6 +15,8 @@ from perpflow.settings import Collection
 from perpflow.store import ledger
 from perpflow.store.database import Connection, one, query, session
 from perpflow.store.ledger import Coverage, SeriesKey
+from perpflow.symbols import closed_sessions
+from perpflow.windows import Window, merge
 
 #: A run may fail and the next one heal it; after so many in a row nobody is collecting.
 MISSED_RUNS = 3
@@ -48,8 +50,9 @@ async def freshness(around: Surroundings) -> list[Finding]:
     with session(around.deployment.database_url) as connection:
         symbols = _collected(connection, collection)
         rows = {(row.dataset, row.symbol, row.series): row for row in ledger.read(connection)}
+        closed = closed_sessions(connection)
     enabled = [spec for spec in DATASETS.values() if collection.dataset(spec.name).enabled]
-    return [_of_dataset(spec, collection, symbols, rows, now) for spec in enabled]
+    return [_of_dataset(spec, collection, symbols, rows, closed, now) for spec in enabled]
 
 
 def _collected(connection: Connection, collection: Collection) -> list[str]:
@@ -66,6 +69,7 @@ def _of_dataset(
     collection: Collection,
     symbols: list[str],
     rows: dict[tuple[str, str, str], Coverage],
+    closed: dict[str, list[Window]],
     now: datetime,
 ) -> Finding:
     found: list[Newest] = []
@@ -74,10 +78,15 @@ def _of_dataset(
     for key in ((symbol, series) for symbol in symbols for series in collection.series(spec.name)):
         row = rows.get((spec.name, *key))
         if row is not None and row.present:
-            found.append(_newest(spec, key, row.present[-1].end, due_by, now))
+            found.append(_newest(spec, key, _reached(row.present[-1], closed.get(key[0], [])), due_by, now))
         elif row is None or row.available_from is not None:
             empty.append(key)
     return freshness_finding(spec, found, empty)
+
+
+def _reached(last: Window, closed: list[Window]) -> datetime:
+    """Where a series' points end; or, where they end with its market, when that opens: nothing need come meanwhile."""
+    return next(window.end for window in merge([last, *closed]) if window.intersect(last))
 
 
 def missed_since(schedule: str, now: datetime) -> datetime:

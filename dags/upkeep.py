@@ -9,7 +9,7 @@ from airflow.sdk import Context, CronTriggerTimetable, dag, task
 
 from perpflow.batches import LoadRequest, Plan
 from perpflow.orchestration import forms
-from perpflow.orchestration.defaults import ARCHIVE_POOL, START_DATE, default_args
+from perpflow.orchestration.defaults import ARCHIVE_POOL, REPAIR_PRIORITY, START_DATE, default_args
 from perpflow.orchestration.load_group import load_group
 from perpflow.settings import Deployment, load_collection
 
@@ -119,7 +119,7 @@ def repair_plan(deployment: Deployment, run: str, context: Context) -> Plan:
     start_date=START_DATE,
     catchup=False,
     max_active_runs=1,
-    default_args=default_args(RETRIES),
+    default_args=default_args(RETRIES, REPAIR_PRIORITY),
     params={
         "symbols": forms.symbols(["all"], "One a line, as in SOL/USDT; `all` for every one that the ledger knows."),
         **forms.datasets_and_range(),
@@ -146,7 +146,7 @@ def reissued_plan(deployment: Deployment, run: str, context: Context) -> Plan:
     start_date=START_DATE,
     catchup=False,
     max_active_runs=1,
-    default_args=default_args(RETRIES),
+    default_args=default_args(RETRIES, REPAIR_PRIORITY),
     params={
         "symbols": forms.symbols(["all"], "One a line, as in SOL/USDT; `all` for every one of which files were read."),
         "datasets": forms.datasets(),

@@ -11,10 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from perpflow.batches import LoadRequest
-from perpflow.coverage_table import WIDTH, new_table
+from perpflow.coverage_table import new_table
 from perpflow.settings import Deployment
 from perpflow.store import archive_objects
 from perpflow.store.database import session
+
+#: What the table needs; narrower, it would cut off names and numbers.
+TABLE_WIDTH = 160
 
 
 def show(deployment: Deployment, asked: LoadRequest, *, most: int, as_json: bool) -> None:
@@ -28,7 +31,7 @@ def show(deployment: Deployment, asked: LoadRequest, *, most: int, as_json: bool
     if as_json:
         sys.stdout.write(json.dumps([plain(row) for row in found]) + "\n")
         return
-    console = Console(width=max(WIDTH, Console().width))
+    console = Console(width=max(TABLE_WIDTH, Console().width))
     console.print(table(found) if found else "No source has changed what it first gave.")
     if len(found) == most:
         console.print(f"The latest {most} rows; --most shows more, and the table corrections has them all.")
@@ -55,7 +58,7 @@ def table(found: Iterable[dict[str, Any]]) -> Table:
         made.add_column(name, no_wrap=True)
     for name in ("old", "new"):
         made.add_column(name, justify="right", no_wrap=True)
-    made.add_column("origin", overflow="fold")
+    made.add_column("origin", no_wrap=True)
     for row in found:
         subject = [row["dataset"], row["symbol"], row["series"], f"{row['time']:%Y-%m-%d %H:%M}"]
         lines = [f"{row['corrected_at']:%Y-%m-%d %H:%M}", *subject]

@@ -346,9 +346,8 @@ def _within_reach(
     """The part of the holes that REST gives now and will have forgotten in a month; or all the rest."""
     parts = {}
     for key, windows in holes.items():
-        reach = spec.rest_for(key[1]).reach
-        edge = [Window(now - reach, now)] if reach is not None else []
-        part = intersect(windows, edge) if is_urgent else subtract(windows, edge)
+        reached = _reached(spec, key[1], now)
+        part = intersect(windows, reached) if is_urgent else subtract(windows, reached)
         if part:
             parts[key] = part
     return parts
@@ -359,9 +358,18 @@ def alarms_of(spec: LoadedSpec, holes: dict[SeriesKey, list[Window]], now: datet
     alarms = []
     for (symbol, series), windows in holes.items():
         reach = spec.rest_for(series).reach
-        at_stake = intersect(windows, [Window(now - reach, now - reach + ABOUT_TO_BE_FORGOTTEN)]) if reach else []
-        alarms += [Alarm(spec.name, symbol, series, hole, hole.start + reach) for hole in at_stake[:1] if reach]
+        for reached in _reached(spec, series, now) if reach else []:
+            at_stake = intersect(windows, [Window(reached.start, reached.start + ABOUT_TO_BE_FORGOTTEN)])
+            alarms += [Alarm(spec.name, symbol, series, hole, hole.start + reach) for hole in at_stake[:1] if reach]
     return alarms
+
+
+def _reached(spec: LoadedSpec, series: str, now: datetime) -> list[Window]:
+    """What REST gives of a series now and will forget, by whole points; nothing where it forgets none."""
+    reach, grid = spec.rest_for(series).reach, spec.instants_of(series)
+    if reach is None:
+        return []
+    return [Window(grid.ceil(now - reach) if grid else now - reach, now)]
 
 
 def _by_symbol(gaps: Iterable[dict[SeriesKey, list[Window]]]) -> dict[str, list[Window]]:

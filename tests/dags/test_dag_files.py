@@ -129,7 +129,11 @@ def test_only_tasks_that_ask_the_exchange_take_its_pools(parsed: dict[str, Any])
 def test_live_work_goes_before_all_that_a_history_can_weigh(parsed: dict[str, Any]) -> None:
     # A task's weight is its own and those of all before it.
     history = sum(parsed["dags"]["load_history"]["weights"])
-    assert all(min(parsed["dags"][f"ingest_{dataset}"]["weights"]) > history for dataset in DATASETS)
+    repair = {name: parsed["dags"][name]["weights"] for name in ("repair_gaps", "correct_reissued")}
+    assert all(min(weights) > history for weights in repair.values())
+    assert all(
+        min(parsed["dags"][f"ingest_{dataset}"]["weights"]) > max(map(max, repair.values())) for dataset in DATASETS
+    )
 
 
 def test_working_tasks_are_retried_and_the_report_is_not(parsed: dict[str, Any]) -> None:

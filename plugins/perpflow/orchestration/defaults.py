@@ -48,6 +48,8 @@ RETRY_POLICY = RetryAsToldPolicy()
 
 #: What keeps data current goes before every backfill: tasks of a history weigh 1 to 5, and kept all slots for hours.
 LIVE_PRIORITY = 100
+#: What REST forgets in time goes before what the archive has for ever.
+REPAIR_PRIORITY = 20
 
 
 def default_args(retries: int, priority: int = 1) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from simulator.corruption import CorruptedFeed
 from simulator.delays import Delays
-from simulator.feed import KlineRow, MetricRow
+from simulator.feed import MetricRow
 from simulator.grid import (
     DAY,
     FIVE_MINUTES,
@@ -37,6 +37,7 @@ from simulator.grid import (
     to_datetime,
     to_ms,
 )
+from simulator.klines import KINDS, KlineRow
 from simulator.quirks import KLINE_HEADER_FROM, Quirk, find, instants, without_archive_row
 from simulator.symbols import NO_DELIVERY, Contract
 
@@ -49,7 +50,7 @@ METRICS_HEADER = (
     "sum_toptrader_long_short_ratio,count_long_short_ratio,sum_taker_long_short_vol_ratio"
 )
 FUNDING_HEADER = "calc_time,funding_interval_hours,last_funding_rate"
-DATASETS = {"daily": ("klines", "metrics"), "monthly": ("fundingRate", "klines")}
+DATASETS = {"daily": (*KINDS, "metrics"), "monthly": ("fundingRate", *KINDS)}
 # The month is spelled 1mo in the archive; longer than a day exists in monthly files only.
 ARCHIVE_INTERVALS = {("1mo" if interval == "1M" else interval): interval for interval in KLINE_INTERVALS}
 DAILY_INTERVALS = tuple(name for name in FIXED_INTERVALS if name != "3d")
@@ -132,7 +133,7 @@ class SyntheticArchive:
     def _has_series(self, file: ArchiveFile) -> bool:
         if file.dataset not in DATASETS.get(file.granularity, ()):
             return False
-        if (file.dataset == "klines") != (file.interval is not None):
+        if (file.dataset in KINDS) != (file.interval is not None):
             return False
         return file.granularity == "monthly" or file.interval in (None, *DAILY_INTERVALS)
 
@@ -184,7 +185,7 @@ class SyntheticArchive:
             return [(f"{name}/", 0) for name in names]
         granularity, dataset = parts[:2]
         if len(parts) == 2:
-            probe = "1d" if dataset == "klines" else None
+            probe = "1d" if dataset in KINDS else None
             symbols = [
                 symbol
                 for symbol, contract in self._contracts.items()
@@ -194,7 +195,7 @@ class SyntheticArchive:
         contract = self._contracts.get(parts[2])
         if contract is None or len(parts) > 4:
             return []
-        if len(parts) == 3 and dataset == "klines":
+        if len(parts) == 3 and dataset in KINDS:
             return [
                 (f"{name}/", 0)
                 for name, interval in ARCHIVE_INTERVALS.items()
@@ -235,13 +236,14 @@ class SyntheticArchive:
 
     def csv(self, file: ArchiveFile) -> str:
         """The text of the file's CSV, quirks and corruptions included."""
-        render = {"klines": self._klines, "metrics": self._metrics, "fundingRate": self._funding}[file.dataset]
+        render = {"metrics": self._metrics, "fundingRate": self._funding}.get(file.dataset, self._klines)
         return "\n".join(render(file)) + "\n"
 
     def _klines(self, file: ArchiveFile) -> list[str]:
         start, end = file.bounds
         symbol, interval = file.contract.symbol, file.interval or ""
-        rows = self.feed.kline_rows(file.contract, interval, max(start, file.contract.first_archived), end, None)
+        begins = max(start, file.contract.first_archived)
+        rows = self.feed.kline_rows(file.contract, interval, begins, end, None, file.dataset)
         rows = self._with_kline_quirks(rows, symbol, file) + self._dead_klines(file)
         headed = start >= KLINE_HEADER_FROM or not any(quirk.name == "headerless" for quirk in self.quirks)
         return ([KLINES_HEADER] if headed else []) + [",".join(row) for row in rows]
@@ -249,9 +251,9 @@ class SyntheticArchive:
     def _with_kline_quirks(self, rows: list[KlineRow], symbol: str, file: ArchiveFile) -> list[KlineRow]:
         start, end = file.bounds
         if file.granularity == "monthly":
-            for quirk in find(self.quirks, "monthly_lacks_day", "klines", symbol, start, end, file.interval):
+            for quirk in find(self.quirks, "monthly_lacks_day", file.dataset, symbol, start, end, file.interval):
                 rows = [row for row in rows if not quirk.start <= int(row[0]) < quirk.end]
-        for quirk in find(self.quirks, "doubled", "klines", symbol, start, end, file.interval):
+        for quirk in find(self.quirks, "doubled", file.dataset, symbol, start, end, file.interval):
             rows = [row for row in rows for _ in range(2 if quirk.start <= int(row[0]) < quirk.end else 1)]
         return rows
 

@@ -2,7 +2,7 @@
 
 With `only=archive` REST gives them as they are: that is the first issue of a file, and removing the fault the next one.
 
-A corruption names dataset (`klines`, `metrics`, `fundingRate`), symbol, UTC date, optionally interval, what to do,
+A corruption names dataset (a kind of klines, `metrics` ...), symbol, UTC date, optionally interval, what to do,
 and to how many rows (`count`, default 3). The rows are those from a quarter of the day on (06:00; of daily candles the
 day's only row), so they are known beforehand whatever page or file is asked for. With `probability` they are that share
 of the whole day's rows instead, drawn by the seed and each row's time.
@@ -17,8 +17,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from simulator.feed import Feed, FundingRow, KlineRow, MetricRow
+from simulator.feed import Feed, FundingRow, MetricRow
 from simulator.grid import DAY, FIVE_MINUTES, longest, to_ms
+from simulator.klines import KINDS, TRADED, KlineRow
 from simulator.randomness import uniform
 from simulator.symbols import Contract
 
@@ -61,7 +62,7 @@ def _set(row: KlineRow, **fields: str) -> KlineRow:
     return tuple(values)
 
 
-_KLINE_FIELDS = {"time": 0, "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5, "quote": 7, "count": 8, "taker": 9}
+_KLINE_FIELDS = {"time": 0, "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5, "quote": 7, "taker": 9}
 
 
 def _scaled(text: str, factor: str) -> str:
@@ -79,8 +80,10 @@ KLINE_EDITS: dict[str, Callable[[KlineRow], list[KlineRow]]] = {
     "off_grid_time": lambda row: [_set(row, time=str(int(row[0]) + OFF_GRID_MS))],
     "conflicting_duplicate": lambda row: [row, _set(row, close=_scaled(row[3], "1"), volume=_scaled(row[5], "2"))],
     "missing": lambda row: [],
-    "revised": lambda row: [_set(row, count=f"{int(row[8]) + 1}")],
+    "revised": lambda row: [_set(row, close=row[3] if row[4] != row[3] else row[2])],
 }
+# What is done to prices alone can be done to every kind of kline.
+PRICE_EDITS = ("high_below_low", "nan_price", "off_grid_time", "missing", "revised", "all_same_value")
 METRIC_EDITS: dict[str, Callable[[MetricRow], list[MetricRow]]] = {
     "negative_value": lambda row: [row._replace(open_interest=f"-{row.open_interest}")],
     "nan_value": lambda row: [row._replace(open_interest="NaN", top_account="NaN")],
@@ -113,7 +116,8 @@ FUNDING_EDITS: dict[str, Callable[[FundingRow], list[FundingRow]]] = {
 # Done to the whole series instead of row by row; label_shift moves archive labels only.
 WHOLE_DAY = ("all_same_value", "label_shift")
 EDITS: dict[str, tuple[str, ...]] = {
-    "klines": (*KLINE_EDITS, "all_same_value"),
+    **dict.fromkeys(KINDS, PRICE_EDITS),
+    TRADED: (*KLINE_EDITS, "all_same_value"),
     "metrics": (*METRIC_EDITS, *WHOLE_DAY),
     "fundingRate": (*FUNDING_EDITS, "all_same_value"),
 }
@@ -162,12 +166,14 @@ class CorruptedFeed:
             and start < spoil.day + DAY
         ]
 
-    def kline_rows(self, contract: Contract, interval: str, start: int, end: int, now: int | None) -> list[KlineRow]:
+    def kline_rows(
+        self, contract: Contract, interval: str, start: int, end: int, now: int | None, kind: str = TRADED
+    ) -> list[KlineRow]:
         """The feed's candles, spoiled."""
-        rows = self.feed.kline_rows(contract, interval, start, end, now)
-        for spoil in self.matching("klines", contract.symbol, start, end, interval):
+        rows = self.feed.kline_rows(contract, interval, start, end, now, kind)
+        for spoil in self.matching(kind, contract.symbol, start, end, interval):
             if spoil.what == "all_same_value":
-                model = self.feed.kline_rows(contract, interval, spoil.day, spoil.day + DAY, None)[:1]
+                model = self.feed.kline_rows(contract, interval, spoil.day, spoil.day + DAY, None, kind)[:1]
                 rows = [_like(row, model[0]) if spoil.covers(int(row[0]), DAY) else row for row in rows]
             else:
                 rows = _edited(rows, KLINE_EDITS[spoil.what], spoil, lambda row: int(row[0]), longest(interval))

@@ -11,35 +11,23 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from simulator.grid import HOUR, Ints, candle_ends
+from simulator.grid import HOUR
+from simulator.klines import KINDS, TRADED, KlineRow, decimals, signed_decimals
 from simulator.market import (
     BUY,
-    CLOSE,
-    COUNT,
     GLOBAL_ACCOUNT,
-    HIGH,
-    LOW,
-    OPEN,
     OPEN_INTEREST,
-    QUOTE,
     RATIO_SCALE,
     SELL,
-    TAKER,
-    TAKER_QUOTE,
     TIME,
     TOP_ACCOUNT,
     TOP_POSITION,
     VALUE,
-    VOLUME,
     Market,
 )  # fmt: skip
 from simulator.quirks import MARK_PRICE_FROM, Quirk, find
 from simulator.randomness import hashed, uniform
 from simulator.symbols import CONTRACTS, NO_DELIVERY, Contract
-
-# open_time, open, high, low, close, volume, close_time, quote_volume, count, taker_buy_volume,
-# taker_buy_quote_volume, ignore: the twelve fields of REST and archive alike, all text.
-KlineRow = tuple[str, ...]
 
 
 class MetricRow(NamedTuple):
@@ -70,7 +58,9 @@ class Feed(Protocol):
 
     contracts: Sequence[Contract]
 
-    def kline_rows(self, contract: Contract, interval: str, start: int, end: int, now: int | None) -> list[KlineRow]:
+    def kline_rows(
+        self, contract: Contract, interval: str, start: int, end: int, now: int | None, kind: str = TRADED
+    ) -> list[KlineRow]:
         """Candles whose open time lies in `[start, end)`; `now` leaves the running candle unclosed."""
 
     def metric_rows(self, contract: Contract, start: int, end: int) -> list[MetricRow]:
@@ -78,38 +68,6 @@ class Feed(Protocol):
 
     def funding_rows(self, contract: Contract, start: int, end: int) -> list[FundingRow]:
         """Settlements whose time (jitter included) lies in `[start, end)`."""
-
-
-def decimals(values: Ints, places: int) -> list[str]:
-    """Fixed-point text of non-negative integers that count in 10**-places."""
-    if not places:
-        return list(map(str, values.tolist()))
-    whole, rest = np.divmod(values, 10**places)
-    pattern = f"%d.%0{places}d"
-    return [pattern % pair for pair in zip(whole.tolist(), rest.tolist(), strict=True)]
-
-
-def signed_decimals(values: Ints, places: int) -> list[str]:
-    """Fixed-point text of integers of either sign that count in 10**-places."""
-    texts = decimals(np.abs(values), places)
-    return [f"-{text}" if value < 0 else text for value, text in zip(values.tolist(), texts, strict=True)]
-
-
-def render_klines(contract: Contract, interval: str, block: Ints) -> list[KlineRow]:
-    """The twelve text fields of each candle of a block (shape (10, n))."""
-    price, size = contract.price_decimals, contract.quantity_decimals
-    columns = [
-        list(map(str, block[TIME].tolist())),
-        *(decimals(block[row], price) for row in (OPEN, HIGH, LOW, CLOSE)),
-        decimals(block[VOLUME], size),
-        list(map(str, (candle_ends(interval, block[TIME]) - 1).tolist())),
-        decimals(block[QUOTE], price + size),
-        list(map(str, block[COUNT].tolist())),
-        decimals(block[TAKER], size),
-        decimals(block[TAKER_QUOTE], price + size),
-        ["0"] * block.shape[1],
-    ]
-    return list(zip(*columns, strict=True))
 
 
 class SyntheticFeed:
@@ -122,9 +80,13 @@ class SyntheticFeed:
         self._jitters = any(quirk.name == "jitter" for quirk in quirks)
         self._blanks_marks = any(quirk.name == "blank_mark_price" for quirk in quirks)
 
-    def kline_rows(self, contract: Contract, interval: str, start: int, end: int, now: int | None) -> list[KlineRow]:
+    def kline_rows(
+        self, contract: Contract, interval: str, start: int, end: int, now: int | None, kind: str = TRADED
+    ) -> list[KlineRow]:
         """Candles whose open time lies in `[start, end)`; `now` leaves the running candle unclosed."""
-        return render_klines(contract, interval, self.market.candles(contract, interval, start, end, now))
+        return KINDS[kind](
+            self.market.seed, contract, interval, self.market.candles(contract, interval, start, end, now)
+        )
 
     def metric_rows(self, contract: Contract, start: int, end: int) -> list[MetricRow]:
         """5-minute statistics whose instant lies in `[start, end)`, zero and blank runs applied."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from simulator.feed import Feed, KlineRow
+from simulator.feed import Feed
 from simulator.grid import DAY, FIVE_MINUTES, HOUR, MINUTE
+from simulator.klines import KlineRow
 from simulator.symbols import Contract
 
 

@@ -14,8 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from simulator.archive import ARCHIVE_INTERVALS, ROOT, StoredObject, checksum_text
-from simulator.feed import FundingRow, KlineRow, MetricRow
+from simulator.feed import FundingRow, MetricRow
 from simulator.grid import DAY, HOUR, longest, to_ms
+from simulator.klines import TRADED, KlineRow
 from simulator.symbols import Contract
 
 _QUOTES = ("USDT", "USDC", "BUSD", "BTC")
@@ -47,8 +48,8 @@ class RecordedFeed:
     def _lines(self, dataset: str, below: str) -> list[list[str]]:
         return [line for path in self._files(dataset, below) for line in csv_lines(path)]
 
-    def _klines(self, symbol: str, interval: str) -> list[KlineRow]:
-        rows = {int(line[0]): tuple(line) for line in self._lines("klines", f"{symbol}/{_SPELLED[interval]}")}
+    def _klines(self, symbol: str, interval: str, kind: str = TRADED) -> list[KlineRow]:
+        rows = {int(line[0]): tuple(line) for line in self._lines(kind, f"{symbol}/{_SPELLED[interval]}")}
         return [rows[time] for time in sorted(rows)]
 
     def _metrics(self, symbol: str) -> list[MetricRow]:
@@ -78,9 +79,11 @@ class RecordedFeed:
             quote=quote, funding=((0, hours[0]),),
         )  # fmt: skip
 
-    def kline_rows(self, contract: Contract, interval: str, start: int, end: int, now: int | None) -> list[KlineRow]:
+    def kline_rows(
+        self, contract: Contract, interval: str, start: int, end: int, now: int | None, kind: str = TRADED
+    ) -> list[KlineRow]:
         """Recorded candles whose open time lies in `[start, end)`."""
-        return [row for row in self.klines(contract.symbol, interval) if start <= int(row[0]) < end]
+        return [row for row in self.klines(contract.symbol, interval, kind) if start <= int(row[0]) < end]
 
     def metric_rows(self, contract: Contract, start: int, end: int) -> list[MetricRow]:
         """Recorded 5-minute statistics whose instant lies in `[start, end)`."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 from simulator.exchange_info import exchange_info
-from simulator.feed import Feed, FundingRow, KlineRow
+from simulator.feed import Feed, FundingRow
 from simulator.grid import HOUR, KLINE_INTERVALS, MINUTE, candle_start, longest
+from simulator.klines import KINDS, KlineRow
 from simulator.messages import Reply, funding_limit_reply, invalid_data, invalid_interval, json_reply
 from simulator.paging import first_rows, last_rows
 from simulator.parameters import Query, integer, listed_contract, page_size, required, time_range
@@ -53,8 +55,8 @@ def info(feed: Feed, query: Query, now: int) -> Reply:
     return json_reply(exchange_info(feed.contracts, now))
 
 
-def klines(feed: Feed, query: Query, now: int) -> Reply:
-    """`GET /fapi/v1/klines`: rows from startTime on; without it the latest rows up to endTime or now."""
+def klines(kind: str, feed: Feed, query: Query, now: int) -> Reply:
+    """`GET /fapi/v1/<kind>`: rows from startTime on; without it the latest rows up to endTime or now."""
     contract = listed_contract(feed.contracts, query, now)
     interval = required(query, "interval")
     if interval not in KLINE_INTERVALS:
@@ -65,7 +67,7 @@ def klines(feed: Feed, query: Query, now: int) -> Reply:
     listed = candle_start(interval, contract.listed)
 
     def fetch(first: int, until: int) -> list[KlineRow]:
-        return feed.kline_rows(contract, interval, first, until, now)
+        return feed.kline_rows(contract, interval, first, until, now, kind)
 
     if start is None:
         rows = last_rows(fetch, listed, stop, limit, longest(interval))
@@ -174,7 +176,7 @@ ENDPOINTS: dict[str, tuple[Endpoint, str, Callable[[Query], int]]] = {
     "/fapi/v1/ping": (ping, "weight", flat(1)),
     "/fapi/v1/time": (server_time, "weight", flat(1)),
     "/fapi/v1/exchangeInfo": (info, "weight", flat(1)),
-    "/fapi/v1/klines": (klines, "weight", klines_weight),
+    **{f"/fapi/v1/{kind}": (partial(klines, kind), "weight", klines_weight) for kind in KINDS},
     "/fapi/v1/fundingRate": (funding_rate, "funding", flat(1)),
     "/fapi/v1/fundingInfo": (funding_info, "funding", flat(1)),
     "/fapi/v1/premiumIndex": (premium_index, "weight", premium_index_weight),

@@ -15,6 +15,7 @@ from simulator.archive import SyntheticArchive
 from simulator.corruption import CorruptedFeed
 from simulator.feed import MetricRow, SyntheticFeed, settlements
 from simulator.grid import FIVE_MINUTES, HOUR, longest, to_datetime, to_ms
+from simulator.klines import TRADED
 from simulator.market import (
     CLOSE,
     COUNT,
@@ -36,6 +37,10 @@ from simulator.symbols import BY_SYMBOL, Contract
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+#: The kind of kline by Perpflow's name of the dataset.
+CANDLES = {"ohlcv": TRADED}
+
+PriceCandleRow = tuple[datetime, float, float, float, float]
 OhlcvRow = tuple[datetime, float, float, float, float, float, float, int, float, float]
 OpenInterestRow = tuple[datetime, float, float]
 FundingRateRow = tuple[datetime, float, float | None, int]
@@ -70,6 +75,17 @@ class Truth:
         for row in (OPEN, HIGH, LOW, CLOSE, VOLUME, QUOTE, COUNT, TAKER, TAKER_QUOTE):
             columns.append(_floats(block[row].tolist(), scaled[row]) if row in scaled else block[row].tolist())
         return list(zip(*columns, strict=True))
+
+    def price_candles(
+        self, dataset: str, symbol: str, timeframe: str, start: datetime, end: datetime
+    ) -> list[PriceCandleRow]:
+        """Of a kind of candles without volumes: (time, open, high, low, close), otherwise as `ohlcv`."""
+        contract, kind = BY_SYMBOL[symbol], CANDLES[dataset]
+        rows = self._feed.kline_rows(contract, timeframe, to_ms(start), to_ms(end), None, kind)
+        return [
+            (to_datetime(int(time)), float(first), float(high), float(low), float(last))
+            for time, first, high, low, last, *_ in rows
+        ]
 
     def open_interest(
         self, symbol: str, start: datetime, end: datetime, source: str | None = None
@@ -140,8 +156,8 @@ class Truth:
     ) -> list[datetime]:  # fmt: skip
         """The instants (candles: open times) that a source lacks because of quirks, ascending.
 
-        `dataset` as Perpflow names it: ohlcv (needs `timeframe`), open_interest, funding_rate, long_short_ratio (with a
-        `series` those of one ratio, without one those that lack all four). A checksum that never fits counts as well.
+        `dataset` as Perpflow names it: candles (need `timeframe`), open_interest, funding_rate, long_short_ratio (with
+        a `series` those of one ratio, without one those that lack all four). A checksum that never fits counts as well.
         """
         contract, first, last = BY_SYMBOL[symbol], to_ms(start), to_ms(end)
         lost = self._lost(contract, dataset, source, first, last, timeframe)
@@ -154,10 +170,10 @@ class Truth:
         self, contract: Contract, dataset: str, source: str | None, start: int, end: int, timeframe: str | None = None
     ) -> list[int]:
         symbol = contract.symbol
-        if dataset == "ohlcv":
+        if dataset in CANDLES:
             if source != "archive_monthly" or timeframe is None:
                 return []
-            lacking = find(self.quirks, "monthly_lacks_day", "klines", symbol, start, end, timeframe)
+            lacking = find(self.quirks, "monthly_lacks_day", CANDLES[dataset], symbol, start, end, timeframe)
             return instants(lacking, start, end, longest(timeframe))
         if dataset == "funding_rate":
             return []
@@ -181,7 +197,7 @@ class Truth:
     def available_from(self, dataset: str, symbol: str, timeframe: str = "5m") -> datetime:
         """The first instant that any source has: first candle, first metrics instant or first settlement."""
         contract = BY_SYMBOL[symbol]
-        if dataset == "ohlcv":
+        if dataset in CANDLES:
             listed = contract.listed
             block = self._feed.market.candles(contract, timeframe, listed - longest(timeframe), listed + 1)
             return to_datetime(int(block[TIME, 0]))

@@ -6,6 +6,7 @@ Tests compare with it, and the soak after its kills.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -27,11 +28,26 @@ class Expected:
         keys = self.truth.published(kind, EXCHANGE_SYMBOLS[symbol], self.now, interval)
         return {day.start.date() for key in keys for day in days(_period(key))}
 
+    def rows(self, dataset: str, symbol: str, window: Window, timeframes: tuple[str, ...] = ()) -> list[Row]:
+        """A dataset's, whichever it is; of candles those timeframes, or all of the table's."""
+        spec = DATASETS[dataset]
+        if not spec.series_in_key:
+            found: list[Row] = getattr(self, dataset)(symbol, window)
+            return found
+        return [row for name in timeframes or spec.series for row in self.candles(dataset, symbol, name, window)]
+
     def ohlcv(self, symbol: str, timeframe: str, window: Window) -> list[Row]:
-        """Closed candles."""
-        files = self.archived("klines", symbol, timeframe)
-        candles = self.truth.ohlcv(EXCHANGE_SYMBOLS[symbol], timeframe, window.start, window.end)
-        closed = [row for row in candles if TIMEFRAMES[timeframe].after(row[0]) <= min(self.now, window.end)]
+        """Closed candles of trades."""
+        return self.candles("ohlcv", symbol, timeframe, window)
+
+    def candles(self, dataset: str, symbol: str, timeframe: str, window: Window) -> list[Row]:
+        """Closed candles of any kind."""
+        files = self.archived(DATASETS[dataset].archive.kind, symbol, timeframe)
+        asked = (EXCHANGE_SYMBOLS[symbol], timeframe, window.start, window.end)
+        found: Sequence[Row] = (
+            self.truth.ohlcv(*asked) if dataset == "ohlcv" else self.truth.price_candles(dataset, *asked)
+        )
+        closed = [row for row in found if TIMEFRAMES[timeframe].after(row[0]) <= min(self.now, window.end)]
         return [(symbol, timeframe, *row, _source(row[0], files)) for row in closed]
 
     def open_interest(self, symbol: str, window: Window) -> list[Row]:

@@ -85,7 +85,6 @@ def ratios(time: datetime, n: int = 0, **changes: Any) -> Row:
 
 
 MAKERS = {"ohlcv": candle, "open_interest": interest, "funding_rate": funding, "long_short_ratio": ratios}
-TIME_FIELDS = {"ohlcv": "open_time_ms", "funding_rate": "funding_time_ms"}
 
 
 def day(dataset: str, start: datetime = START) -> list[Row]:
@@ -96,11 +95,10 @@ def day(dataset: str, start: datetime = START) -> list[Row]:
 
 def moved(dataset: str, row: Row, by: timedelta) -> Row:
     """The row at another time, as the wire would say it."""
-    if dataset in TIME_FIELDS:
-        shift = by // timedelta(milliseconds=1)
-        close = {"close_time_ms": row["close_time_ms"] + shift} if dataset == "ohlcv" else {}
-        return {**row, TIME_FIELDS[dataset]: row[TIME_FIELDS[dataset]] + shift, **close}
-    return {**row, "create_time": row["create_time"] + by}
+    shift = by // timedelta(milliseconds=1)
+    milliseconds = {name: value + shift for name, value in row.items() if name.endswith("_ms") and value is not None}
+    instants = {name: value + by for name, value in row.items() if name == "create_time"}
+    return row | milliseconds | instants
 
 
 #: Rules about days: dataset, name, and the values of a day that hangs.

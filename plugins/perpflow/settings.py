@@ -250,7 +250,8 @@ class Collection(Switchless):
     def _timeframes_belong_to_candles(self) -> Self:
         for name, settings in self.datasets.items():
             if settings.timeframes is not None and not TABLES[name].series_in_key:
-                raise ValueError(f"datasets.{name}.timeframes: {name} has no timeframes; only ohlcv has")
+                candles = ", ".join(spec.name for spec in TABLES.values() if spec.series_in_key)
+                raise ValueError(f"datasets.{name}.timeframes: {name} has no timeframes; candles have: {candles}")
         return self
 
     @model_validator(mode="after")

@@ -137,7 +137,8 @@ def test_a_corrupt_row_is_caught_by_its_rules_alone_and_goes_alone(
 @pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize(("by", "expected"), [(timedelta(days=2), "time_inside_window"), (timedelta(minutes=2), "")])
 def test_time_has_to_lie_on_the_grid_and_in_the_window(gates: Any, dataset: str, by: timedelta, expected: str) -> None:
-    grids = {"ohlcv": "open_time_on_grid", "funding_rate": "time_on_the_hour"}
+    grids = {name: "open_time_on_grid" for name, spec in DATASETS.items() if spec.series_in_key}
+    grids["funding_rate"] = "time_on_the_hour"
     gate = gates(dataset)
     rows = day(dataset)[:3]
     gate.stage([rows[0], moved(dataset, rows[1], by), rows[2]])

@@ -57,10 +57,8 @@ def expected(exchange: Handle) -> Expected:
 
 def expected_rows(expected: Expected, dataset: str) -> Iterator[Row]:
     for symbol in SYMBOLS:
-        for series in DATASETS[dataset].series if dataset == "ohlcv" else ("",):
-            for span in spans_of(dataset, symbol):
-                find = getattr(expected, dataset)
-                yield from find(symbol, series, span) if series else find(symbol, span)
+        for span in spans_of(dataset, symbol):
+            yield from expected.rows(dataset, symbol, span)
 
 
 def coverage(url: str, dataset: str) -> list[Coverage]:
@@ -90,7 +88,7 @@ def test_the_expectation_holds_the_cases_that_it_is_about(expected: Expected) ->
     assert {row[4] for row in expected.funding_rate("ALICE/USDT", JULY)} == {4, 8}
 
 
-@pytest.mark.parametrize("dataset", ["ohlcv", "open_interest", "long_short_ratio"])
+@pytest.mark.parametrize("dataset", [name for name, spec in DATASETS.items() if spec.timeframe_of(spec.series[0])])
 def test_every_expected_point_is_present_or_missing_for_a_reason(loaded: str, dataset: str) -> None:
     stored = stored_points(loaded, dataset)
     for row in coverage(loaded, dataset):
@@ -141,7 +139,7 @@ def test_funding_is_present_where_a_source_answered_the_whole_window(loaded: str
 def test_the_life_of_a_series_is_where_any_source_begins(loaded: str, expected: Expected) -> None:
     for dataset in DATASETS:
         for row in coverage(loaded, dataset):
-            timeframe = row.series if dataset == "ohlcv" else "5m"
+            timeframe = row.series if DATASETS[dataset].series_in_key else "5m"
             begins = expected.truth.available_from(dataset, EXCHANGE_SYMBOLS[row.symbol], timeframe)
             assert row.available_from == begins, row
             assert row.evidence
@@ -195,7 +193,7 @@ def test_each_archive_object_is_read_once_and_recorded(loaded: str, expected: Ex
 
 def wanted_objects(expected: Expected) -> Iterator[str]:
     """Whole months as months, October and what the month lacks by the day, statistics by the day, funding by month."""
-    folders = [("ohlcv", interval) for interval in DATASETS["ohlcv"].series]
+    folders = [(name, series) for name, spec in DATASETS.items() if spec.series_in_key for series in spec.series]
     for dataset, interval in (*folders, ("open_interest", None), ("funding_rate", None)):
         for symbol in SYMBOLS:
             name, kind = EXCHANGE_SYMBOLS[symbol], DATASETS[dataset].archive.kind

@@ -105,9 +105,9 @@ def test_the_archive_is_asked_monthly_first() -> None:
 
 
 def test_datasets_of_one_archive_folder_are_loaded_together() -> None:
-    assert by_archive_kind(tuple(DATASETS)) == [
-        ("ohlcv",),
-        ("open_interest", "long_short_ratio"),
-        ("funding_rate",),
-    ]
+    groups = by_archive_kind(tuple(DATASETS))
+    assert [name for group in groups for name in group] != list(DATASETS)
+    assert ("open_interest", "long_short_ratio") in groups
+    assert all(len({DATASETS[name].archive for name in group}) == 1 for group in groups)
+    assert by_archive_kind(("funding_rate", "ohlcv")) == [("ohlcv",), ("funding_rate",)]
     assert by_archive_kind(("long_short_ratio",)) == [("long_short_ratio",)]

@@ -126,7 +126,7 @@ REFUSED = [
     ("datasets: {candles: {}}", ["unknown dataset 'candles'", ", ".join(TABLES)]),
     ("datasets: {ohlcv: {interval: 5m}}", ["unknown key datasets.ohlcv.interval", "'5m'", "schedule, start, timefr"]),
     ("datasets: {ohlcv: {timeframes: [5m, 7m]}}", ["datasets.ohlcv.timeframes", "'7m'", "1m, 3m, 5m, ", "1w, 1M"]),
-    ("datasets: {open_interest: {timeframes: [5m]}}", ["open_interest has no timeframes", "only ohlcv has"]),
+    ("datasets: {open_interest: {timeframes: [5m]}}", ["open_interest has no timeframes", "candles have: ohlcv"]),
     ("symbols: [SOLUSDT]", ["symbols.0", "'SOLUSDT' is not a symbol", "SOL/USDT"]),
     ("symbols: [BTC/USDT, sol/usdt]", ["symbols.1", "'sol/usdt' is not a symbol", "SOL/USDT"]),
     ("symbols: some", ["symbols = 'some'", "give a list such as [SOL/USDT], or all"]),
@@ -285,7 +285,7 @@ def test_no_error_quotes_a_password_nor_does_its_traceback(written: Path, text: 
 
 def test_a_fault_of_the_whole_file_does_not_quote_the_file(written: Path) -> None:
     said = refusal(written, "symbols: [SOL/USDT]\ndatasets: {open_interest: {timeframes: [5m]}}")
-    fault = "datasets.open_interest.timeframes: open_interest has no timeframes; only ohlcv has"
+    fault = "datasets.open_interest.timeframes: open_interest has no timeframes; candles have: ohlcv"
     assert said == f"collection.yaml: {fault}"
 
 

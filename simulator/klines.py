@@ -1,0 +1,56 @@
+"""Every kind of kline that the exchange gives: the twelve fields of its rows, out of a block of the market's candles.
+
+A kind has the name of its endpoint and of its archive folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from simulator.grid import Ints, candle_ends
+from simulator.market import CLOSE, COUNT, HIGH, LOW, OPEN, QUOTE, TAKER, TAKER_QUOTE, TIME, VOLUME
+from simulator.symbols import Contract
+
+# open_time, open, high, low, close, volume, close_time, quote_volume, count, taker_buy_volume,
+# taker_buy_quote_volume, ignore: the twelve fields of REST and archive alike, all text.
+KlineRow = tuple[str, ...]
+#: Seed, contract, interval, and the market's candles (shape (10, n)).
+Render = Callable[[int, Contract, str, Ints], list[KlineRow]]
+
+
+def decimals(values: Ints, places: int) -> list[str]:
+    """Fixed-point text of non-negative integers that count in 10**-places."""
+    if not places:
+        return list(map(str, values.tolist()))
+    whole, rest = np.divmod(values, 10**places)
+    pattern = f"%d.%0{places}d"
+    return [pattern % pair for pair in zip(whole.tolist(), rest.tolist(), strict=True)]
+
+
+def signed_decimals(values: Ints, places: int) -> list[str]:
+    """Fixed-point text of integers of either sign that count in 10**-places."""
+    texts = decimals(np.abs(values), places)
+    return [f"-{text}" if value < 0 else text for value, text in zip(values.tolist(), texts, strict=True)]
+
+
+def traded(_seed: int, contract: Contract, interval: str, block: Ints) -> list[KlineRow]:
+    """Prices, volumes and trades."""
+    price, size = contract.price_decimals, contract.quantity_decimals
+    columns = [
+        list(map(str, block[TIME].tolist())),
+        *(decimals(block[row], price) for row in (OPEN, HIGH, LOW, CLOSE)),
+        decimals(block[VOLUME], size),
+        list(map(str, (candle_ends(interval, block[TIME]) - 1).tolist())),
+        decimals(block[QUOTE], price + size),
+        list(map(str, block[COUNT].tolist())),
+        decimals(block[TAKER], size),
+        decimals(block[TAKER_QUOTE], price + size),
+        ["0"] * block.shape[1],
+    ]
+    return list(zip(*columns, strict=True))
+
+
+TRADED = "klines"
+KINDS: dict[str, Render] = {TRADED: traded}

@@ -8,6 +8,7 @@ from typing import Any
 
 from psycopg import sql
 
+from perpflow.datasets import DATASETS
 from perpflow.quality.gate import check
 from perpflow.quality.verdict import Verdict
 from perpflow.store.database import Connection
@@ -84,7 +85,13 @@ def ratios(time: datetime, n: int = 0, **changes: Any) -> Row:
     }
 
 
-MAKERS = {"ohlcv": candle, "open_interest": interest, "funding_rate": funding, "long_short_ratio": ratios}
+CANDLES = [spec.name for spec in DATASETS.values() if spec.series_in_key]
+MAKERS = {
+    "ohlcv": candle,
+    "open_interest": interest,
+    "funding_rate": funding,
+    "long_short_ratio": ratios,
+}
 
 
 def day(dataset: str, start: datetime = START) -> list[Row]:

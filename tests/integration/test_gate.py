@@ -20,6 +20,7 @@ from perpflow.quality.verdict import Verdict
 from perpflow.store.database import Connection
 from perpflow.windows import TIMEFRAMES, Window, to_ms
 from tests.staged_rows import (
+    CANDLES,
     FIVE,
     MAKERS,
     RATIOS,
@@ -50,26 +51,34 @@ def at_least(a: str, b: str) -> str:
 
 
 NAN, INFINITE = float("nan"), float("inf")
-CANDLE_VALUES = (
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "quote_volume",
-    "trade_count",
-    "taker_buy_volume",
-    "taker_buy_quote_volume",
-)
+VOLUMES = ("volume", "quote_volume", "trade_count", "taker_buy_volume", "taker_buy_quote_volume")
 SHARES = tuple(f"{name}_long_share" for name in RATIOS[:3])
+
+
+def corrupt_candles(dataset: str) -> list[tuple[str, Row, set[str]]]:
+    """What may be wrong with a candle of any kind."""
+    wrong: list[tuple[Row, set[str]]] = [
+        *(({name: None}, {not_null(name)}) for name in ("open", "high", "low", "close")),
+        ({"high": NAN}, {between("high")}),
+        ({"high": INFINITE}, {between("high")}),
+        ({"open": NAN}, {between("open"), at_least("high", "open")}),
+        ({"close": INFINITE}, {between("close"), at_least("high", "close")}),
+        ({"low": -INFINITE}, {between("low")}),
+        ({"open": 200}, {at_least("high", "open")}),
+        ({"close": 200}, {at_least("high", "close")}),
+        ({"open": 1}, {at_least("open", "low")}),
+        ({"close": 1}, {at_least("close", "low")}),
+        ({"close_time_ms": to_ms(START)}, {"close_time_fits_timeframe"}),
+        ({"timeframe": "7m"}, {"expect_column_values_to_be_in_set(timeframe)"}),
+        ({"open_time_ms": None}, {not_null("time")}),
+    ]
+    return [(dataset, row, names) for row, names in wrong]
+
 
 #: (dataset, what the wire says instead, the expectations that must fail: these and no others)
 CORRUPTIONS: list[tuple[str, Row, set[str]]] = [
-    *[("ohlcv", {name: None}, {not_null(name)}) for name in CANDLE_VALUES],
-    ("ohlcv", {"high": NAN}, {between("high")}),
-    ("ohlcv", {"high": INFINITE}, {between("high")}),
-    ("ohlcv", {"open": NAN}, {between("open"), at_least("high", "open")}),
-    ("ohlcv", {"close": INFINITE}, {between("close"), at_least("high", "close")}),
+    *[corruption for name in CANDLES for corruption in corrupt_candles(name)],
+    *[("ohlcv", {name: None}, {not_null(name)}) for name in VOLUMES],
     ("ohlcv", {"low": 0}, {between("low")}),
     ("ohlcv", {"volume": INFINITE}, {between("volume")}),
     ("ohlcv", {"quote_volume": NAN}, {between("quote_volume")}),
@@ -77,15 +86,8 @@ CORRUPTIONS: list[tuple[str, Row, set[str]]] = [
     ("ohlcv", {"taker_buy_quote_volume": -1}, {between("taker_buy_quote_volume")}),
     ("ohlcv", {"volume": -1, "taker_buy_volume": -2}, {between("volume"), between("taker_buy_volume")}),
     ("ohlcv", {"trade_count": -1}, {between("trade_count")}),
-    ("ohlcv", {"open": 200}, {at_least("high", "open")}),
-    ("ohlcv", {"close": 200}, {at_least("high", "close")}),
-    ("ohlcv", {"open": 1}, {at_least("open", "low")}),
-    ("ohlcv", {"close": 1}, {at_least("close", "low")}),
     ("ohlcv", {"taker_buy_volume": 1e6}, {at_least("volume", "taker_buy_volume")}),
     ("ohlcv", {"taker_buy_quote_volume": 1e6}, {at_least("quote_volume", "taker_buy_quote_volume")}),
-    ("ohlcv", {"close_time_ms": to_ms(START)}, {"close_time_fits_timeframe"}),
-    ("ohlcv", {"timeframe": "7m"}, {"expect_column_values_to_be_in_set(timeframe)"}),
-    ("ohlcv", {"open_time_ms": None}, {not_null("time")}),
     ("open_interest", {"create_time": None}, {not_null("time")}),
     ("open_interest", {"reported_open_interest": -1}, {between("open_interest")}),
     ("open_interest", {"reported_open_interest": NAN}, {between("open_interest")}),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perpflow.windows import TIMEFRAMES, Window
-from tests.staged_rows import MAKERS, SET_RULES, START, Row, candle, day, funding, moved
+from tests.staged_rows import CANDLES, MAKERS, SET_RULES, START, Row, candle, day, funding, moved
 
 
 @pytest.mark.parametrize(("dataset", "name", "constant"), SET_RULES)
@@ -83,7 +83,7 @@ def test_a_day_without_trades_or_with_constant_funding_is_no_fault(gates: Any) -
 @pytest.mark.parametrize(
     ("dataset", "name"),
     [
-        ("ohlcv", "no_more_candles_than_the_day_holds"),
+        *((name, "no_more_candles_than_the_day_holds") for name in CANDLES),
         ("open_interest", "no_more_points_than_the_day_holds"),
         ("long_short_ratio", "no_more_points_than_the_day_holds"),
     ],

@@ -208,7 +208,7 @@ def is_wanted(key: str, spans: list[Window]) -> bool:
     if "/monthly/" in key:
         return any(month.start == utc(f"{label[-7:]}-01") for span in spans for month in months(span))
     inside = any(utc(label) in Window(span.start, span.end) for span in spans)
-    lacking = "SOLUSDT/5m/" in key and label == "2026-06-09"
+    lacking = "/klines/SOLUSDT/5m/" in key and label == "2026-06-09"
     return inside and ("/metrics/" in key or label >= "2026-10-01" or lacking)
 
 

@@ -52,5 +52,21 @@ def traded(_seed: int, contract: Contract, interval: str, block: Ints) -> list[K
     return list(zip(*columns, strict=True))
 
 
+def mark_price(_seed: int, contract: Contract, interval: str, block: Ints) -> list[KlineRow]:
+    """The price of trades, to eight digits, as premiumIndex has it."""
+    more = 10 ** (8 - contract.price_decimals)
+    return _untraded(interval, block[TIME], [decimals(block[row] * more, 8) for row in (OPEN, HIGH, LOW, CLOSE)])
+
+
+def _untraded(interval: str, times: Ints, prices: list[list[str]]) -> list[KlineRow]:
+    """Rows whose volumes are placeholders; the count is of the seconds' samples."""
+    closes = candle_ends(interval, times)
+    nothing = ["0"] * times.shape[0]
+    samples = list(map(str, ((closes - times) // 1000).tolist()))
+    ends = list(map(str, (closes - 1).tolist()))
+    columns = [list(map(str, times.tolist())), *prices, nothing, ends, nothing, samples, nothing, nothing, nothing]
+    return list(zip(*columns, strict=True))
+
+
 TRADED = "klines"
-KINDS: dict[str, Render] = {TRADED: traded}
+KINDS: dict[str, Render] = {TRADED: traded, "markPriceKlines": mark_price}

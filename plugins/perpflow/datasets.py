@@ -428,6 +428,59 @@ LONG_SHORT_RATIO = LoadedSpec(
     schedule="*/15 * * * *",
 )
 
+
+def _price_candles(name: str, title: str, kind: str, unit: str, schedule: str) -> LoadedSpec:
+    """Candles of something that is not traded: what they have in place of volumes are placeholders, and not stored."""
+    return LoadedSpec(
+        name=name,
+        title=title,
+        key=OHLCV.key,
+        columns=(*OHLCV.columns[:3], *(num(column, unit) for column in ("open", "high", "low", "close"))),
+        series=("5m", "1h"),
+        series_in_key=True,
+        archive=ArchiveSource(
+            kind=kind,
+            granularities=("monthly", "daily"),
+            by_interval=True,
+            columns=(
+                "open_time_ms",
+                "open",
+                "high",
+                "low",
+                "close",
+                "no_volume",
+                "close_time_ms",
+                "no_quote_volume",
+                "sample_count",
+                "no_taker_volume",
+                "no_taker_quote",
+                "ignored",
+            ),
+        ),
+        rest=(
+            RestSource(
+                method=f"fapiPublicGet{kind[0].upper()}{kind[1:]}",
+                path=f"/fapi/v1/{kind}",
+                budget="weight",
+                page_rows=OHLCV.rest[0].page_rows,
+                weight=OHLCV.rest[0].weight,
+                period_parameter="interval",
+                fields=(
+                    (0, "open_time_ms"),
+                    (1, "open"),
+                    (2, "high"),
+                    (3, "low"),
+                    (4, "close"),
+                    (6, "close_time_ms"),
+                ),
+            ),
+        ),
+        schedule=schedule,
+    )
+
+
+MARK_PRICE = _price_candles("mark_price", "Mark prices", "markPriceKlines", "quote per base", "4-59/15 * * * *")
+
 LIQUIDATIONS = StreamedSpec(
     name="liquidations",
     title="Liquidations",
@@ -464,7 +517,9 @@ LIQUIDATIONS = StreamedSpec(
 )
 
 #: What archive and REST give, and can be asked for again.
-DATASETS: dict[str, LoadedSpec] = {spec.name: spec for spec in (OHLCV, OPEN_INTEREST, FUNDING_RATE, LONG_SHORT_RATIO)}
+DATASETS: dict[str, LoadedSpec] = {
+    spec.name: spec for spec in (OHLCV, OPEN_INTEREST, FUNDING_RATE, LONG_SHORT_RATIO, MARK_PRICE)
+}
 #: Every fact table.
 TABLES: dict[str, DatasetSpec] = {**DATASETS, LIQUIDATIONS.name: LIQUIDATIONS}
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from simulator.grid import Ints, candle_ends
 from simulator.market import CLOSE, COUNT, HIGH, LOW, OPEN, QUOTE, TAKER, TAKER_QUOTE, TIME, VOLUME
+from simulator.randomness import hashed
 from simulator.symbols import Contract
 
 # open_time, open, high, low, close, volume, close_time, quote_volume, count, taker_buy_volume,
@@ -58,6 +59,16 @@ def mark_price(_seed: int, contract: Contract, interval: str, block: Ints) -> li
     return _untraded(interval, block[TIME], [decimals(block[row] * more, 8) for row in (OPEN, HIGH, LOW, CLOSE)])
 
 
+def premium_index(seed: int, contract: Contract, interval: str, block: Ints) -> list[KlineRow]:
+    """A few hundredths of a percent up and down, drawn for each candle by itself, whatever its interval."""
+    drawn = np.array([
+        hashed(seed, contract.number, f"premium {interval} {part}", block[TIME]) % np.uint64(80_000)
+        for part in range(4)
+    ]).astype(np.int64) - 30_000  # fmt: skip
+    prices = (drawn[0], drawn.max(axis=0), drawn.min(axis=0), drawn[3])
+    return _untraded(interval, block[TIME], [signed_decimals(price, 8) for price in prices])
+
+
 def _untraded(interval: str, times: Ints, prices: list[list[str]]) -> list[KlineRow]:
     """Rows whose volumes are placeholders; the count is of the seconds' samples."""
     closes = candle_ends(interval, times)
@@ -69,4 +80,8 @@ def _untraded(interval: str, times: Ints, prices: list[list[str]]) -> list[Kline
 
 
 TRADED = "klines"
-KINDS: dict[str, Render] = {TRADED: traded, "markPriceKlines": mark_price}
+KINDS: dict[str, Render] = {
+    TRADED: traded,
+    "markPriceKlines": mark_price,
+    "premiumIndexKlines": premium_index,
+}

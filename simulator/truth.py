@@ -38,7 +38,7 @@ from simulator.symbols import BY_SYMBOL, Contract
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: The kind of kline by Perpflow's name of the dataset.
-CANDLES = {"ohlcv": TRADED, "mark_price": "markPriceKlines"}
+CANDLES = {"ohlcv": TRADED, "mark_price": "markPriceKlines", "premium_index": "premiumIndexKlines"}
 
 PriceCandleRow = tuple[datetime, float, float, float, float]
 OhlcvRow = tuple[datetime, float, float, float, float, float, float, int, float, float]

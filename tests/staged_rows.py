@@ -44,7 +44,7 @@ def candle(time: datetime, timeframe: str = "5m", n: int = 0, **changes: Any) ->
 
 
 def mark(time: datetime, n: int = 0, **changes: Any) -> Row:
-    """A sound candle of the mark price."""
+    """A sound candle of something that is not traded."""
     whole = candle(time, n=n)
     kept = ("source", "symbol", "timeframe", "open_time_ms", "close_time_ms", "open", "high", "low", "close")
     return {**{name: whole[name] for name in kept}, "no_volume": "0 ", "sample_count": "300", **changes}
@@ -99,6 +99,7 @@ MAKERS = {
     "funding_rate": funding,
     "long_short_ratio": ratios,
     "mark_price": mark,
+    "premium_index": mark,
 }
 
 

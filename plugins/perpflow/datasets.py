@@ -480,6 +480,9 @@ def _price_candles(name: str, title: str, kind: str, unit: str, schedule: str) -
 
 
 MARK_PRICE = _price_candles("mark_price", "Mark prices", "markPriceKlines", "quote per base", "4-59/15 * * * *")
+PREMIUM_INDEX = _price_candles(
+    "premium_index", "Premium index", "premiumIndexKlines", "1, of the index", "9-59/15 * * * *"
+)
 
 LIQUIDATIONS = StreamedSpec(
     name="liquidations",
@@ -518,7 +521,7 @@ LIQUIDATIONS = StreamedSpec(
 
 #: What archive and REST give, and can be asked for again.
 DATASETS: dict[str, LoadedSpec] = {
-    spec.name: spec for spec in (OHLCV, OPEN_INTEREST, FUNDING_RATE, LONG_SHORT_RATIO, MARK_PRICE)
+    spec.name: spec for spec in (OHLCV, OPEN_INTEREST, FUNDING_RATE, LONG_SHORT_RATIO, MARK_PRICE, PREMIUM_INDEX)
 }
 #: Every fact table.
 TABLES: dict[str, DatasetSpec] = {**DATASETS, LIQUIDATIONS.name: LIQUIDATIONS}

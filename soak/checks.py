@@ -8,17 +8,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from typing import Any
 
 from perpflow import pipeline
 from perpflow.batches import Batch, LoadRequest, Plan
 from perpflow.datasets import DATASETS, DatasetSpec
 from perpflow.errors import BatchFaulty
 from perpflow.settings import Deployment
-from perpflow.store import ledger, loader
+from perpflow.store import archive_objects, ledger, loader
 from perpflow.store.database import Connection, session
 from perpflow.store.ledger import Coverage
 from perpflow.windows import TIMEFRAMES, Window
 from simulator.truth import Truth
+from soak.damage import PUNCHED
 from soak.market import Market
 from soak.tally import Tally
 from tests.expected import Expected, settled_points, stored_points
@@ -26,6 +28,8 @@ from tests.loading import Row, facts, rows, windows_of
 
 #: Faults of one check that are printed; the number of all of them is.
 SHOWN = 5
+#: Far more than there are first issues.
+MOST_CORRECTIONS = 100_000
 #: PostgreSQL ends a dead client's session when it next wants to answer; the longest statement takes seconds.
 SESSIONS_END_IN_S = 60.0
 OTHER_SESSIONS = """
@@ -81,14 +85,9 @@ class Wanted:
         return {point for row in self._everything(spec) if (point := _point(spec, row)) in self._spoiled(spec)}
 
     def _everything(self, spec: DatasetSpec) -> Iterator[Row]:
-        find = getattr(self._expected, spec.name)
         for symbol in self.market.symbols:
             for span in self.market.spans:
-                if not spec.series_in_key:
-                    yield from find(symbol, span)
-                    continue
-                for series in spec.series:
-                    yield from find(symbol, series, span)
+                yield from self._expected.rows(spec.name, symbol, span)
 
     def _spoiled(self, spec: DatasetSpec) -> set[Point]:
         return {
@@ -229,11 +228,54 @@ def every_row_was_inserted_once(url: str) -> Check:
     with session(url) as connection:
         logged = rows(connection, "SELECT dataset, sum(inserted)::bigint FROM data_versions GROUP BY dataset")
         said: dict[str, int] = dict(logged)
+        connection.execute(PUNCHED)
+        punched: dict[str, int] = dict(
+            rows(connection, "SELECT dataset, sum(rows)::bigint FROM soak_punched GROUP BY dataset")
+        )
         there = {name: _count(connection, name) for name in DATASETS}
     return check(
         "rows that publishes say they inserted are the rows that are there",
-        (f"{name}: {said.get(name, 0)} inserted, {n} there" for name, n in there.items() if said.get(name, 0) != n),
+        (
+            f"{name}: {said.get(name, 0)} inserted, {n} there and {punched.get(name, 0)} punched out"
+            for name, n in there.items()
+            if said.get(name, 0) != n + punched.get(name, 0)
+        ),
     )
+
+
+def corrections_are_of_what_was_issued_again(url: str, market: Market) -> Check:
+    """Each row that a new issue has changed was corrected once, to what it is now; no other row was."""
+    with session(url) as connection:
+        corrected = archive_objects.corrections(connection, market.datasets, None, None, MOST_CORRECTIONS)
+    seen = Counter((row["dataset"], row["symbol"], row["series"], row["time"]) for row in corrected)
+    now = {spec.name: _by_key(url, spec) for spec in DATASETS.values()}
+    return check(
+        f"{len(corrected)} corrections are of rows that were issued again, each once, and stand",
+        [
+            *(f"{key}: corrected {times} times" for key, times in seen.items() if times > 1),
+            *(f"was not issued again: {row}" for row in corrected if not _was_reissued(market, row)),
+            *(f"does not stand: {row}" for row in corrected if not _stands(now[row["dataset"]], row)),
+        ],
+    )
+
+
+def _by_key(url: str, spec: DatasetSpec) -> dict[tuple[Any, ...], dict[str, Any]]:
+    names = [column.name for column in spec.columns]
+    values = [column.name for column in spec.values]
+    found = (dict(zip(names, row, strict=False)) for row in facts(url, spec.name))
+    return {tuple(row[name] for name in spec.key): {name: row[name] for name in values} for row in found}
+
+
+def _was_reissued(market: Market, row: dict[str, Any]) -> bool:
+    key = (DATASETS[row["dataset"]], row["symbol"], row["series"], row["time"])
+    return any(issue.changes(*key) for issue in market.first_issues)
+
+
+def _stands(now: dict[tuple[Any, ...], dict[str, Any]], row: dict[str, Any]) -> bool:
+    """Whether the new values are those of today, and not the old ones."""
+    key = {"symbol": row["symbol"], "timeframe": row["series"], "time": row["time"]}
+    there = now.get(tuple(key[name] for name in DATASETS[row["dataset"]].key))
+    return bool(there == row["new_row"] != row["old_row"])
 
 
 def reports_name_what_was_withheld_alone(deployment: Deployment, plans: Iterable[Plan]) -> Check:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
 from random import Random
+from typing import Literal
 
 from perpflow.batches import LoadRequest
-from perpflow.datasets import DATASETS
-from perpflow.windows import DAY, Window
+from perpflow.datasets import DATASETS, LoadedSpec
+from perpflow.windows import DAY, Window, to_ms
+from simulator.corruption import parse_corruption
+from simulator.grid import longest
 from simulator.process import Handle
 from tests.loading import EXCHANGE_SYMBOLS, utc
 
@@ -24,6 +27,14 @@ AUTUMN = Window(utc("2026-09-28"), NOW)
 HOUR = timedelta(hours=1)
 #: Each window begins before the one before it has ended.
 OVERLAP = timedelta(hours=30)
+STEPS_MS = {"metrics": 300_000, "fundingRate": 86_400_000}
+#: Folders of the archive, and of how many days each the first issue is another than the next.
+KINDS = sorted({spec.archive.kind for spec in DATASETS.values()})
+ISSUES_EACH = 2
+Planner = Literal["plan", "repair", "reissued"]
+PLANNERS: tuple[Planner, ...] = ("plan", "repair", "reissued")
+#: Of the loads that follow on the first ones so many are loads, repairs, and of what was issued again.
+PLANNED_BY = (6, 3, 2)
 #: Where all is loaded already, a load that is not `again` has nothing to do.
 AGAIN = 0.8
 
@@ -65,8 +76,37 @@ class Corruption:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstIssue:
+    """A day of the archive whose first issue has other values than the one that follows."""
+
+    kind: str
+    symbol: str
+    day: datetime
+
+    def serve(self, exchange: Handle) -> int:
+        """Have the archive serve it; the number of the fault, whose end is the next issue."""
+        return exchange.add_fault("corrupt_rows", **self.fault())
+
+    def fault(self) -> dict[str, str]:
+        """As the simulator knows it."""
+        symbol, day = EXCHANGE_SYMBOLS[self.symbol], f"{self.day:%Y-%m-%d}"
+        return {"dataset": self.kind, "symbol": symbol, "date": day, "what": "revised", "only": "archive"}
+
+    def changes(self, spec: LoadedSpec, symbol: str, series: str, time: datetime) -> bool:
+        """Whether the row of that key may have had another value."""
+        if (spec.archive.kind, symbol) != (self.kind, self.symbol):
+            return False
+        # As simulator.corruption has it: of settlements those of the day.
+        step_ms = longest(series) if spec.series_in_key else STEPS_MS[self.kind]
+        return parse_corruption(0, dict(self.fault()), 1.0, 0).covers(to_ms(time), step_ms)
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
-    """A request to be loaded by several processes, its batches each by `copies` of them at once."""
+    """A request to be loaded by several processes, its batches each by `copies` of them at once.
+
+    `planned_by` is the step that plans it: as a load, as the repair of what lacks there, or of what was issued again.
+    """
 
     number: int
     datasets: tuple[str, ...]
@@ -74,6 +114,7 @@ class Load:
     window: Window
     again: bool
     copies: int
+    planned_by: Planner = "plan"
 
     def request(self) -> LoadRequest:
         """As the pipeline plans it."""
@@ -88,6 +129,7 @@ class Market:
     symbols: tuple[str, ...]
     spans: tuple[Window, ...]
     corruptions: tuple[Corruption, ...] = ()
+    first_issues: tuple[FirstIssue, ...] = ()
     now: datetime = NOW
     datasets: tuple[str, ...] = field(default=tuple(DATASETS))
 
@@ -111,7 +153,16 @@ class Market:
             datasets = tuple(dice.sample(self.datasets, dice.randint(1, len(self.datasets))))
             symbols = tuple(dice.sample(self.symbols, dice.randint(1, min(2, len(self.symbols)))))
             window = _part(dice.choice(self.spans), dice)
-            yield Load(number, datasets, symbols, window, again=dice.random() < AGAIN, copies=_copies(dice))
+            again, copies = dice.random() < AGAIN, _copies(dice)
+            (planned_by,) = dice.choices(PLANNERS, PLANNED_BY)
+            yield Load(number, datasets, symbols, window, again, copies, planned_by)
+
+    def last_loads(self, first: int) -> Iterator[Load]:
+        """What mends everything that has gone wrong: of each span the repair, and what was issued again."""
+        for number, span in enumerate(self.spans, first):
+            yield Load(number, self.datasets, self.symbols, span, again=False, copies=1, planned_by="repair")
+        number = first + len(self.spans)
+        yield Load(number, self.datasets, self.symbols, self.spans[0], again=False, copies=1, planned_by="reissued")
 
 
 def drawn(dice: Random, symbols: tuple[str, ...], spans: tuple[Window, ...]) -> Market:
@@ -129,7 +180,11 @@ def drawn(dice: Random, symbols: tuple[str, ...], spans: tuple[Window, ...]) -> 
     interest = Corruption(
         "open_interest", "metrics", "negative_value", dice.choice(symbols), dice.choice(days), dice.randint(3, 40)
     )
-    return Market(symbols, spans, (candles, interest))
+    spoiled = {candles.day, interest.day}
+    whole = [day for day in days if day not in spoiled]
+    drawn_for = [kind for kind in KINDS for _ in range(ISSUES_EACH)] if whole else []
+    issues = [FirstIssue(kind, dice.choice(symbols), dice.choice(whole)) for kind in drawn_for]
+    return Market(symbols, spans, (candles, interest), tuple(dict.fromkeys(issues)))
 
 
 def _overlapping(span: Window, dice: Random) -> Iterator[Window]:

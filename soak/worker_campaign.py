@@ -19,6 +19,7 @@ from perpflow.batches import Batch, Plan
 from soak import checks
 from soak.chaos import ServerKiller, Weather
 from soak.checks import Check, Wanted
+from soak.damage import Puncher, Reissuer
 from soak.house import House
 from soak.market import Load, Market
 from soak.tally import Tally
@@ -29,8 +30,17 @@ LANES = 4
 #: A step that has ended with an error this often does not get anywhere.
 MOST_ERRORS = 60
 LONGEST_PAUSE_S = 1.5
+#: Loads that mend are numbered from here.
+MENDING = 1_000_000
 #: The chance that a process is killed, until the quota is reached; small enough that kills fall all over the campaign.
-KILLED: dict[Step, float] = {"plan": 0.15, "stage": 0.35, "check": 0.4, "publish": 0.35}
+KILLED: dict[Step, float] = {
+    "plan": 0.15,
+    "repair": 0.15,
+    "reissued": 0.15,
+    "stage": 0.35,
+    "check": 0.4,
+    "publish": 0.35,
+}
 
 
 class StepFailed(Exception):
@@ -82,6 +92,8 @@ class WorkerCampaign:
         with (
             ServerKiller(self.house, self.tally, Random(f"{self._seed} servers")),
             Weather(self.house, self.tally, Random(f"{self._seed} weather")),
+            Reissuer(self.house, self.tally, Random(f"{self._seed} issues"), self.market),
+            Puncher(self.house, self.tally, Random(f"{self._seed} holes"), self.market),
             ThreadPoolExecutor(LANES, "lane") as lanes,
         ):
             started = [lanes.submit(self._lane) for _ in range(LANES)]
@@ -92,16 +104,28 @@ class WorkerCampaign:
                 self._over.set()
         for lane in done:
             lane.result()
+        self.house.restart()
+        self._mend()
         return self._checks()
 
+    def _mend(self) -> None:
+        """Repair what was punched and read again what was issued again, undisturbed."""
+        for load in self.market.last_loads(MENDING):
+            planned: Plan = STEPS[load.planned_by](self.house.deployment, load.request())
+            self.plans.append(planned)
+            for batch in planned.batches:
+                for step in ("stage", "check", "publish"):
+                    STEPS[step](self.house.deployment, batch)
+            self.tally.count(self.tally.done, load.planned_by)
+
     def _checks(self) -> list[Check]:
-        self.house.restart()
         deployment, wanted = self.house.deployment, Wanted(self.market, self.house.exchange.seed)
         batches = [batch for planned in self.plans for batch in planned.batches]
         return [
             checks.enough_kills(self.tally),
             *checks.of_store(deployment, wanted, batches),
             checks.every_batch_is_published(deployment, batches),
+            checks.corrections_are_of_what_was_issued_again(deployment.database_url, self.market),
             checks.reports_name_what_was_withheld_alone(deployment, self.plans),
         ]
 
@@ -130,7 +154,8 @@ class WorkerCampaign:
             return next(self._further) if self.tally.wants_more and time.monotonic() < self._until else None
 
     def _plan(self, load: Load) -> None:
-        planned: Plan = self._take("plan", load.request(), Random(f"{self._seed} plan {load.number}"), str(load))
+        dice = Random(f"{self._seed} plan {load.number}")
+        planned: Plan = self._take(load.planned_by, load.request(), dice, str(load))
         with self._lock:
             self.plans.append(planned)
         for batch in planned.batches:

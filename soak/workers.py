@@ -30,10 +30,12 @@ from perpflow.settings import Deployment
 
 CONTEXT = multiprocessing.get_context("forkserver")
 
-Step = Literal["plan", "stage", "check", "publish"]
+Step = Literal["plan", "repair", "reissued", "stage", "check", "publish"]
 Work = Callable[[Deployment, Any], Any]
 STEPS: dict[Step, Work] = {
     "plan": pipeline.plan,
+    "repair": pipeline.plan_repair,
+    "reissued": pipeline.plan_reissued,
     "stage": pipeline.stage,
     "check": pipeline.check,
     "publish": pipeline.publish,
@@ -152,7 +154,14 @@ class Pace:
     """How long each step usually takes, by those that ended: kills fall within that."""
 
     #: Seconds on two cores, until the first ones have ended.
-    USUAL_S: dict[Step, float] = {"plan": 0.5, "stage": 0.8, "check": 0.6, "publish": 0.1}
+    USUAL_S: dict[Step, float] = {
+        "plan": 0.5,
+        "repair": 0.3,
+        "reissued": 0.3,
+        "stage": 0.8,
+        "check": 0.6,
+        "publish": 0.1,
+    }
 
     def __init__(self) -> None:
         self._lock = Lock()

@@ -33,7 +33,7 @@ from perpflow.store.ledger import Answered
 from perpflow.store.loader import Digest, StagingArea
 from perpflow.store.received import RECLAIM_AFTER_S
 from perpflow.symbols import Symbols, Synced
-from perpflow.windows import Window
+from perpflow.windows import Window, intersect, subtract
 
 log = logging.getLogger(__name__)
 
@@ -224,9 +224,14 @@ def evidence_of(fetcher: Fetcher, now: datetime) -> dict[str, Any]:
         for dataset, series in fetcher.wanted.items()
         for key in series
     ]
+    wanted = [
+        {"dataset": dataset, "symbol": symbol, "series": series, "windows": _edges(windows)}
+        for dataset, of_series in fetcher.wanted.items()
+        for (symbol, series), windows in of_series.items()
+    ]
     covered = {name: _known(by_series) for name, by_series in fetcher.covered().items()}
     origins = [origin.name for origin in fetcher.evidence.origins]
-    read = {"origins": origins, "objects": fetcher.evidence.objects}
+    read = {"origins": origins, "objects": fetcher.evidence.objects, "wanted": wanted}
     return {"now": now.isoformat(), "answered": answered, "covered": covered, **read}
 
 
@@ -380,9 +385,36 @@ def _publish(connection: Connection, batch: Batch) -> tuple[list[dict[str, Any]]
         raise StagedRowsLost(batch.id)
     for spec in batch.specs:
         _publish_dataset(connection, batch, spec, manifest, digests[spec.name])
-    archive_objects.record(connection, manifest["evidence"]["objects"])
+    objects = manifest["evidence"]["objects"]
+    if batch.objects:
+        objects = _read_again(connection, batch, manifest["evidence"])
+    archive_objects.record(connection, objects, reread=bool(batch.objects))
     manifests.delete(connection, batch)
     return connection.execute(query("versions_of_batch"), {"batch": batch.id}).fetchall(), True
+
+
+def _read_again(connection: Connection, batch: Batch, evidence: dict[str, Any]) -> list[dict[str, Any]]:
+    """The objects that were read again; `mixed` where rows have come meanwhile, which may be of an earlier issue.
+
+    The series are locked: nobody publishes rows of them now.
+    """
+    read = {
+        (entry["dataset"], entry["symbol"], entry["series"]): _windows(entry["windows"]) for entry in evidence["wanted"]
+    }
+    others = {
+        (row.dataset, row.symbol, row.series): subtract(
+            row.accounted, read.get((row.dataset, row.symbol, row.series), [])
+        )
+        for row in ledger.read(connection, batch.datasets, batch.symbols)
+    }
+    named = {wanted.key: wanted for wanted in map(object_of, batch.objects) if wanted}
+
+    def is_mixed(key: str) -> bool:
+        wanted = named[key]
+        mine = (windows for (*_, series), windows in others.items() if wanted.interval in (None, series))
+        return any(intersect(windows, [wanted.period]) for windows in mine)
+
+    return [entry | {"mixed": is_mixed(entry["key"])} for entry in evidence["objects"]]
 
 
 def _publish_dataset(

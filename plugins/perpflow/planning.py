@@ -392,13 +392,21 @@ def _hulls(gaps: Iterable[dict[SeriesKey, list[Window]]], end: datetime) -> dict
 def wanted_of(
     connection: Connection, batch: Batch, collection: Collection, now: datetime
 ) -> dict[str, dict[SeriesKey, list[Window]]]:
-    """The gaps inside a batch as the ledger shows them now, by dataset and (symbol, series)."""
+    """The gaps inside a batch as the ledger shows them now, by dataset and (symbol, series).
+
+    Of files that were issued again, what is covered, or known to lack: who loaded ten days of a month gets no others.
+    """
     wanted = {}
     for spec in batch.specs:
         spans = {(symbol, series): batch.window for symbol in batch.symbols for series in collection.series(spec.name)}
         clipped = {
             key: span for key, window in spans.items() if (span := settled(spec, key[1], window.start, window.end, now))
         }
-        gaps = ledger.gaps(connection, spec, clipped, now=now, again=batch.again)
+        if batch.objects:
+            rows = ledger.read(connection, (spec.name,), batch.symbols)
+            known = {(row.symbol, row.series): row.accounted for row in rows}
+            gaps = {key: intersect([span], known.get(key, [])) for key, span in clipped.items()}
+        else:
+            gaps = ledger.gaps(connection, spec, clipped, now=now, again=batch.again)
         wanted[spec.name] = {key: windows for key, windows in gaps.items() if windows}
     return wanted

@@ -23,20 +23,21 @@ from tests.loading import deployment_of, facts, load, request, rows, run_batch, 
 
 #: One that the archive has by days and one that it has by months, far beyond what REST keeps of statistics.
 DAILY, MONTHLY = "2026-10-03", "2026-08-12"
-#: By dataset the archive's name of it, the day of which the first issue is another, and how many rows that changes.
-REVISED = {
-    "ohlcv": ("klines", MONTHLY, 3),
-    "open_interest": ("metrics", "2026-08-20", 3),
-    "funding_rate": ("fundingRate", MONTHLY, 3),
-    "long_short_ratio": ("metrics", DAILY, 3),
-}
+#: By dataset the day of which the first issue is another; each changes three rows.
+REVISED = dict.fromkeys(DATASETS, MONTHLY) | {"open_interest": "2026-08-20", "long_short_ratio": DAILY}
+CHANGED = 3
+CANDLES = [spec.name for spec in DATASETS.values() if spec.series_in_key]
 
 
 @pytest.fixture
 def deployment(empty_database_url: str, exchange: Handle) -> Iterator[Deployment]:
     symbols = ("SOL/USDT", "BTC/USDT")
     made = deployment_of(
-        empty_database_url, exchange, symbols=symbols, datasets={"ohlcv": {"timeframes": ["1h"]}}, start="2026-08-01"
+        empty_database_url,
+        exchange,
+        symbols=symbols,
+        datasets=dict.fromkeys(CANDLES, {"timeframes": ["1h"]}),
+        start="2026-08-01",
     )
     yield asking(made, attempts=1)
     exchange.clear_faults()
@@ -70,15 +71,18 @@ def reread(deployment: Deployment, **asked: Any) -> batches.Plan:
 def test_a_reissued_file_is_noticed_read_again_and_its_rows_corrected(
     deployment: Deployment, exchange: Handle, dataset: str
 ) -> None:
-    kind, day, changed = REVISED[dataset]
+    kind, day = DATASETS[dataset].archive.kind, REVISED[dataset]
     load(deployment, request("truth", "2026-08-01", datasets=(dataset,)))
     truth = facts(deployment.database_url, dataset)
     first = revise(exchange, kind, day)
     load(deployment, request("first", "2026-08-01", datasets=(dataset,), again=True))
     before = facts(deployment.database_url, dataset)
-    assert len([row for row, other in zip(truth, before, strict=True) if row != other]) == changed
+    assert len([row for row, other in zip(truth, before, strict=True) if row != other]) == CHANGED
     table(deployment, "DELETE FROM corrections RETURNING 1")
 
+    # Both issues were read: whether each row is of the newer one only reading it again as a whole tells.
+    assert len(reread(deployment, datasets=(dataset,)).batches) == 1
+    assert facts(deployment.database_url, dataset) == before
     assert reread(deployment, datasets=(dataset,)).batches == []
     exchange.remove_fault(first)
     (batch,) = reread(deployment, datasets=(dataset,)).batches
@@ -87,7 +91,7 @@ def test_a_reissued_file_is_noticed_read_again_and_its_rows_corrected(
     corrections = table(
         deployment, "SELECT symbol, time, old_row, new_row, source, origin, batch FROM corrections ORDER BY time"
     )
-    assert [row[1].date().isoformat() for row in corrections] == [day] * changed
+    assert [row[1].date().isoformat() for row in corrections] == [day] * CHANGED
     assert {(row[0], row[4], row[5], row[6]) for row in corrections} == {
         ("SOL/USDT", "archive", batch.objects[0], batch.id)
     }
@@ -95,7 +99,7 @@ def test_a_reissued_file_is_noticed_read_again_and_its_rows_corrected(
     ((corrected, updated),) = table(
         deployment, "SELECT corrected, updated FROM data_versions WHERE batch = %s", batch.id
     )
-    assert (corrected, updated) == (changed, changed)
+    assert (corrected, updated) == (CHANGED, CHANGED)
     assert reread(deployment, datasets=(dataset,)).batches == []
 
 
@@ -125,6 +129,53 @@ def test_points_that_a_new_issue_adds_are_no_longer_missing(deployment: Deployme
         (row,) = ledger.read(connection, ("open_interest",), ("SOL/USDT",))
     assert (row.present, row.missing_upstream) == ([window], [])
     assert len(facts(deployment.database_url, "open_interest")) == 288
+
+
+def test_of_a_month_s_new_issue_no_more_is_taken_than_was_loaded(deployment: Deployment, exchange: Handle) -> None:
+    first = revise(exchange, "klines", MONTHLY)
+    load(deployment, request("first", "2026-08-08", "2026-08-18", datasets=("ohlcv",)))
+    before = facts(deployment.database_url, "ohlcv")
+    exchange.remove_fault(first)
+    reread(deployment, datasets=("ohlcv",))
+    after = facts(deployment.database_url, "ohlcv")
+    assert [row[2] for row in after] == [row[2] for row in before]
+    assert len(table(deployment, "SELECT FROM corrections")) == 3
+
+
+def test_a_file_that_was_read_in_parts_of_different_issues_is_read_again_as_a_whole(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    dataset, days = ("ohlcv",), ("2026-08-12", "2026-08-16", "2026-08-22")
+    first = revise(exchange, "klines", MONTHLY)
+    load(deployment, request("first", days[0], days[1], datasets=dataset))
+    exchange.remove_fault(first)
+    load(deployment, request("second", days[1], days[2], datasets=dataset))
+    month = "SELECT mixed FROM archive_objects WHERE key LIKE '%%SOLUSDT-1h-2026-08.zip'"
+    assert table(deployment, month) == [(True,)]
+    (batch,) = reread(deployment, datasets=dataset).batches
+    assert len(table(deployment, "SELECT FROM corrections")) == 3
+    assert table(deployment, month) == [(False,)]
+    assert reread(deployment, datasets=dataset).batches == []
+
+
+def test_rows_of_an_earlier_issue_that_come_while_a_file_is_read_again_are_not_forgotten(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    dataset, days = ("ohlcv",), ("2026-08-08", "2026-08-12", "2026-08-16")
+    first = revise(exchange, "klines", MONTHLY)
+    load(deployment, request("first", days[0], days[1], datasets=dataset))
+    (late,) = pipeline.plan(deployment, request("late", days[1], days[2], datasets=dataset)).batches
+    pipeline.stage(deployment, late)
+    exchange.remove_fault(first)
+    (again,) = pipeline.plan_reissued(deployment, request("again", symbols=None, datasets=dataset)).batches
+    pipeline.stage(deployment, again)
+    for batch in (late, again):
+        pipeline.check(deployment, batch)
+        pipeline.publish(deployment, batch)
+    assert table(deployment, "SELECT FROM corrections") == []
+    assert len(reread(deployment, datasets=dataset).batches) == 1
+    assert len(table(deployment, "SELECT FROM corrections")) == 3
+    assert reread(deployment, datasets=dataset).batches == []
 
 
 def test_what_a_better_source_overwrites_is_no_correction(deployment: Deployment, exchange: Handle) -> None:

@@ -6,19 +6,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from perpflow.batches import Batch
+from perpflow import pipeline
+from perpflow.batches import Batch, LoadRequest
 from perpflow.settings import Deployment
 from perpflow.store.database import session
-from perpflow.windows import Window
+from perpflow.windows import DAY, Window
 from simulator.process import Handle, running
 from soak import checks
 from soak.checks import Wanted, check
-from soak.market import Corruption, Market
-from tests.loading import deployment_of, load, request, utc
+from soak.damage import punch
+from soak.market import Corruption, FirstIssue, Market
+from tests.loading import deployment_of, load, request, run_batch, utc
 
 SPAN = Window(utc("2026-10-10"), utc("2026-10-12"))
 SPOILED = Corruption("ohlcv", "klines", "high_below_low", "SOL/USDT", SPAN.start, 3, "5m")
-MARKET = Market(("SOL/USDT",), (SPAN,), (SPOILED,), utc("2026-10-15T12:34:56"))
+NOW = utc("2026-10-15T12:34:56")
+REISSUED = FirstIssue("metrics", "SOL/USDT", utc("2026-10-11"))
+MARKET = Market(("SOL/USDT",), (SPAN,), (SPOILED,), (REISSUED,), NOW)
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +118,50 @@ def test_batches_that_nobody_planned_or_published_are_named(
     )
     unpublished = Batch("none", "run", ("ohlcv",), ("SOL/USDT",), SPAN)
     assert checks.every_batch_is_published(deployment, [*batches, unpublished]).faults == ("('none', 'ohlcv')",)
+
+
+CORRECTION = """
+INSERT INTO corrections (dataset, symbol, series, time, old_row, new_row, batch, source, origin)
+SELECT 'open_interest', symbol, '5m', time, {old}, {new}, 'b', 'archive', 'o' FROM open_interest WHERE time = '{time}'
+"""
+ROW = "jsonb_build_object('open_interest', open_interest, 'open_interest_value', open_interest_value)"
+OTHER = "jsonb_build_object('open_interest', open_interest + 1, 'open_interest_value', open_interest_value)"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "time", "times", "fault"),
+    [
+        (OTHER, ROW, "2026-10-11 06:05Z", 1, None),
+        (OTHER, ROW, "2026-10-11 06:05Z", 2, "corrected 2 times"),
+        (OTHER, ROW, "2026-10-11 08:05Z", 1, "was not issued again"),
+        (ROW, OTHER, "2026-10-11 06:05Z", 1, "does not stand"),
+        (ROW, ROW, "2026-10-11 06:05Z", 1, "does not stand"),
+    ],
+)
+@pytest.mark.usefixtures("batches")
+def test_a_correction_that_is_not_as_it_should_be_is_named(
+    deployment: Deployment, old: str, new: str, time: str, times: int, fault: str | None
+) -> None:
+    execute(deployment, *[CORRECTION.format(old=old, new=new, time=time)] * times)
+    found = checks.corrections_are_of_what_was_issued_again(deployment.database_url, MARKET)
+    execute(deployment, "DELETE FROM corrections")
+    assert [fault in named for named in found.faults] == ([True] if fault else [])
+
+
+def test_what_was_punched_out_counts_as_inserted_and_is_found_lacking(
+    deployment: Deployment, wanted: Wanted, batches: list[Batch]
+) -> None:
+    punch(deployment.database_url, "open_interest", "SOL/USDT", Window(SPAN.start, SPAN.start + DAY))
+    assert broken(deployment, wanted, batches) == {
+        "open_interest: 576 rows equal the truth",
+        "open_interest: the ledger accounts for every point",
+        GAPS,
+    }
+    repair = LoadRequest(("open_interest",), ("SOL/USDT",), SPAN.start, SPAN.end, "repair")
+    mended = pipeline.plan_repair(deployment, repair).batches
+    for batch in mended:
+        run_batch(deployment, batch)
+    assert broken(deployment, wanted, [*batches, *mended]) == set()
 
 
 def test_a_session_that_stays_is_named(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,10 +30,15 @@ class Folder:
     last: str
 
 
-def record(connection: Connection, objects: list[dict[str, Any]]) -> None:
-    """Record files as they were when read; part of the publish transaction."""
+def record(connection: Connection, objects: list[dict[str, Any]], *, reread: bool) -> None:
+    """Record files as they were when read; part of the publish transaction.
+
+    Args:
+        objects: as `Evidence.objects` has them; of files that were read again, `mixed` says of which not all was.
+        reread: whether they were read again, for all that the facts have of them.
+    """
     if objects:
-        connection.execute(query("publish_objects"), {"objects": Jsonb(objects)})
+        connection.execute(query("publish_objects"), {"objects": Jsonb(objects), "reread": reread})
 
 
 def left_alone(connection: Connection) -> dict[str, str]:

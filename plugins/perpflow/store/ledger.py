@@ -44,10 +44,14 @@ class Coverage:
     listening: list[Window]
 
     @property
+    def accounted(self) -> list[Window]:
+        """What is covered or explained."""
+        return merge((*self.present, *self.missing_upstream, *self.quarantined))
+
+    @property
     def extent(self) -> Window | None:
         """From the first covered or explained instant to the last; None for a series without any."""
-        windows = merge((*self.present, *self.missing_upstream, *self.quarantined))
-        return Window(windows[0].start, windows[-1].end) if windows else None
+        return Window(self.accounted[0].start, self.accounted[-1].end) if self.accounted else None
 
     @property
     def watermark(self) -> datetime | None:

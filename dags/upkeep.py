@@ -1,5 +1,6 @@
 """Airflow DAGs that keep the store in order: migrate_database its schema, sync_symbols what it knows of contracts,
-repair_gaps whatever the ledger lacks, correct_reissued what the archive has issued again."""
+repair_gaps whatever the ledger lacks, correct_reissued what the archive has issued again; and reconcile_sources
+compares archive and REST."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from airflow.sdk import Context, CronTriggerTimetable, dag, task
 
 from perpflow.batches import LoadRequest, Plan
 from perpflow.orchestration import forms
-from perpflow.orchestration.defaults import ARCHIVE_POOL, REPAIR_PRIORITY, START_DATE, default_args
+from perpflow.orchestration.defaults import ARCHIVE_POOL, REPAIR_PRIORITY, REST_POOL, START_DATE, default_args
 from perpflow.orchestration.load_group import load_group
 from perpflow.settings import Deployment, load_collection
 
@@ -61,8 +62,23 @@ Files that had to be left out are tried three times in all, by this and by `repa
 `python -m perpflow repair --reissued` does the same outside Airflow.
 """
 
+RECONCILE_DOC = """
+### Do archive and REST agree?
+
+Once a week, or by form: both are asked anew for the same days, and compared value by value, where the tables hold the
+archive's values alone. The task returns, for each column of a series, how many points agree, how many differ by no more
+than the tolerance (REST's ratios have four decimals, the archive's eight; all else has to be equal), how many by more,
+and how many one of the two alone has; `reconciliations` keeps the last comparison. Beyond the tolerance the run is red
+and names instants and both values. Nothing is changed.
+
+Where collection.yaml says `all`, other symbols have their turn in each run. `python -m perpflow reconcile` does the
+same outside Airflow.
+"""
+
 #: When the archive has published the day before.
 AFTER_THE_ARCHIVE = "20 9 * * *"
+#: The same, on Sundays.
+WEEKLY = "50 11 * * 0"
 #: The same, and when repair_gaps may be done with most of its work.
 AFTER_REPAIR = "10 11 * * *"
 #: Long before REST forgets anything, and after the archive has published.
@@ -159,7 +175,43 @@ def correct_reissued() -> None:
     load_group(reissued_plan, ARCHIVE_POOL)
 
 
+@dag(
+    schedule=CronTriggerTimetable(WEEKLY, timezone="UTC"),
+    start_date=START_DATE,
+    catchup=False,
+    max_active_runs=1,
+    default_args=default_args(RETRIES),
+    params={
+        "symbols": forms.symbols([], "One a line, as in SOL/USDT; left empty: those of collection.yaml."),
+        "datasets": forms.datasets(),
+        "days": forms.DAYS,
+    },
+    tags={"perpflow"},
+    doc_md=RECONCILE_DOC,
+)
+def reconcile_sources() -> None:
+    """Compare archive and REST."""
+
+    @task(pool=REST_POOL, multiple_outputs=False)
+    def reconcile() -> list[dict[str, Any]]:
+        from airflow.sdk import get_current_context
+
+        from perpflow import reconciling
+        from perpflow.orchestration.connections import deployment
+        from perpflow.reconcile_command import plain
+
+        context = get_current_context()
+        form = dict(context["params"]) | {"start": None, "end": None, "again": True, "symbols_per_task": 1}
+        request = LoadRequest.from_form(f"reconcile_sources|{context['dag_run'].run_id}", form)
+        found = reconciling.reconcile(deployment(), request, form["days"])
+        reconciling.complain(found)
+        return [plain(one) for one in found]
+
+    reconcile()
+
+
 migrate_database()
 sync_symbols()
 repair_gaps()
 correct_reissued()
+reconcile_sources()

@@ -31,6 +31,7 @@ DAGS = {
     "ingest_liquidations",
     "load_history",
     "migrate_database",
+    "reconcile_sources",
     "repair_gaps",
     "stream_market",
     "sync_symbols",

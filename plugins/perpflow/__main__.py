@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -272,6 +273,25 @@ def corrections(
         from perpflow.corrections_command import show
 
         show(_deployment(), _request("corrections", datasets, symbols, start), most=most, as_json=as_json)
+
+
+@app.command()
+def reconcile(
+    symbols: SymbolsOption = None,
+    datasets: DatasetsOption = "all",
+    days: Annotated[int, typer.Option(min=1, max=29, help="How many whole days back.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list with an object for each column.")] = False,
+) -> None:
+    """Ask archive and REST for the same days and compare them. Exit 1 if values differ beyond their tolerance."""
+    with _exit_codes():
+        from perpflow import reconciling
+        from perpflow.reconcile_command import show
+
+        request = replace(_request("reconcile", datasets, None, None), symbols=_symbols(symbols))
+        deployment = _deployment()
+        found = _after_bans(lambda: reconciling.reconcile(deployment, request, days))
+        show(found, as_json=as_json)
+        reconciling.complain(found)
 
 
 @app.command()

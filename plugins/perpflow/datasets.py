@@ -40,6 +40,7 @@ class RestSource:
     `method` is ccxt's implicit method, `path` the exchange's; `fields` maps a wire field (or its position) to the
     staging column it is copied into. `weight` counts against `budget`; `reach` is how far back it answers (None: the
     whole history). `series` names the only series that it gives (None: the series asked for by `period_parameter`).
+    `decimals` is how many its values have where the archive has more.
     """
 
     method: str
@@ -51,6 +52,7 @@ class RestSource:
     period_parameter: str | None = None
     reach: timedelta | None = None
     series: str | None = None
+    decimals: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,19 @@ class LoadedSpec(DatasetSpec):
         """The archive's folder."""
         return self.archive.kind
 
+    @property
+    def comparable(self) -> dict[str, float]:
+        """The value columns that archive and REST both give, and how far apart they may be.
+
+        REST has cut digits off, and nobody says whether it rounds or truncates: a unit of the last digit covers both.
+        """
+        given = {
+            name: source.decimals for source in self.rest for _, wire in source.fields for name in _columns_of(wire)
+        }
+        names = [column.name for column in self.values if column.name in self.archive_values and column.name in given]
+        decimals = {name: given[name] for name in names}
+        return {name: 0.0 if digits is None else 10.0**-digits for name, digits in decimals.items()}
+
     def rest_for(self, series: str) -> RestSource:
         """The endpoint that gives `series`."""
         return next(source for source in self.rest if source.series in (None, series))
@@ -187,6 +202,11 @@ class StreamedSpec(DatasetSpec):
     def wire_columns(self) -> frozenset[str]:
         """The columns that an event fills."""
         return frozenset(self.fields)
+
+
+def _columns_of(wire: str) -> tuple[str, str]:
+    """The names that a fact table's column may have which is filled from a staging column."""
+    return wire, wire.removeprefix("reported_")
 
 
 SYMBOL = Column("symbol", "text", "", "unified name, `SOL/USDT`")
@@ -376,6 +396,7 @@ def _ratio(series: str, endpoint: str, fields: tuple[tuple[str | int, str], ...]
         period_parameter="period",
         reach=STATISTICS_REACH,
         series=series,
+        decimals=4,
         fields=(("timestamp", "timestamp_ms"), *fields),
     )
 

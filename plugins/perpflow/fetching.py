@@ -145,6 +145,22 @@ class Fetcher:
             await self._from_rest()
         return {name: await self._finish(DATASETS[name]) for name in self.wanted}
 
+    async def both(self) -> None:
+        """Fetch all that is wanted from the archive's finest files and from REST alike, for who compares the two.
+
+        Raises: as `run`.
+        """
+        for granularity in GRANULARITIES:
+            demands: Demands = {}
+            for name, wanted in self.wanted.items():
+                spec = DATASETS[name]
+                if granularity == spec.archive.granularities[-1]:
+                    self._demand(spec, granularity, wanted, demands)
+            await bounded(self._take_object(*demand) for demand in sorted(demands.items()))
+        await bounded(self._rest_jobs(self.wanted))
+        for name in self.wanted:
+            await self._finish(DATASETS[name])
+
     def covered(self) -> Wanted:
         """What the staged rows cover, by the datasets for which that is known without looking through the rows."""
         return {name: regular for name, regular in self._regular.items() if regular is not None}
@@ -291,12 +307,15 @@ class Fetcher:
     # --- REST
 
     async def _from_rest(self) -> None:
-        jobs = []
-        for name in self.wanted:
-            spec = DATASETS[name]
-            for key, windows in (await self._remaining(spec)).items():
-                jobs += [self._take_pages(spec, key, *job) for job in self._requests(spec, key, windows)]
-        await bounded(jobs)
+        await bounded(self._rest_jobs({name: await self._remaining(DATASETS[name]) for name in self.wanted}))
+
+    def _rest_jobs(self, wanted: Wanted) -> list[Coroutine[Any, Any, None]]:
+        return [
+            self._take_pages(DATASETS[name], key, *job)
+            for name, of_series in wanted.items()
+            for key, windows in of_series.items()
+            for job in self._requests(DATASETS[name], key, windows)
+        ]
 
     def _requests(
         self, spec: LoadedSpec, key: SeriesKey, windows: list[Window]

@@ -23,7 +23,18 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"store", "exchange"}),
     frozenset({"quality"}),
     frozenset(
-        {"aligning", "alignment", "draining", "evidence", "fetching", "planning", "reissues", "sessions", "symbols"}
+        {
+            "aligning",
+            "alignment",
+            "draining",
+            "evidence",
+            "fetching",
+            "planning",
+            "reconciling",
+            "reissues",
+            "sessions",
+            "symbols",
+        }
     ),
     frozenset({"pipeline"}),
 )
@@ -158,5 +169,6 @@ def test_every_query_file_is_described_and_used_and_every_query_used_is_there() 
         "publish_same_key",
         "publish_unite",
         "publish_yield_to_better",
+        "reconcile_value",
     }
     assert [name for name, sql in files.items() if not sql.startswith("-- ") and name not in fragments] == []

@@ -17,6 +17,8 @@ AGAIN = Param(
 )
 SYMBOLS_PER_TASK = Param(1, type="integer", minimum=1, maximum=100, title="Symbols per task")
 
+DAYS = Param(3, type="integer", minimum=1, maximum=29, title="Days", description="How many whole days back.")
+
 
 def symbols(default: list[str], description: str) -> Param:
     """Symbols as in SOL/USDT, or `all`."""

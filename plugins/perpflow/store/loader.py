@@ -285,7 +285,7 @@ def publish_statement(name: str, spec: DatasetSpec, source: Source) -> sql.Compo
         target=sql.Identifier(spec.name),
         key=columns(spec.key),
         values=columns(values),
-        staged=_staged(spec),
+        staged=staged_rows(spec, source),
         staged_key=columns(spec.key, of="s"),
         staged_values=columns(values, of="s"),
         target_values=columns(values, of="t"),
@@ -305,9 +305,10 @@ def _named(values: Mapping[str, sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(part for name, value in values.items() for part in (sql.Literal(name), value))
 
 
-def _staged(spec: DatasetSpec) -> sql.Composed:
+def staged_rows(spec: DatasetSpec, source: Source) -> sql.Composed:
+    """One source's staged rows of the attempt `stage_id` from `start` to `end`, one to a key, as the table has them."""
     names = tuple(c.name for c in spec.values)
-    parts = {"staging": staging_table(spec), "key": columns(spec.key)}
+    parts = {"staging": staging_table(spec), "key": columns(spec.key), "source": sql.Literal(source)}
     if not spec.partial_rows:
         return query("publish_staged_whole", values=columns(names), **parts)
     united = sql.SQL(", ").join(query("publish_unite", column=sql.Identifier(name)) for name in names)

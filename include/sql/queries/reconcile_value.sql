@@ -1,0 +1,1 @@
+({title}, a.{column}::double precision, r.{column}::double precision, {tolerance})

@@ -1,0 +1,187 @@
+"""Whether archive and REST agree about the days that both have: asked anew, compared value by value, reported.
+
+The store can't tell: the archive's values have overwritten REST's. So both are asked for the same days, go through the
+same normalisation into staging, and are compared there. Nothing is published, averaged or repaired: which of two values
+is true, nobody knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg import sql
+
+from perpflow.batches import Batch, LoadRequest
+from perpflow.datasets import DATASETS, STATISTICS_REACH, LoadedSpec, by_archive_kind
+from perpflow.errors import BatchFaulty
+from perpflow.fetching import Fetcher, Wanted
+from perpflow.sessions import exchange_sessions
+from perpflow.settings import Collection, Deployment
+from perpflow.store import ledger, loader, manifests
+from perpflow.store.database import Connection, columns, query, session, to_multirange, to_range
+from perpflow.store.loader import StagingArea
+from perpflow.windows import DAY, Window, intersect, merge, start_of_day
+
+#: REST gives statistics for thirty days; the day in which it ends is left out.
+MOST_DAYS = STATISTICS_REACH // DAY
+#: Of `all` so many symbols are compared in a run, others in the next: thirty days of one cost some 200 requests.
+SYMBOLS_A_RUN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """One column of a series: how many of its points archive and REST agree about.
+
+    `within` differ by no more than the tolerance, `beyond` by more; `sample` holds the first of these.
+    """
+
+    dataset: str
+    symbol: str
+    series: str
+    column: str
+    window: Window
+    tolerance: float
+    agree: int
+    within: int
+    beyond: int
+    archive_only: int
+    rest_only: int
+    sample: list[dict[str, Any]]
+
+
+def reconcile(deployment: Deployment, request: LoadRequest, days: int) -> list[Reconciled]:
+    """Compare the last so many whole days, of the symbols asked for, or of those of collection.yaml.
+
+    Raises:
+        BadConfiguration: the symbols are unknown.
+        Transient, Permanent: exchange or database do not answer, or not as documented.
+    """
+    return asyncio.run(_reconcile(deployment, request, min(days, MOST_DAYS)))
+
+
+async def _reconcile(deployment: Deployment, request: LoadRequest, days: int) -> list[Reconciled]:
+    found: list[Reconciled] = []
+    async with exchange_sessions(deployment, live=False) as (rest, archive):
+        now = await rest.now()
+        with session(deployment.database_url) as connection:
+            names = {row["symbol"]: row["exchange_symbol"] for row in connection.execute(query("symbols_read"))}
+            for symbol in _symbols(connection, request, deployment.collection, now):
+                for group in by_archive_kind(request.datasets):
+                    wanted = _wanted(connection, group, symbol, deployment.collection, now, days)
+                    if any(wanted.values()):
+                        batch = _batch(request, group, symbol, wanted)
+                        stage_id = manifests.claim(connection, batch)
+                        async with StagingArea.open(deployment.database_url, stage_id) as area:
+                            fetcher = Fetcher(rest, archive, area, exchange_symbols=names, now=now, wanted=wanted)
+                            await fetcher.both()
+                        found += _compared(connection, fetcher, batch, stage_id)
+    return found
+
+
+def _symbols(connection: Connection, request: LoadRequest, collection: Collection, now: datetime) -> list[str]:
+    """Those asked for that the ledger has met; of all of them some, others each day."""
+    met = sorted({row.symbol for row in ledger.read(connection, request.datasets)})
+    asked = request.symbols or collection.symbols
+    if asked not in ("all", ("all",)):
+        return [symbol for symbol in met if symbol in asked]
+    collected = [symbol for symbol in met if collection.collects(symbol)]
+    rounds = max(-(-len(collected) // SYMBOLS_A_RUN), 1)
+    return collected[(now - datetime.min.replace(tzinfo=now.tzinfo)) // DAY % rounds :: rounds]
+
+
+def _wanted(
+    connection: Connection, group: tuple[str, ...], symbol: str, collection: Collection, now: datetime, days: int
+) -> Wanted:
+    """What of the days the ledger has of each series, whatever its source."""
+    today = start_of_day(now)
+    period = Window(today - days * DAY, today)
+    rows = ledger.read(connection, group, (symbol,))
+    wanted: Wanted = {name: {} for name in group}
+    for row in rows:
+        windows = intersect([period], row.present) if row.series in collection.series(row.dataset) else []
+        if windows:
+            wanted[row.dataset][symbol, row.series] = windows
+    return wanted
+
+
+def _batch(request: LoadRequest, group: tuple[str, ...], symbol: str, wanted: Wanted) -> Batch:
+    windows = merge(window for of_series in wanted.values() for series in of_series.values() for window in series)
+    name = f"{request.run}|{request.made_at:%Y%m%dT%H%M%S.%f}|{group[0]}|{symbol}|reconcile"
+    return Batch(name, request.run, group, (symbol,), Window(windows[0].start, windows[-1].end))
+
+
+def _compared(connection: Connection, fetcher: Fetcher, batch: Batch, stage_id: int) -> list[Reconciled]:
+    """Compare in one transaction with forgetting what was staged."""
+    found = []
+    with connection.transaction():
+        for name, of_series in fetcher.wanted.items():
+            spec = DATASETS[name]
+            both = _given_by_both(fetcher, spec, of_series)
+            parameters = {
+                "stage_id": stage_id,
+                "start": batch.window.start - timedelta(days=1),
+                "end": batch.window.end + timedelta(days=1),
+                "window": to_range(batch.window),
+                "compared": to_multirange(both),
+                "dataset": name,
+            }
+            if both:
+                found += [_reconciled(row) for row in connection.execute(_comparison(spec), parameters)]
+            loader.delete_staged(connection, spec, stage_id)
+        manifests.delete(connection, batch)
+    loader.vacuum_staging(connection, batch.specs)
+    return found
+
+
+def _given_by_both(fetcher: Fetcher, spec: LoadedSpec, of_series: dict[tuple[str, str], list[Window]]) -> list[Window]:
+    """The time of files that the archive has and that were fit for use, as far as REST answered for it.
+
+    A file that is not there yet says nothing about its day.
+    """
+    files = [origin.period for origin in fetcher.evidence.origins if origin.period and origin.name.endswith(".zip")]
+    answered = [w for key in of_series for w in fetcher.evidence.rest.get((spec.name, key), [])]
+    return intersect(merge(files), merge(answered))
+
+
+def _comparison(spec: LoadedSpec) -> sql.Composed:
+    values = [
+        query("reconcile_value", title=sql.Literal(name), column=sql.Identifier(name), tolerance=sql.Literal(tolerance))
+        for name, tolerance in spec.comparable.items()
+    ]
+    return query(
+        "reconcile",
+        archive=loader.staged_rows(spec, "archive"),
+        rest=loader.staged_rows(spec, "rest"),
+        key=columns(spec.key),
+        series=sql.Identifier("timeframe") if spec.series_in_key else sql.Literal(spec.series_of_rows),
+        values=sql.SQL(", ").join(values),
+    )
+
+
+def _reconciled(row: dict[str, Any]) -> Reconciled:
+    window = row["window"]
+    return Reconciled(**row | {"window": Window(window.lower, window.upper)})
+
+
+def complain(found: Iterable[Reconciled]) -> None:
+    """Say what does not agree.
+
+    Raises:
+        BatchFaulty: values differ by more than their tolerance; names series, column, instants and both values.
+    """
+    faults = [
+        f"{one.dataset} {one.symbol} {one.series} {one.column}: {one.beyond} points differ by more than "
+        f"{one.tolerance:g}: "
+        + ", ".join(f"{at['time']} archive {at['archive']:.10g}, REST {at['rest']:.10g}" for at in one.sample)
+        for one in found
+        if one.beyond
+    ]
+    if faults:
+        raise BatchFaulty(
+            f"archive and REST disagree, {len(faults)} columns:\n  " + "\n  ".join(faults),
+            hint="\nNothing was changed: the tables hold the archive's values. See the table reconciliations.",
+        )

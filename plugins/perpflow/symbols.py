@@ -17,6 +17,7 @@ from itertools import islice
 
 from psycopg.types.json import Jsonb
 
+from perpflow.contracts import TRADIFI
 from perpflow.datasets import DATASETS, FIVE_MINUTES, MONTH_PUBLISHED_AFTER, LoadedSpec
 from perpflow.errors import ExchangeUnavailable, ObjectDamaged, StructurallyBad
 from perpflow.evidence import settlements
@@ -24,7 +25,6 @@ from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject, fol
 from perpflow.exchange.listing import (
     DELISTED,
     QUOTES,
-    TRADIFI,
     ListedSymbol,
     archived_symbol,
     is_delivery,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import Context, CronDataIntervalTimetable, CronTriggerTimetable, Param, dag
+from airflow.sdk import Context, CronDataIntervalTimetable, CronTriggerTimetable, dag
 
 from perpflow.batches import LoadRequest, Plan
 from perpflow.datasets import DATASETS, LoadedSpec
@@ -22,7 +22,8 @@ INGEST_DOC = """
 ### {title}: keep `{name}` current
 
 Every run loads from where the ledger ends to the exchange's now, so a run after downtime heals it. A series that the
-ledger has never met starts {days} days back; years of history are `load_history`'s work.
+ledger has never met starts {days} days back; years of history are `load_history`'s work. Where the exchange's limits do
+not let one run ask for every symbol, those that have waited longest go first; the log of `plan_windows` says how long.
 
 `plan_windows` asks the ledger what is missing, then each batch goes `stage_rows` >> `check_quality` >> `publish_rows`.
 `report` is red when a batch failed or rows were withheld, and names them; look into the table `quarantine`.
@@ -75,7 +76,7 @@ def ingest(spec: LoadedSpec, collection: Collection) -> None:
         max_active_runs=1,
         dagrun_timeout=timedelta(hours=6),
         default_args=default_args(collection.airflow.task_retries, LIVE_PRIORITY),
-        params={"symbols_per_task": Param(collection.symbols_per_task, type="integer", minimum=1, maximum=1000)},
+        params={"symbols_per_task": forms.symbols_per_task(collection.symbols_per_task)},
         tags={"perpflow", spec.name},
         doc_md=INGEST_DOC.format(title=spec.title, name=spec.name, days=collection.look_back_days),
     )

@@ -18,6 +18,9 @@ from perpflow.windows import Window, parse_instant, split
 
 #: Airflow maps at most 1,024 task instances by default (`[core] max_map_length`); three archive folders share them.
 MOST_BATCHES = 320
+#: A batch is three tasks, of 4.4 s each where a scheduler has the imports ready: with four at once these take 80 s of
+#: the five minutes until the next increment.
+MOST_OF_AN_INCREMENT = 24
 #: What a batch is of that holds whatever a stream of all contracts has brought.
 ALL_CONTRACTS = "*"
 #: A month at a time; wider where the range is so long that there would be too many.
@@ -185,6 +188,11 @@ class Plan:
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
         """The plan that `to_json` described."""
         return cls([Batch.from_json(b) for b in data["batches"]], list(data["notes"]), list(data["rejected"]))
+
+
+def symbols_per_task(symbols: int) -> int:
+    """How many of an increment's symbols share a task: each has its own unless there are too many for a run."""
+    return max(-(-symbols // MOST_OF_AN_INCREMENT), 1)
 
 
 def cut(request: LoadRequest, datasets: tuple[str, ...], hulls: Mapping[str, Window]) -> list[Batch]:

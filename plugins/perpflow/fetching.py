@@ -222,7 +222,7 @@ class Fetcher:
         for (symbol, series), windows in remaining.items():
             for wanted in objects_for(spec.archive, granularity, self._names[symbol], series, windows, self._now):
                 asked = intersect(windows, [wanted.period])
-                if _worth_reading(spec, granularity, asked):
+                if worth_reading(spec, granularity, asked):
                     _add(demands, wanted, spec, symbol, series, asked)
 
     async def _take_object(self, wanted: ArchiveObject, demands: list[Demand]) -> None:
@@ -395,7 +395,7 @@ def _add(
     mine.wanted[series] = asked
 
 
-def _worth_reading(spec: LoadedSpec, granularity: Granularity, asked: list[Window]) -> bool:
+def worth_reading(spec: LoadedSpec, granularity: Granularity, asked: list[Window]) -> bool:
     """Whether the object is the right one to ask: a month's file for a few days is not, where there are daily files."""
     if granularity == spec.archive.granularities[-1]:
         return bool(asked)

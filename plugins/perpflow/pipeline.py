@@ -134,8 +134,8 @@ def plan_reissued(deployment: Deployment, request: LoadRequest) -> Plan:
     return asyncio.run(_planned(deployment, lambda planner: planner.reissued(request), live=False))
 
 
-def plan_increment(deployment: Deployment, dataset: str, run: str, symbols_per_task: int = 1) -> Plan:
-    """Batches from each configured series' watermark to now.
+def plan_increment(deployment: Deployment, dataset: str, run: str, symbols_per_task: int | None = None) -> Plan:
+    """Batches from each configured series' watermark to now, of so many symbols each; None: as many as fit a run.
 
     Raises:
         Transient: exchange or database do not answer.

@@ -7,34 +7,35 @@ has settled on the exchange's clock; planned is what of it the ledger does not c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from perpflow.aligning import Aligner
-from perpflow.batches import MOST_BATCHES, Alarm, Batch, LoadRequest, Plan, cut, cut_gaps
-from perpflow.datasets import DATASETS, DatasetSpec, LoadedSpec, RestSource, by_archive_kind
+from perpflow.batches import MOST_BATCHES, Alarm, Batch, LoadRequest, Plan, cut, cut_gaps, symbols_per_task
+from perpflow.contracts import ANNOUNCED
+from perpflow.costing import cost
+from perpflow.datasets import DATASETS, Budget, DatasetSpec, LoadedSpec, RestSource, by_archive_kind
 from perpflow.errors import AmbiguousLabels, BadConfiguration, ObjectDamaged, StructurallyBad, UnknownSymbol
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject
 from perpflow.exchange.listing import DELISTED, ListedSymbol
 from perpflow.exchange.rest import Rest
 from perpflow.parsing import labels
 from perpflow.reissues import plan_reissued
+from perpflow.rotation import Due, allowance, longest_wait, turn
 from perpflow.settings import Collection
-from perpflow.store import ledger
+from perpflow.store import ledger, turns
 from perpflow.store.database import Connection
 from perpflow.store.ledger import SeriesKey
 from perpflow.symbols import Symbols, instant_of
 from perpflow.windows import Window, intersect, merge, subtract
 
-#: Symbols in these states have data to come; the others keep what they have.
-COLLECTED_STATUS = frozenset({"TRADING", "PRE_DELIVERING", "SETTLING", "PRE_SETTLE"})
 #: What is younger the next increment fills.
 INCREMENTS_WITHIN = timedelta(hours=1)
 #: A hole can be filled from REST for so long; afterwards only the archive may have it.
 ABOUT_TO_BE_FORGOTTEN = timedelta(days=3)
-#: Listed, and not traded yet.
-ANNOUNCED = "PENDING_TRADING"
 
 Life = tuple[datetime, str]
 
@@ -77,12 +78,13 @@ class Planner:
             self._plan.batches += cut(request, group, _hulls(gaps, min(request.end or now, now)))
         return self._plan
 
-    async def increment(self, dataset: str, run: str, symbols_per_task: int) -> Plan:
+    async def increment(self, dataset: str, run: str, per_task: int | None) -> Plan:
         """Batches from each series' watermark to now: whatever was down meanwhile is healed by the next run.
 
         What the ledger lacks of the last days is asked for too, the watermark notwithstanding: a batch may have failed
         while a later one was published, and some points come late. A series that the ledger has never met starts there
-        as well; its history is `load_history`'s work.
+        as well; its history is `load_history`'s work. Where the exchange's limits do not let it ask for all symbols,
+        those have their turn that have waited longest.
         """
         spec, now = DATASETS[dataset], await self._rest.now()
         names = await self._still_listed()
@@ -96,9 +98,30 @@ class Planner:
             if (span := settled(spec, row.series, min(row.watermark or look_back, look_back), now, now))
         }
         gaps = ledger.gaps(self._connection, spec, spans, now=now)
-        request = LoadRequest((dataset,), tuple(names), None, None, run, symbols_per_task=symbols_per_task, live=True)
-        self._plan.batches += cut(request, (dataset,), _hulls([gaps], now))
+        waiting = {(row.symbol, row.series): row.watermark or look_back for row in rows}
+        hulls = self._in_turn(spec, _hulls([gaps], now), due_of(spec, gaps, waiting), len(names), now)
+        per_task = per_task or symbols_per_task(len(hulls))
+        request = LoadRequest((dataset,), tuple(names), None, None, run, symbols_per_task=per_task, live=True)
+        self._plan.batches += cut(request, (dataset,), hulls)
         return self._plan
+
+    def _in_turn(
+        self, spec: LoadedSpec, hulls: dict[str, Window], due: dict[str, Due], symbols: int, now: datetime
+    ) -> dict[str, Window]:
+        """What the limits let an increment ask for until the next one; who waits is noted, and goes first then."""
+        allowed = allowance(spec, self._collection, now)
+        if not turn(due.values(), allowed).waiting:
+            return hulls
+        taken_at = turns.read(self._connection, spec.name, tuple(due))
+        queue = [replace(one, since=max(one.since, taken_at.get(one.symbol, one.since))) for one in due.values()]
+        mine = turn(queue, allowed)
+        turns.take(self._connection, spec.name, mine.taken, now)
+        minutes = longest_wait(spec, self._collection, symbols, now, queue) // timedelta(minutes=1)
+        self._plan.notes.append(
+            f"{spec.name}: {len(mine.taken)} of {len(due)} symbols this time, those that have waited longest; "
+            f"the limits let each have its turn within {minutes} minutes"
+        )
+        return {symbol: hulls[symbol] for symbol in mine.taken}
 
     async def repair(self, request: LoadRequest) -> Plan:
         """Batches for every hole in what the ledger knows, from where collection.yaml begins to what has settled.
@@ -153,8 +176,10 @@ class Planner:
     ) -> dict[SeriesKey, list[Window]]:
         """Those that no increment is about to fill; of symbols that are not collected those between what was loaded."""
         lasting = {}
+        symbols = len(self._followed()) if self._collection.symbols == "all" else len(self._collection.symbols)
+        left_to_increments = max(INCREMENTS_WITHIN, longest_wait(DATASETS[name], self._collection, symbols, now))
         for key, windows in holes.items():
-            old = [window for window in windows if window.start < now - INCREMENTS_WITHIN]
+            old = [window for window in windows if window.start < now - left_to_increments]
             if (name, key) in extents:
                 old = intersect(old, filter(None, [extents[name, key]]))
             if old and key[0] in self._contracts:
@@ -193,10 +218,14 @@ class Planner:
         """The configured ones without those that the exchange has delisted: nothing new will come of them."""
         wanted = await self._wanted(None)
         if wanted is None:
-            wanted = [contract.symbol for contract in self._contracts.values() if self._is_collected(contract)]
+            wanted = self._followed()
         gone = [symbol for symbol in wanted if self._contracts[symbol].status == DELISTED]
         self._plan.notes += [f"{symbol}: no longer listed, so nothing new is to come" for symbol in gone]
         return {symbol: self._contracts[symbol].exchange_symbol for symbol in wanted if symbol not in gone}
+
+    def _followed(self) -> list[str]:
+        """What `all` means to increments."""
+        return [contract.symbol for contract in self._contracts.values() if self._collection.follows(contract)]
 
     async def _wanted(self, asked: tuple[str, ...] | None) -> list[str] | None:
         """Those of the symbols asked for, or configured, that there are or were, the archive's too; None for all."""
@@ -216,16 +245,13 @@ class Planner:
         ]
         return [symbol for symbol in wanted if symbol in self._contracts]
 
-    def _is_collected(self, contract: ListedSymbol) -> bool:
-        return contract.quote == self._collection.quote and contract.status in COLLECTED_STATUS
-
     def _traded_after(self, contract: ListedSymbol, start: datetime) -> bool:
-        """Whether a contract of the configured quote was traded after `start`, for all that is known.
+        """Whether a contract that `all` means was traded after `start`, for all that is known; delisted ones too.
 
         Not since when: the exchange's listing dates are wrong at times, each series' own first instant is found.
         """
         ended = contract.delisted_at is not None and contract.delisted_at <= start
-        return contract.quote == self._collection.quote and contract.status != ANNOUNCED and not ended
+        return self._collection.covers(contract) and contract.status != ANNOUNCED and not ended
 
     async def _history_gaps(
         self, request: LoadRequest, spec: LoadedSpec, names: dict[str, str], now: datetime
@@ -370,6 +396,19 @@ def _reached(spec: LoadedSpec, series: str, now: datetime) -> list[Window]:
     if reach is None:
         return []
     return [Window(grid.ceil(now - reach) if grid else now - reach, now)]
+
+
+def due_of(
+    spec: LoadedSpec, gaps: Mapping[SeriesKey, list[Window]], waiting: Mapping[SeriesKey, datetime]
+) -> dict[str, Due]:
+    """By symbol since when its stalest series with a gap waits, and what asking for its gaps costs of each budget."""
+    costs: dict[str, Counter[Budget]] = {}
+    since: dict[str, datetime] = {}
+    for (symbol, series), windows in gaps.items():
+        if windows:
+            costs.setdefault(symbol, Counter())[spec.rest_for(series).budget] += cost(spec, series, windows)
+            since[symbol] = min(since.get(symbol, waiting[symbol, series]), waiting[symbol, series])
+    return {symbol: Due(symbol, since[symbol], costs[symbol]) for symbol in costs}
 
 
 def _by_symbol(gaps: Iterable[dict[SeriesKey, list[Window]]]) -> dict[str, list[Window]]:

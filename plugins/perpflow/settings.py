@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +18,7 @@ from typing import Annotated, Any, Literal, Self
 from croniter import croniter  # type: ignore[import-untyped]
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from perpflow.contracts import COLLECTED_STATUSES, PERPETUAL_TYPES, STATUSES, Contract
 from perpflow.datasets import LIQUIDATIONS, TABLES
 from perpflow.errors import BadConfiguration
 from perpflow.include import include_path
@@ -96,6 +98,30 @@ def _list_or_all(value: Any) -> Any:
     if not value:
         raise ValueError("give at least one symbol, or all")
     return value
+
+
+def _currencies(value: Any) -> tuple[str, ...]:
+    """One quote currency, or a list of them."""
+    quotes = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not quotes:
+        raise ValueError("give at least one quote currency, such as USDT")
+    if not all(isinstance(quote, str) and re.fullmatch("[A-Z0-9]+", quote) for quote in quotes):
+        raise ValueError("not a quote currency; write capitals and digits, as in USDT, or a list such as [USDT, USDC]")
+    return quotes
+
+
+def _some_of(allowed: tuple[str, ...], value: Any) -> Any:
+    """A list of words that are all allowed."""
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f"give a list of at least one of {', '.join(allowed)}")
+    for word in value:
+        if word not in allowed:
+            raise ValueError(f"unknown: {quoted(word)}; allowed: {', '.join(allowed)}")
+    return value
+
+
+def _auto(value: Any) -> Any:
+    return None if value == "auto" else value
 
 
 def _no_boolean(value: Any) -> Any:
@@ -219,10 +245,14 @@ class Collection(Switchless):
     """collection.yaml, whole."""
 
     symbols: Symbols = ("SOL/USDT", "BTC/USDT", "ETH/USDT")
-    quote: str = "USDT"
+    quote: tuple[str, ...] = ("USDT",)
+    contract_types: tuple[str, ...] = PERPETUAL_TYPES
+    statuses: tuple[str, ...] = COLLECTED_STATUSES
+    exclude: tuple[Symbol, ...] = ()
     start: datetime = datetime(2020, 1, 1, tzinfo=UTC)
     look_back_days: int = Field(2, ge=1, le=30)
-    symbols_per_task: int = Field(1, ge=1, le=1000)
+    #: None: as many as `batches.symbols_per_task` finds fit.
+    symbols_per_task: int | None = Field(None, ge=1, le=1000)
     datasets: dict[str, DatasetSettings] = Field(default_factory=dict)
     stream: StreamSettings = StreamSettings()
     exchange: ExchangeSettings = ExchangeSettings()
@@ -230,13 +260,10 @@ class Collection(Switchless):
 
     _start = field_validator("start", mode="before")(_instant)
     _symbols = field_validator("symbols", mode="before")(_list_or_all)
-
-    @field_validator("quote")
-    @classmethod
-    def _quote_currency(cls, value: str) -> str:
-        if not re.fullmatch("[A-Z0-9]+", value):
-            raise ValueError("not a quote currency; write capitals and digits, as in USDT")
-        return value
+    _quote = field_validator("quote", mode="before")(_currencies)
+    _types = field_validator("contract_types", mode="before")(partial(_some_of, PERPETUAL_TYPES))
+    _statuses = field_validator("statuses", mode="before")(partial(_some_of, STATUSES))
+    _per_task = field_validator("symbols_per_task", mode="before")(_auto)
 
     @field_validator("datasets", mode="before")
     @classmethod
@@ -281,11 +308,22 @@ class Collection(Switchless):
 
     def collects(self, symbol: str) -> bool:
         """Whether the symbol is among those to collect, as far as its name tells."""
-        return symbol.endswith(f"/{self.quote}") if self.symbols == "all" else symbol in self.symbols
+        if self.symbols != "all":
+            return symbol in self.symbols
+        return symbol.partition("/")[2].partition("#")[0] in self.quote and symbol not in self.exclude
+
+    def covers(self, contract: Contract) -> bool:
+        """Whether `all` means the contract, whatever its status: it is of the quotes and types, and not left out."""
+        is_asked_for = contract.quote in self.quote and contract.contract_type in self.contract_types
+        return is_asked_for and contract.symbol not in self.exclude
+
+    def follows(self, contract: Contract) -> bool:
+        """Whether `all` means the contract to what keeps data current: `covers`, in one of the statuses asked for."""
+        return self.covers(contract) and contract.status in self.statuses
 
     @property
     def streamed_symbols(self) -> Symbols:
-        """Whose last price and open interest `stream_market` keeps, "all" for every one of the quote currency."""
+        """Whose last price and open interest `stream_market` keeps, "all" for every one that `covers` takes."""
         return self.stream.symbols or self.symbols
 
 

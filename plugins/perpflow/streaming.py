@@ -27,11 +27,13 @@ from redis.exceptions import NoPermissionError
 
 from perpflow.arrivals import Inbox, newest, united
 from perpflow.cancelling import cancelled
+from perpflow.contracts import ANNOUNCED
 from perpflow.counters import COUNTS
 from perpflow.datasets import LIQUIDATIONS
 from perpflow.errors import PerpflowError
 from perpflow.exchange.feed import OVERLAP_S, Feed
 from perpflow.exchange.limiter import Limiter
+from perpflow.exchange.listing import ListedSymbol
 from perpflow.exchange.live import MARKET_PATH, MOST_STREAMS, Received, Subscription
 from perpflow.exchange.rest import Rest
 from perpflow.keeping import LAST_TRY_S, LIQUIDATION, Keeper
@@ -110,6 +112,7 @@ class Streamer:
         self._feeds: list[Feed] = []
         self._measuring = Measuring(name)
         self._symbols: dict[str, str] = {}
+        self._followed: set[str] = set()
         self._strangers: set[str] = set()
         self._seldom = Seldom(log)
         self._met_stranger = asyncio.Event()
@@ -222,11 +225,11 @@ class Streamer:
 
     def _wanted(self) -> dict[str, str]:
         """The contracts whose last price and open interest are wanted: unified symbols by the exchange's names."""
-        configured, quote = self._collection.streamed_symbols, f"/{self._collection.quote}"
+        configured = self._collection.streamed_symbols
         return {
             name: symbol
             for name, symbol in self._symbols.items()
-            if (symbol.endswith(quote) if configured == "all" else symbol in configured)
+            if (name in self._followed if configured == "all" else symbol in configured)
         }
 
     # --- which contracts there are
@@ -234,11 +237,17 @@ class Streamer:
     async def _learn_symbols(self) -> None:
         listed, now = await self._rest.listed(), await self._rest.now()
         self._symbols = {contract.exchange_symbol: contract.symbol for contract in listed}
+        self._followed = {contract.exchange_symbol for contract in listed if self._follows(contract)}
         self._learned_at = self._learned_at or time.monotonic()
         self._measuring.set_clock(now)
         configured = self._collection.streamed_symbols
         for symbol in sorted(set() if configured == "all" else {*configured} - {*self._symbols.values()}):
             log.warning("%s is not listed now; there is nothing live of it.", symbol)
+
+    def _follows(self, contract: ListedSymbol) -> bool:
+        # One that is announced may trade before the list is read again.
+        is_announced = contract.status == ANNOUNCED and self._collection.covers(contract)
+        return is_announced or self._collection.follows(contract)
 
     async def _keep_learning(self) -> None:
         """Subscribe to what is listed, and to what gets listed, without a new stream."""

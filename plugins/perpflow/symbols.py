@@ -17,6 +17,7 @@ from itertools import islice
 
 from psycopg.types.json import Jsonb
 
+from perpflow.contracts import TRADIFI
 from perpflow.datasets import DATASETS, FIVE_MINUTES, MONTH_PUBLISHED_AFTER, LoadedSpec
 from perpflow.errors import ExchangeUnavailable, ObjectDamaged, StructurallyBad
 from perpflow.evidence import settlements
@@ -24,7 +25,6 @@ from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject, fol
 from perpflow.exchange.listing import (
     DELISTED,
     QUOTES,
-    TRADIFI,
     ListedSymbol,
     archived_symbol,
     is_delivery,
@@ -185,18 +185,18 @@ class Symbols:
             Transient, Permanent: the archive does not answer.
         """
         known, now = self.known(), await self._rest.now()
-        for row in ledger.read(self._connection, (spec.name,), symbols):
-            contract = known.get(row.symbol)
-            end = await self._end(spec, contract, row.available_to, now) if contract else None
+        rows = ledger.read(self._connection, (spec.name,), symbols)
+        ends = await asyncio.gather(*(self._end(spec, known.get(row.symbol), row.available_to, now) for row in rows))
+        for row, end in zip(rows, ends, strict=True):
             if end != row.available_to:
                 ledger.set_end(self._connection, spec, (row.symbol, row.series), end)
 
     async def _end(
-        self, spec: LoadedSpec, contract: ListedSymbol, recorded: datetime | None, now: datetime
+        self, spec: LoadedSpec, contract: ListedSymbol | None, recorded: datetime | None, now: datetime
     ) -> datetime | None:
         """No candle opens and nothing is measured from the contract's end on; None while it goes on."""
-        ends = contract.delisted_at
-        if ends is None or ends > now:
+        ends = contract.delisted_at if contract else None
+        if contract is None or ends is None or ends > now:
             return None
         if spec.settles_on is None:
             return ends

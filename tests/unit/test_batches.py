@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perpflow.batches import MOST_BATCHES, Batch, LoadRequest, Plan, cut
+from perpflow.batches import MOST_BATCHES, MOST_OF_AN_INCREMENT, Batch, LoadRequest, Plan, cut, symbols_per_task
 from perpflow.errors import BadConfiguration
 from perpflow.windows import Window, months
 
@@ -50,6 +50,13 @@ def test_a_symbols_batches_cover_its_hull_and_do_not_overlap(wanted: dict[str, W
         assert windows[0].start <= wanted[symbol].start
         assert windows[-1].end >= wanted[symbol].end
         assert [a for a, b in zip(windows, windows[1:], strict=False) if a.end != b.start] == []
+
+
+@given(st.integers(0, 2000))
+def test_an_increment_has_a_task_for_each_symbol_until_there_would_be_too_many(symbols: int) -> None:
+    per_task = symbols_per_task(symbols)
+    assert -(-symbols // per_task) <= MOST_OF_AN_INCREMENT
+    assert symbols > MOST_OF_AN_INCREMENT or per_task == 1
 
 
 @given(hulls())

@@ -16,25 +16,15 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 #: A module may import from its own layer and from those below it. Folders stand for all their modules; what is not
 #: named here stands on top, so that nothing below may import it.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"cancelling", "counters", "include", "issue", "proxies", "quoting", "seldom", "windows"}),
+    frozenset({"cancelling", "contracts", "counters", "include", "issue", "proxies", "quoting", "seldom", "windows"}),
     frozenset({"datasets", "errors"}),
     frozenset({"frames", "parsing", "settings", "yaml_file"}),
     frozenset({"batches"}),
     frozenset({"store", "exchange"}),
     frozenset({"quality"}),
     frozenset(
-        {
-            "aligning",
-            "alignment",
-            "draining",
-            "evidence",
-            "fetching",
-            "planning",
-            "reconciling",
-            "reissues",
-            "sessions",
-            "symbols",
-        }
+        {"aligning", "alignment", "costing", "draining", "evidence", "fetching", "planning", "reconciling", "reissues"}
+        | {"rotation", "sessions", "symbols"}
     ),
     frozenset({"pipeline"}),
 )

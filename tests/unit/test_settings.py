@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import yaml
 
 from perpflow.datasets import DATASETS, TABLES
 from perpflow.errors import BadConfiguration
+from perpflow.exchange.listing import ListedSymbol
 from perpflow.settings import Collection, collection_path, deployment_from_environment, is_symbol, load_collection
 
 
@@ -76,6 +78,53 @@ def test_what_is_written_is_what_counts(written: Path) -> None:
 def test_all_symbols_is_a_word(written: Path) -> None:
     written.write_text("symbols: all\n")
     assert load_collection(written).symbols == "all"
+
+
+SOL = ListedSymbol("SOL/USDT", "SOLUSDT", "SOL", "USDT", "PERPETUAL", "TRADING", None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "covered", "followed"),
+    [
+        ("symbols: all", {}, True, True),
+        ("symbols: all", {"contract_type": "TRADIFI_PERPETUAL"}, True, True),
+        ("symbols: all", {"quote": "USDC"}, False, False),
+        ("{symbols: all, quote: [USDC, USDT]}", {"quote": "USDC"}, True, True),
+        ("{symbols: all, quote: [USDC, BTC]}", {}, False, False),
+        ("{symbols: all, contract_types: [PERPETUAL]}", {"contract_type": "TRADIFI_PERPETUAL"}, False, False),
+        ("symbols: all", {"status": "DELISTED"}, True, False),
+        ("symbols: all", {"status": "PENDING_TRADING"}, True, False),
+        ("{symbols: all, statuses: [TRADING]}", {"status": "SETTLING"}, True, False),
+        ("{symbols: all, exclude: [SOL/USDT]}", {}, False, False),
+    ],
+)
+def test_filters_say_what_all_means_to_histories_and_to_increments(
+    written: Path, text: str, changes: dict[str, str], covered: bool, followed: bool
+) -> None:
+    written.write_text(text)
+    read, contract = load_collection(written), replace(SOL, **changes)
+    assert (read.covers(contract), read.follows(contract)) == (covered, followed)
+
+
+@pytest.mark.parametrize(
+    ("text", "collected"),
+    [
+        ("symbols: all", {"SOL/USDT", "ICP/USDT#SETTLED"}),
+        ("{symbols: all, quote: USDC}", {"SOL/USDC"}),
+        ("{symbols: all, quote: [USDT, USDC], exclude: [SOL/USDT]}", {"SOL/USDC", "ICP/USDT#SETTLED"}),
+        ("{symbols: [SOL/USDC], exclude: [SOL/USDC]}", {"SOL/USDC"}),
+    ],
+)
+def test_a_name_tells_of_quotes_and_of_what_is_left_out(written: Path, text: str, collected: set[str]) -> None:
+    written.write_text(text)
+    names = ("SOL/USDT", "SOL/USDC", "ICP/USDT#SETTLED")
+    assert {name for name in names if load_collection(written).collects(name)} == collected
+
+
+@pytest.mark.parametrize(("text", "read"), [("auto", None), ("1", 1), ("50", 50)])
+def test_symbols_per_task_are_a_number_or_chosen(written: Path, text: str, read: int | None) -> None:
+    written.write_text(f"symbols_per_task: {text}")
+    assert load_collection(written).symbols_per_task == read
 
 
 def test_what_is_written_of_the_stream_is_what_counts(written: Path) -> None:
@@ -184,6 +233,19 @@ REFUSED = [
     ("quote: ''", ["quote = ''", "not a quote currency; write capitals and digits, as in USDT"]),
     ("quote: usdt", ["quote = 'usdt'", "not a quote currency; write capitals and digits, as in USDT"]),
     ("quote: \"USDT\\n\"", ["quote = 'USDT\\n'", "not a quote currency"]),
+    ("quote: [USDT, usdc]", ["quote = ['USDT', 'usdc']", "not a quote currency", "[USDT, USDC]"]),
+    ("quote: []", ["quote = []", "give at least one quote currency"]),
+    ("quote: 5", ["quote = 5", "not a quote currency"]),
+    ("contract_types: [CURRENT_QUARTER]", ["contract_types", "unknown: 'CURRENT_QUARTER'", "PERPETUAL, TRADIFI_PERP"]),
+    ("contract_types: PERPETUAL", ["contract_types = 'PERPETUAL'", "give a list of at least one of PERPETUAL"]),
+    ("contract_types: []", ["contract_types = []", "give a list of at least one of PERPETUAL"]),
+    ("statuses: [TRADING, DELISTED]", ["statuses", "unknown: 'DELISTED'", "PENDING_TRADING, TRADING, "]),
+    ("statuses: [[TRADING]]", ["statuses", "unknown: ['TRADING']"]),
+    ("exclude: [BTC/USDT, solusdt]", ["exclude.1", "'solusdt' is not a symbol", "SOL/USDT"]),
+    ("exclude: BTC/USDT", ["exclude = 'BTC/USDT'"]),
+    ("symbols_per_task: 0", ["symbols_per_task = 0", "greater than or equal to 1"]),
+    ("symbols_per_task: many", ["symbols_per_task = 'many'", "integer"]),
+    ("symbols_per_task: yes", ["symbols_per_task = True", "yes and no mean nothing here"]),
     ('symbols: ["\\uD800/USDT"]', ["symbols.0 = '\\ud800/USDT'", "'\\ud800/USDT' is not a symbol"]),
     ('symbols: ["\\0/USDT"]', ["symbols.0 = '\\x00/USDT'", "'\\x00/USDT' is not a symbol"]),
     ('"\\uD800": 1', ["unable to parse raw data as a unicode string"]),

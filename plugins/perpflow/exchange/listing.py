@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from perpflow.contracts import PERPETUAL_TYPES
 from perpflow.errors import StructurallyBad
 from perpflow.windows import from_ms
 
-#: On shares and commodities, whose markets have sessions.
-TRADIFI = "TRADIFI_PERPETUAL"
-PERPETUAL_TYPES = frozenset({"PERPETUAL", TRADIFI})
 #: deliveryDate of contracts that have no delisting date: 2100-12-25.
 NO_DELIVERY_MS = 4_133_404_800_000
 

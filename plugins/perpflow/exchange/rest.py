@@ -257,7 +257,7 @@ class Rest:
             else self._ahead(
                 (
                     self._page(source, exchange_symbol, timeframe, page, limit)
-                    for page, limit in _cut(source, within, timeframe)
+                    for page, limit in cut(source, within, timeframe)
                 )
             )
         )
@@ -396,7 +396,7 @@ def answerable(source: RestSource, window: Window, timeframe: Timeframe | None, 
     return window.intersect(Window(earliest, max(earliest, latest)))
 
 
-def _cut(source: RestSource, window: Window, timeframe: Timeframe) -> Iterator[tuple[Window, int]]:
+def cut(source: RestSource, window: Window, timeframe: Timeframe) -> Iterator[tuple[Window, int]]:
     """The windows of the pages and their limits; a window without a grid point needs no request."""
     for page in cut_into_pages(window, timeframe, source.page_rows):
         points = timeframe.count(page)

@@ -7,10 +7,13 @@ from datetime import datetime, timedelta
 
 from croniter import croniter  # type: ignore[import-untyped]
 
+from perpflow.contracts import COLLECTED_STATUSES
 from perpflow.datasets import DATASETS, LoadedSpec
+from perpflow.exchange.listing import ListedSymbol
 from perpflow.health.finding import Finding, Level
 from perpflow.health.surroundings import Surroundings
-from perpflow.planning import ABOUT_TO_BE_FORGOTTEN, COLLECTED_STATUS, settled
+from perpflow.planning import ABOUT_TO_BE_FORGOTTEN, settled
+from perpflow.rotation import runs_of_a_round
 from perpflow.settings import Collection
 from perpflow.store import ledger
 from perpflow.store.database import Connection, one, query, session
@@ -57,10 +60,10 @@ async def freshness(around: Surroundings) -> list[Finding]:
 
 def _collected(connection: Connection, collection: Collection) -> list[str]:
     """The configured symbols that something new is to come of; one that was never planned counts too."""
-    known = {row["symbol"]: row for row in connection.execute(query("symbols_read"))}
-    trading = {symbol for symbol, row in known.items() if row["status"] in COLLECTED_STATUS}
+    known = {row["symbol"]: ListedSymbol(**row) for row in connection.execute(query("symbols_read"))}
     if collection.symbols == "all":
-        return sorted(symbol for symbol in trading if known[symbol]["quote"] == collection.quote)
+        return sorted(symbol for symbol, contract in known.items() if collection.follows(contract))
+    trading = {symbol for symbol, contract in known.items() if contract.status in COLLECTED_STATUSES}
     return [symbol for symbol in collection.symbols if symbol in trading or symbol not in known]
 
 
@@ -74,7 +77,9 @@ def _of_dataset(
 ) -> Finding:
     found: list[Newest] = []
     empty: list[SeriesKey] = []
-    due_by = missed_since(collection.schedule(spec.name), now)
+    # Where the limits let a run take some of the symbols only, each misses all runs until its turn.
+    runs = MISSED_RUNS * runs_of_a_round(spec, collection, len(symbols), now)
+    due_by = missed_since(collection.schedule(spec.name), now, runs)
     for key in ((symbol, series) for symbol in symbols for series in collection.series(spec.name)):
         row = rows.get((spec.name, *key))
         if row is not None and row.present:
@@ -89,10 +94,10 @@ def _reached(last: Window, closed: list[Window]) -> datetime:
     return next(window.end for window in merge([last, *closed]) if window.intersect(last))
 
 
-def missed_since(schedule: str, now: datetime) -> datetime:
-    """When the third latest run was due: what had settled by then has been missed by three."""
+def missed_since(schedule: str, now: datetime, missed: int = MISSED_RUNS) -> datetime:
+    """When the third latest run was due, or another one: what had settled by then has been missed by so many."""
     runs, run = croniter(schedule, now), now
-    for _ in range(MISSED_RUNS):
+    for _ in range(missed):
         run = runs.get_prev(datetime)
     return run
 

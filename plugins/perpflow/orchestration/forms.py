@@ -20,6 +20,18 @@ SYMBOLS_PER_TASK = Param(1, type="integer", minimum=1, maximum=100, title="Symbo
 DAYS = Param(3, type="integer", minimum=1, maximum=29, title="Days", description="How many whole days back.")
 
 
+def symbols_per_task(default: int | None) -> Param:
+    """How many of an increment's symbols share a mapped task."""
+    return Param(
+        default,
+        type=["null", "integer"],
+        minimum=1,
+        maximum=1000,
+        title="Symbols per task",
+        description="Left empty: as many as leave some tens of tasks to the run.",
+    )
+
+
 def symbols(default: list[str], description: str) -> Param:
     """Symbols as in SOL/USDT, or `all`."""
     return Param(

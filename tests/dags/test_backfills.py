@@ -100,12 +100,7 @@ def contents(airflow: Airflow) -> Contents:
 def expected(dataset: str) -> list[tuple[Any, ...]]:
     """The dataset's rows of those months as they have to be."""
     market = Expected(Truth(), datetime(2026, 10, 15, 12, 34, 56, tzinfo=UTC))
-    if dataset != "ohlcv":
-        rows: list[tuple[Any, ...]] = getattr(market, dataset)(SYMBOL, SPAN)
-        return rows
-    return sorted(
-        row for timeframe in load_collection().series(dataset) for row in market.ohlcv(SYMBOL, timeframe, SPAN)
-    )
+    return sorted(market.rows(dataset, SYMBOL, SPAN, load_collection().series(dataset)))
 
 
 @pytest.fixture(scope="module")

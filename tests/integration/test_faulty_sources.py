@@ -11,7 +11,7 @@ import pytest
 from perpflow import pipeline
 from perpflow.batches import Plan
 from perpflow.coverage_summary import Reason, summarise
-from perpflow.datasets import DATASETS
+from perpflow.datasets import DATASETS, by_archive_kind
 from perpflow.errors import AccessDenied, BatchFaulty, ExchangeUnavailable, StoreUnavailable
 from perpflow.exchange import retry_policy
 from perpflow.exchange.archive import ArchiveObject
@@ -178,13 +178,12 @@ def test_an_exchange_that_does_not_answer_leaves_no_row_anywhere(
 ) -> None:
     today = Window(utc("2026-10-15"), utc("2026-10-15T12:00:00"))
     planned = pipeline.plan(deployment, request("run", today.start, today.end))
-    exchange.add_fault(kind, match="/fapi/v1/klines")
-    exchange.add_fault(kind, match="/fapi/v1/fundingRate")
-    exchange.add_fault(kind, match="/futures/data/")
+    for path in (source.path for spec in DATASETS.values() for source in spec.rest):
+        exchange.add_fault(kind, match=path)
     for batch in planned.batches:
         with pytest.raises(error):
             pipeline.stage(deployment, batch)
-    assert len(planned.batches) == 3
+    assert len(planned.batches) == len(by_archive_kind(tuple(DATASETS)))
     assert_nothing_anywhere(deployment)
     said = complaint(deployment, "run", planned)
     assert [batch.label for batch in planned.batches if f"not published: {batch.label}" not in said] == []
@@ -222,6 +221,8 @@ CORRUPTIONS = [
     ("ohlcv", "negative_volume", THREE, {"volume", "volume, taker_buy_volume"}),
     ("ohlcv", "nan_price", THREE, {"close", "high, close"}),
     ("ohlcv", "conflicting_duplicate", THREE, {"source, timeframe, time"}),
+    ("mark_price", "nan_price", THREE, {"close", "high, close"}),
+    ("premium_index", "nan_price", THREE, {"close", "high, close"}),
     ("open_interest", "negative_value", THREE, {"open_interest"}),
     ("open_interest", "conflicting_duplicate", THREE, {"source, time, series"}),
     ("long_short_ratio", "negative_ratio", THREE, {"top_account"}),
@@ -231,7 +232,7 @@ CORRUPTIONS = [
 
 def corrupt(exchange: Handle, dataset: str, what: str, **details: object) -> None:
     """Spoil rows of the day at their source, the 5m candles only."""
-    if dataset == "ohlcv":
+    if DATASETS[dataset].series_in_key:
         details["interval"] = "5m"
     kind = DATASETS[dataset].archive.kind
     exchange.add_fault("corrupt_rows", dataset=kind, symbol="SOLUSDT", date="2026-10-10", what=what, **details)
@@ -267,11 +268,8 @@ def test_exactly_the_wrong_rows_are_withheld(
 
 
 def clean(expected: Expected, dataset: str) -> list[Row]:
-    """The day as it should be."""
-    if dataset == "ohlcv":
-        return expected.ohlcv("SOL/USDT", "5m", DAY)
-    rows_of: list[Row] = getattr(expected, dataset)("SOL/USDT", DAY)
-    return rows_of
+    """The day as it should be; of candles those of 5m."""
+    return expected.rows(dataset, "SOL/USDT", DAY, ("5m",))
 
 
 def assert_quarantined(

@@ -90,7 +90,7 @@ def test_a_young_symbol_is_there_from_its_first_point(
     load(deployment, request("new", span.start, span.end, datasets=(dataset,), symbols=("NEW/USDT",)))
     begins = truth.available_from(dataset, "NEWUSDT", "5m")
     assert coverage(deployment, dataset, "NEW/USDT").available_from == begins
-    at = 2 if dataset == "ohlcv" else 1
+    at = DATASETS[dataset].key.index("time")
     assert {row[at] for row in facts(deployment.database_url, dataset)} == set(
         TIMEFRAMES["5m"].points(Window(begins, span.end))
     )
@@ -120,11 +120,9 @@ def test_an_increment_heals_what_lies_before_the_newest_point(
     begins = NOW - timedelta(days=deployment.collection.look_back_days)
     expected = Expected(truth, NOW)
     span = Window(begins, NOW)
-    wanted = (
-        expected.ohlcv("SOL/USDT", "5m", span) if dataset == "ohlcv" else getattr(expected, dataset)("SOL/USDT", span)
-    )
-    at = 2 if dataset == "ohlcv" else 1
-    assert [row[at] for row in facts(deployment.database_url, dataset)] == [row[at] for row in wanted]
+    wanted = expected.rows(dataset, "SOL/USDT", span, deployment.collection.series(dataset))
+    key = len(DATASETS[dataset].key)
+    assert [row[:key] for row in facts(deployment.database_url, dataset)] == sorted(row[:key] for row in wanted)
 
 
 def test_an_increment_begins_where_the_ledger_ends_however_long_it_was_down(deployment: Deployment) -> None:
@@ -164,7 +162,8 @@ def test_a_delisted_symbols_history_comes_from_the_archive_alone(
     span = Window(utc("2026-05-01"), utc("2026-06-01"))
     asked = request("history", span.start, span.end, datasets=(dataset,), symbols=("FTM/USDT",))
     pipeline.report(deployment, load(deployment, asked))
-    stored = {row[2 if dataset == "ohlcv" else 1] for row in facts(deployment.database_url, dataset)}
+    at = DATASETS[dataset].key.index("time")
+    stored = {row[at] for row in facts(deployment.database_url, dataset)}
     if dataset == "funding_rate":
         assert stored == {row[0] for row in truth.funding_rate("FTMUSDT", span.start, span.end)}
     else:

@@ -235,11 +235,7 @@ def test_the_last_months_of_a_delisted_contract_are_whole_and_its_ledger_has_no_
     planned = load(deployment, request("last", span.start, span.end, datasets=(dataset,), symbols=("FTM/USDT",)))
     pipeline.report(deployment, planned)
     assert not planned.rejected
-    wanted = (
-        sorted(row for timeframe in ("5m", "4h") for row in expected.ohlcv("FTM/USDT", timeframe, span))
-        if dataset == "ohlcv"
-        else getattr(expected, dataset)("FTM/USDT", span)
-    )
+    wanted = sorted(expected.rows(dataset, "FTM/USDT", span, deployment.collection.series(dataset)))
     assert sorted(facts(deployment.database_url, dataset)) == wanted
     assert {row[-1] for row in wanted} == {"archive"}
     with session(deployment.database_url) as connection:

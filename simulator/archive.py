@@ -242,7 +242,7 @@ class SyntheticArchive:
     def _klines(self, file: ArchiveFile) -> list[str]:
         start, end = file.bounds
         symbol, interval = file.contract.symbol, file.interval or ""
-        begins = max(start, file.contract.first_archived)
+        begins = max(start, KINDS[file.dataset].first_archived(file.contract))
         rows = self.feed.kline_rows(file.contract, interval, begins, end, None, file.dataset)
         rows = self._with_kline_quirks(rows, symbol, file) + self._dead_klines(file)
         headed = start >= KLINE_HEADER_FROM or not any(quirk.name == "headerless" for quirk in self.quirks)
@@ -320,7 +320,7 @@ def _first_archived(dataset: str, contract: Contract, granularity: str) -> int |
         return contract.first_metrics if contract.has_metrics else None
     if dataset == "fundingRate" and contract.delivery < NO_DELIVERY:
         return None
-    start = contract.first_archived
+    start = KINDS[dataset].first_archived(contract) if dataset in KINDS else contract.first_archived
     # Monthly files of contracts older than the archive begin with the first whole month of it.
     if granularity == "monthly" and contract.archive_from and start > candle_start("1M", start):
         return candle_end("1M", start)

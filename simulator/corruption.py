@@ -65,13 +65,20 @@ def _set(row: KlineRow, **fields: str) -> KlineRow:
 _KLINE_FIELDS = {"time": 0, "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5, "quote": 7, "taker": 9}
 
 
+def _below(text: str) -> str:
+    """Three percent less and a digit at least, also of a premium, which may be negative or next to nothing."""
+    value = Decimal(text)
+    digit = Decimal(1).scaleb(int(value.as_tuple().exponent))
+    return f"{(value - max(abs(value) * Decimal('0.03'), digit)).quantize(digit):f}"
+
+
 def _scaled(text: str, factor: str) -> str:
     value = Decimal(text) * Decimal(factor)
     return f"{value.quantize(Decimal(text))}"
 
 
 KLINE_EDITS: dict[str, Callable[[KlineRow], list[KlineRow]]] = {
-    "high_below_low": lambda row: [_set(row, high=_scaled(row[3], "0.97"))],
+    "high_below_low": lambda row: [_set(row, high=_below(row[3]))],
     "negative_volume": lambda row: [_set(row, volume=f"-{row[5]}")],
     "taker_above_volume": lambda row: [_set(row, taker=_scaled(row[5], "1.5"))],
     "nan_price": lambda row: [_set(row, close="NaN")],

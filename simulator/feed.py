@@ -84,9 +84,10 @@ class SyntheticFeed:
         self, contract: Contract, interval: str, start: int, end: int, now: int | None, kind: str = TRADED
     ) -> list[KlineRow]:
         """Candles whose open time lies in `[start, end)`; `now` leaves the running candle unclosed."""
-        return KINDS[kind](
-            self.market.seed, contract, interval, self.market.candles(contract, interval, start, end, now)
-        )
+        rows = KINDS[kind].rows(self.market, contract, interval, start, end, now)
+        for quirk in find(self.quirks, "no_candles", kind, contract.symbol, start, end):
+            rows = [row for row in rows if not (quirk.start <= int(row[0]) and int(row[6]) < quirk.end)]
+        return rows
 
     def metric_rows(self, contract: Contract, start: int, end: int) -> list[MetricRow]:
         """5-minute statistics whose instant lies in `[start, end)`, zero and blank runs applied."""

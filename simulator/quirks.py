@@ -86,6 +86,8 @@ QUIRKS: tuple[Quirk, ...] = (
     _span("afterlife", "metrics", "FTMUSDT", "2026-07-01", "2026-07-01T00:40", "a file of eight rows on the day after"),
     _span("afterlife", "metrics", "FTMUSDT", "2026-07-02", "2026-07-02T00:40", "and on the day after that"),
     _day("monthly_lacks_day", "klines", "SOLUSDT", "2026-06-09", "the monthly file lacks a day the daily has", "5m"),
+    _span("no_candles", "markPriceKlines", "SOLUSDT", "2026-09-10T03:40", "2026-09-10T04:00", "no candle that lies "
+          "within, from archive and REST alike (bpd 483, 484)"),
 )  # fmt: skip
 
 # The quirks under which an open-interest point counts as missing, wherever it is read.

@@ -15,7 +15,7 @@ from simulator.archive import SyntheticArchive
 from simulator.corruption import CorruptedFeed
 from simulator.feed import MetricRow, SyntheticFeed, settlements
 from simulator.grid import FIVE_MINUTES, HOUR, longest, to_datetime, to_ms
-from simulator.klines import TRADED
+from simulator.klines import KINDS, TRADED
 from simulator.market import (
     CLOSE,
     COUNT,
@@ -198,9 +198,10 @@ class Truth:
         """The first instant that any source has: first candle, first metrics instant or first settlement."""
         contract = BY_SYMBOL[symbol]
         if dataset in CANDLES:
-            listed = contract.listed
-            block = self._feed.market.candles(contract, timeframe, listed - longest(timeframe), listed + 1)
-            return to_datetime(int(block[TIME, 0]))
+            kind = CANDLES[dataset]
+            begins = max(contract.listed, KINDS[kind].begins)
+            rows = self._feed.kline_rows(contract, timeframe, begins - longest(timeframe), begins + 1, None, kind)
+            return to_datetime(int(rows[0][0]))
         if dataset == "funding_rate":
             return to_datetime(settlements(contract, contract.listed, contract.ends)[0])
         return to_datetime(contract.first_metrics)

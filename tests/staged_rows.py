@@ -123,6 +123,12 @@ SET_RULES = [
     ("open_interest", "no_open_interest_repeated_all_day", {"reported_open_interest": 5.0}),
     *[("long_short_ratio", f"no_{name}_repeated_all_day", {name: 1.0}) for name in RATIOS],
 ]
+#: The same of days that may also be those of a contract that is halted: they are told, and let pass.
+SET_WARNINGS = [
+    (name, "no_candle_repeated_all_day", dict.fromkeys(("open", "high", "low", "close"), 5.0))
+    for name in CANDLES
+    if "volume" not in {column.name for column in DATASETS[name].columns}
+]
 
 
 class Gate:

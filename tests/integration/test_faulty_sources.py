@@ -178,7 +178,7 @@ def test_an_exchange_that_does_not_answer_leaves_no_row_anywhere(
 ) -> None:
     today = Window(utc("2026-10-15"), utc("2026-10-15T12:00:00"))
     planned = pipeline.plan(deployment, request("run", today.start, today.end))
-    for path in {source.path for spec in DATASETS.values() for source in spec.rest}:
+    for path in (source.path for spec in DATASETS.values() for source in spec.rest):
         exchange.add_fault(kind, match=path)
     for batch in planned.batches:
         with pytest.raises(error):

@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 
 from perpflow.windows import TIMEFRAMES, Window
-from tests.staged_rows import CANDLES, MAKERS, SET_RULES, START, Row, candle, day, funding, moved
+from tests.staged_rows import (
+    CANDLES,
+    MAKERS,
+    SET_RULES,
+    SET_WARNINGS,
+    START,
+    Row,
+    candle,
+    day,
+    funding,
+    moved,
+)
 
 
 @pytest.mark.parametrize(("dataset", "name", "constant"), SET_RULES)
@@ -22,6 +33,17 @@ def test_a_day_that_hangs_is_withheld_and_its_neighbours_are_not(
     verdict = gate.check()
     assert [(f.expectation, f.rule, f.withheld) for f in verdict.findings] == [(name, "set", 288)]
     assert list(gate.withheld()) == list(range(288))
+
+
+@pytest.mark.parametrize(("dataset", "name", "constant"), SET_WARNINGS)
+def test_a_day_that_may_be_halted_is_told_and_not_withheld(gates: Any, dataset: str, name: str, constant: Row) -> None:
+    gate, short = gates(dataset), gates(dataset)
+    gate.stage([*({**row, **constant} for row in day(dataset)), *day(dataset, START + timedelta(days=1))])
+    verdict = gate.check()
+    assert [(f.expectation, f.severity, f.failing, f.withheld) for f in verdict.findings] == [(name, "warning", 288, 0)]
+    assert (verdict.passed, gate.withheld()) == (True, {})
+    short.stage([{**row, **constant} for row in day(dataset)[:143]])
+    assert short.check().findings == ()
 
 
 @pytest.mark.parametrize("points", [287, 144])

@@ -14,10 +14,10 @@ ROOT = "data/futures/um/"
 _NS = {"s3": "http://s3.amazonaws.com/doc/2006-03-01/"}
 
 
-def kline_key(symbol: str, interval: str, label: str) -> str:
+def kline_key(symbol: str, interval: str, label: str, kind: str = "klines") -> str:
     """The key of a kline zip, daily or monthly by the length of the label."""
     granularity = "monthly" if len(label) == 7 else "daily"
-    return f"{ROOT}{granularity}/klines/{symbol}/{interval}/{symbol}-{interval}-{label}.zip"
+    return f"{ROOT}{granularity}/{kind}/{symbol}/{interval}/{symbol}-{interval}-{label}.zip"
 
 
 def metrics_key(symbol: str, day: str) -> str:

@@ -24,6 +24,7 @@ EAGER = ExchangeSettings(rate_share=1, processes=1, rest_concurrency=8, archive_
 #: Beyond what any test asks for.
 LIMITS = {"weight": 1_000_000, "statistics": 1_000_000, "funding": 1_000_000}
 EXCHANGE_SYMBOLS = {f"{base}/USDT": f"{base}USDT" for base in ("SOL", "BTC", "ALICE", "ETH", "FTM")}
+EXCHANGE_SYMBOLS |= {"ICP/USDT#SETTLED": "ICPUSDTSETTLED"}
 
 
 def utc(text: str) -> datetime:

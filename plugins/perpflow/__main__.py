@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -114,6 +115,9 @@ def backfill(
     start: Annotated[str | None, typer.Option(help="UTC date or instant, inclusive.")] = None,
     end: Annotated[str | None, typer.Option(help="UTC date or instant, exclusive; left out: now.")] = None,
     again: Annotated[bool, typer.Option(help="Load also what the ledger holds already.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would take: files, requests, bytes, time.")
+    ] = False,
 ) -> None:
     """Load a range of history: what the ledger lacks of it, from archive and REST, through the gate."""
     with _exit_codes():
@@ -129,7 +133,13 @@ def backfill(
         }
         request = LoadRequest.from_form(_run_name("backfill"), form)
         deployment = _deployment()
-        _load(deployment, _after_bans(lambda: pipeline.plan(deployment, request)))
+        plan = _after_bans(lambda: pipeline.plan(deployment, request))
+        if dry_run:
+            _announce(deployment, plan)
+            for reason in plan.rejected:
+                typer.echo(f"rejected {reason}", err=True)
+            raise typer.Exit(1 if plan.rejected else 0)
+        _load(deployment, plan)
 
 
 @app.command()
@@ -217,15 +227,17 @@ def _load(deployment: Deployment, plan: Plan, nothing: str = "the ledger is full
     from rich.progress import track
 
     from perpflow import pipeline
+    from perpflow.estimating import remaining
 
     def load(batch: Batch) -> dict[str, dict[str, int]]:
         pipeline.stage(deployment, batch)
         pipeline.check(deployment, batch)
         return pipeline.publish(deployment, batch)
 
-    for note in plan.notes:
-        typer.echo(note)
-    for batch in track(plan.batches, "Loading", disable=not sys.stderr.isatty()):
+    _announce(deployment, plan)
+    began, of = time.monotonic(), len(plan.batches)
+    is_terminal = sys.stderr.isatty()
+    for number, batch in enumerate(track(plan.batches, "Loading", disable=not is_terminal), 1):
         try:
             published = _after_bans(partial(load, batch))
         except PerpflowError as error:
@@ -234,8 +246,22 @@ def _load(deployment: Deployment, plan: Plan, nothing: str = "the ledger is full
         for name, counts in published.items():
             facts = " ".join(f"{key}={value}" for key, value in counts.items())
             typer.echo(f"{batch.label}: {name} {facts}")
+        # On a terminal the bar says it.
+        if number < of and not is_terminal:
+            typer.echo(remaining(number, of, time.monotonic() - began))
     pipeline.report(deployment, plan)
     typer.echo(f"{len(plan.batches)} batches, all published" if plan.batches else f"nothing to load: {nothing}")
+
+
+def _announce(deployment: Deployment, plan: Plan) -> None:
+    """Say what was noticed in planning, and what the plan will take, before anything starts."""
+    from perpflow.estimating import by_command, described
+
+    for note in plan.notes:
+        typer.echo(note)
+    if plan.estimate is not None:
+        for line in described(plan.estimate, deployment.collection, by_command(deployment.collection)):
+            typer.echo(line)
 
 
 def _number(value: float | None) -> float | None:

@@ -6,12 +6,13 @@ would make more batches than a scheduler can map.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from perpflow.datasets import DATASETS, TABLES, DatasetSpec, StreamedSpec
+from perpflow.datasets import DATASETS, TABLES, Budget, DatasetSpec, StreamedSpec
 from perpflow.errors import BadConfiguration
 from perpflow.settings import is_symbol
 from perpflow.windows import Window, parse_instant, split
@@ -172,13 +173,32 @@ class Alarm:
 
 
 @dataclass(slots=True)
+class Estimate:
+    """What a plan asks of the sources: files of the archive, requests of REST and what they take of its budgets.
+
+    `rows` are those that come, `size` the bytes that are transferred for them, before REST's compression.
+    """
+
+    batches: int = 0
+    files: int = 0
+    requests: Counter[Budget] = field(default_factory=Counter)
+    units: Counter[Budget] = field(default_factory=Counter)
+    rows: int = 0
+    size: int = 0
+
+
+@dataclass(slots=True)
 class Plan:
-    """What will be loaded, what was trimmed and why, which symbols were refused, and which holes are urgent."""
+    """What will be loaded, what was trimmed and why, which symbols were refused, and which holes are urgent.
+
+    A history has an `estimate` of what it takes.
+    """
 
     batches: list[Batch] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
     alarms: list[Alarm] = field(default_factory=list)
+    estimate: Estimate | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for XCom."""

@@ -41,6 +41,7 @@ class RestSource:
     staging column it is copied into. `weight` counts against `budget`; `reach` is how far back it answers (None: the
     whole history). `series` names the only series that it gives (None: the series asked for by `period_parameter`).
     `decimals` is how many its values have where the archive has more.
+    `row_bytes` is what a row takes of an answer, before compression.
     """
 
     method: str
@@ -53,6 +54,7 @@ class RestSource:
     reach: timedelta | None = None
     series: str | None = None
     decimals: int | None = None
+    row_bytes: int = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class ArchiveSource:
     that says how many hours lie between two rows, where no grid says it: it proves that none is missing between them.
     `implied_price` names two columns whose quotient is the price at a row's instant. Files that have them write the
     time as text, and some label a row with the end of its period, not the start: prices tell which (alignment.py).
+    `row_bytes` is what a row takes of a zip.
     """
 
     kind: str
@@ -71,6 +74,7 @@ class ArchiveSource:
     by_interval: bool = False
     interval_column: str | None = None
     implied_price: tuple[str, str] | None = None
+    row_bytes: int = 49
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +230,7 @@ def whole(name: str, unit: str, meaning: str = "") -> Column:
 #: Monthly objects of the archive appear by the first Monday, the 7th at the latest, and daily ones the next morning at
 #: about 08:40 UTC; in place of what comes later still, the daily files and REST are asked.
 MONTH_PUBLISHED_AFTER = timedelta(days=7, hours=12)
+DAY_PUBLISHED_AFTER = timedelta(hours=9)
 
 #: Statistics endpoints answer for the last 30 days; an hour is kept back because the edge moves while we ask.
 STATISTICS_REACH = timedelta(days=30) - timedelta(hours=1)
@@ -312,6 +317,7 @@ METRICS = ArchiveSource(
     granularities=("daily",),
     columns=METRICS_COLUMNS,
     implied_price=("reported_open_interest_value", "reported_open_interest"),
+    row_bytes=40,
 )
 
 OPEN_INTEREST = LoadedSpec(
@@ -338,6 +344,7 @@ OPEN_INTEREST = LoadedSpec(
             weight=1,
             period_parameter="period",
             reach=STATISTICS_REACH,
+            row_bytes=172,
             fields=(
                 ("timestamp", "timestamp_ms"),
                 ("sumOpenInterest", "reported_open_interest"),
@@ -371,6 +378,7 @@ FUNDING_RATE = LoadedSpec(
         granularities=("monthly",),
         columns=("funding_time_ms", "reported_interval_hours", "funding_rate"),
         interval_column="reported_interval_hours",
+        row_bytes=11,
     ),
     rest=(
         RestSource(

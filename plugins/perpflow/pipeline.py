@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -20,6 +20,7 @@ from perpflow.batches import Batch, LoadRequest, Plan
 from perpflow.counters import COUNTS
 from perpflow.datasets import DATASETS, TABLES, DatasetSpec, StreamedSpec
 from perpflow.errors import BadSuite, BatchFaulty, StoreUnavailable
+from perpflow.estimating import remaining
 from perpflow.exchange.archive import object_of
 from perpflow.fetching import Covered, Fetcher, Reading
 from perpflow.planning import Planner, wanted_of
@@ -28,7 +29,7 @@ from perpflow.quality.verdict import Verdict
 from perpflow.sessions import counts_exported, exchange_sessions
 from perpflow.settings import Deployment
 from perpflow.store import archive_objects, ledger, loader, manifests, migrations
-from perpflow.store.database import Connection, query, session
+from perpflow.store.database import Connection, one, query, session
 from perpflow.store.ledger import Answered
 from perpflow.store.loader import Digest, StagingArea
 from perpflow.store.received import RECLAIM_AFTER_S
@@ -502,6 +503,18 @@ def _warnings(findings: list[dict[str, Any]], evidence: dict[str, Any]) -> list[
 
 
 # --- report
+
+
+def progress(deployment: Deployment, batch: Batch, planned_at: datetime, of: int) -> str:
+    """How far the batch's run is, for people: what of so many batches is published since it was planned.
+
+    Raises:
+        StoreUnavailable: the database does not answer.
+    """
+    with session(deployment.database_url) as connection:
+        parameters = {"run": batch.run, "since": planned_at}
+        done = int(one(connection, query("run_progress"), parameters)["batches"])
+    return remaining(done, of, (datetime.now(UTC) - planned_at).total_seconds())
 
 
 def report(deployment: Deployment, planned: Plan) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from perpflow.contracts import ANNOUNCED
 from perpflow.costing import cost
 from perpflow.datasets import DATASETS, Budget, DatasetSpec, LoadedSpec, RestSource, by_archive_kind
 from perpflow.errors import AmbiguousLabels, BadConfiguration, ObjectDamaged, StructurallyBad, UnknownSymbol
+from perpflow.estimating import estimated
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject
 from perpflow.exchange.listing import DELISTED, ListedSymbol
 from perpflow.exchange.rest import Rest
@@ -73,9 +74,12 @@ class Planner:
                 hint=f"There it is {now:%Y-%m-%dT%H:%MZ}: give an earlier start.",
             )
         names = await self._with_history(request)
+        found: dict[str, dict[SeriesKey, list[Window]]] = {}
         for group in by_archive_kind(request.datasets):
-            gaps = [await self._history_gaps(request, DATASETS[name], names, now) for name in group]
-            self._plan.batches += cut(request, group, _hulls(gaps, min(request.end or now, now)))
+            found |= {name: await self._history_gaps(request, DATASETS[name], names, now) for name in group}
+            hulls = _hulls((found[name] for name in group), min(request.end or now, now))
+            self._plan.batches += cut(request, group, hulls)
+        self._plan.estimate = estimated(self._plan.batches, found, now)
         return self._plan
 
     async def increment(self, dataset: str, run: str, per_task: int | None) -> Plan:
@@ -204,14 +208,17 @@ class Planner:
     async def _with_history(self, request: LoadRequest) -> dict[str, str]:
         """The exchange's names, by unified symbol, of those asked for, or of all whose life touches the range."""
         wanted = await self._wanted(request.symbols)
+        # Without a market: the archive alone knows it.
+        if wanted is None and all(c.status != DELISTED or c.market for c in self._contracts.values()):
+            # Nobody has looked there yet, and those that are gone are part of any history of all.
+            await self._table.sync()
+            self._contracts = self._table.known()
         of = self._contracts if wanted is None else wanted
         await self._table.complete(self._contracts[symbol] for symbol in of)
         self._contracts = self._table.known()
         if wanted is None:
             start = request.start or self._collection.start
             wanted = [contract.symbol for contract in self._contracts.values() if self._traded_after(contract, start)]
-            if all(contract.status != DELISTED for contract in self._contracts.values()):
-                self._plan.notes.append("all: no delisted contract is known yet; sync_symbols finds them")
         return {symbol: self._contracts[symbol].exchange_symbol for symbol in wanted}
 
     async def _still_listed(self) -> dict[str, str]:

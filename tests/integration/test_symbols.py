@@ -300,6 +300,8 @@ def test_an_unknown_symbol_that_is_asked_for_by_name_is_looked_for_in_the_archiv
     assert [reason.partition(":")[0] for reason in planned.rejected] == ["NOSUCH/USDT", "SO/LUSDT"]
 
 
-def test_without_a_sync_a_history_of_all_says_who_is_missing(deployment: Deployment) -> None:
-    wanted = request("all", "2026-09-10", "2026-09-11", datasets=("funding_rate",), symbols=("all",))
-    assert "all: no delisted contract is known yet; sync_symbols finds them" in pipeline.plan(deployment, wanted).notes
+def test_the_first_history_of_all_finds_those_that_are_gone_by_itself(deployment: Deployment) -> None:
+    wanted = request("all", "2022-06-01", "2022-06-02", datasets=("funding_rate",), symbols=("all",))
+    planned = {batch.symbols[0] for batch in pipeline.plan(deployment, wanted).batches}
+    assert {"ICP/USDT#SETTLED", "FTM/USDT", "SOL/USDT"} <= planned
+    assert gone(deployment) == [FTM, ICP]

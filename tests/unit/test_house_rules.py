@@ -23,8 +23,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"store", "exchange"}),
     frozenset({"quality"}),
     frozenset(
-        {"aligning", "alignment", "costing", "draining", "evidence", "fetching", "planning", "reconciling", "reissues"}
-        | {"rotation", "sessions", "symbols"}
+        {"aligning", "alignment", "costing", "draining", "estimating", "evidence", "fetching", "planning", "reissues"}
+        | {"reconciling", "rotation", "sessions", "symbols"}
     ),
     frozenset({"pipeline"}),
 )

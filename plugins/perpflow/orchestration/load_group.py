@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Asset, AssetAlias, Context, TriggerRule, get_current_context, task, task_group
 
-from perpflow.batches import Batch, Plan
+from perpflow.batches import Batch, Estimate, Plan
 from perpflow.datasets import TABLES
 from perpflow.errors import BatchFaulty
-from perpflow.settings import Deployment
+from perpflow.settings import Collection, Deployment
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +53,16 @@ def load_group(make_plan: Callable[[Deployment, str, Context], Plan], pool: str,
             log.info("%s", note)
         log.info("%d batches", len(plan.batches))
         context["ti"].xcom_push("rejected", plan.rejected)
+        if plan.estimate is not None:
+            context["ti"].xcom_push("plan", _tell(plan.estimate, deployment().collection))
         if plan.alarms:
             extra: dict[str, Any] = {
                 "holes": [alarm.to_json() for alarm in plan.alarms[:MOST_IN_AN_EVENT]],
                 "series": len(plan.alarms),
             }
             context["outlet_events"][ALARMED].add(ALARM, extra=extra)
-        of = len(plan.batches)
-        return [batch.to_json() | {"number": number, "of": of} for number, batch in enumerate(plan.batches, 1)]
+        of = {"of": len(plan.batches), "planned_at": datetime.now(UTC).isoformat()}
+        return [batch.to_json() | of | {"number": number} for number, batch in enumerate(plan.batches, 1)]
 
     planned: Any = plan_windows()
 
@@ -107,6 +109,8 @@ def publish_rows(item: dict[str, Any]) -> dict[str, dict[str, int]]:
     batch = _labelled(item)
     published = pipeline.publish(deployment(), batch)
     log.info("%s: published %s", batch.label, published)
+    planned_at = datetime.fromisoformat(item["planned_at"])
+    log.info("%s", pipeline.progress(deployment(), batch, planned_at, item["of"]))
     events = get_current_context()["outlet_events"][PUBLISHED]
     for name, counts in published.items():
         if counts["inserted"] or counts["updated"]:
@@ -132,6 +136,16 @@ def report(planned: list[dict[str, Any]] | None) -> dict[str, int]:
     # Sums only: the entries hold ranges, which XCom refuses.
     counts = ("staged", "inserted", "updated", "corrected", "unchanged", "quarantined")
     return {count: sum(entry[count] for entry in entries) for count in counts}
+
+
+def _tell(estimate: Estimate, collection: Collection) -> dict[str, Any]:
+    """Say what a plan will take, before anything starts; returns the same as plain values."""
+    from perpflow import estimating
+
+    way = estimating.by_airflow(collection)
+    for line in estimating.described(estimate, collection, way):
+        log.info("%s", line)
+    return estimating.summarised(estimate, collection, way)
 
 
 def _run_key(context: Context) -> str:

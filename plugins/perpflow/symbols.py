@@ -185,7 +185,7 @@ class Symbols:
             Transient, Permanent: the archive does not answer.
         """
         known, now = self.known(), await self._rest.now()
-        for row in ledger.read(self._connection, (spec.name,), symbols):
+        for row in ledger.bounds(self._connection, (spec.name,), symbols):
             contract = known.get(row.symbol)
             end = await self._end(spec, contract, row.available_to, now) if contract else None
             if end != row.available_to:

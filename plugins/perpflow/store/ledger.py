@@ -49,10 +49,24 @@ class Coverage:
         windows = merge((*self.present, *self.missing_upstream, *self.quarantined))
         return Window(windows[0].start, windows[-1].end) if windows else None
 
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The ends of a ledger row: when the series lives, and from when to when it is covered or explained."""
+
+    dataset: str
+    symbol: str
+    series: str
+    available_from: datetime | None
+    available_to: datetime | None
+    evidence: str | None
+    covered_from: datetime | None
+    covered_to: datetime | None
+
     @property
-    def watermark(self) -> datetime | None:
-        """Where the newest covered or explained window ends; None for a series without any."""
-        return self.extent.end if self.extent else None
+    def extent(self) -> Window | None:
+        """From the first covered or explained instant to the last; None for a series without any."""
+        return Window(self.covered_from, self.covered_to) if self.covered_from and self.covered_to else None
 
 
 @dataclass(slots=True)
@@ -72,6 +86,12 @@ def read(
         "symbols": None if symbols is None else list(symbols),
     }
     return [_coverage(row) for row in connection.execute(query("coverage_read"), parameters)]
+
+
+def bounds(connection: Connection, datasets: tuple[str, ...], symbols: tuple[str, ...] | None = None) -> list[Bounds]:
+    """Where ledger rows begin and end, by (dataset, symbol, series); of all symbols where there is no filter."""
+    parameters = {"datasets": list(datasets), "symbols": None if symbols is None else list(symbols)}
+    return [Bounds(**row) for row in connection.execute(query("coverage_bounds"), parameters)]
 
 
 def _coverage(row: dict[str, Any]) -> Coverage:

@@ -223,6 +223,8 @@ class Collection(Switchless):
     start: datetime = datetime(2020, 1, 1, tzinfo=UTC)
     look_back_days: int = Field(2, ge=1, le=30)
     symbols_per_task: int = Field(1, ge=1, le=1000)
+    # An Airflow task that is cleared while its batch is in the log is done already; afterwards it asks again in vain.
+    load_log_days: int = Field(30, ge=1, le=3650)
     datasets: dict[str, DatasetSettings] = Field(default_factory=dict)
     stream: StreamSettings = StreamSettings()
     exchange: ExchangeSettings = ExchangeSettings()

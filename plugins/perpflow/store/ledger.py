@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from psycopg.types.multirange import TimestamptzMultirange
 
 from perpflow.datasets import TABLES, DatasetSpec, StreamedSpec
-from perpflow.store.database import Connection, from_multirange, query, to_multirange, to_range
+from perpflow.store.database import Connection, from_multirange, one, query, to_multirange, to_range
 from perpflow.store.loader import Loaded, points_view
 from perpflow.windows import Window, merge
 
@@ -238,6 +238,18 @@ def listen(connection: Connection, spec: StreamedSpec, symbol: str, listened: li
     if listened:
         parameters = {"dataset": spec.name, "symbol": symbol, "series": spec.series[0]}
         connection.execute(query("coverage_listen"), parameters | {"listened": to_multirange(listened)})
+
+
+def fold_log(connection: Connection, keep: timedelta) -> tuple[int, int]:
+    """Fold entries of the load log that are older than `keep`; returns how many went into how many.
+
+    Those of a dataset, a day and the same symbols become one. What was withheld or warned of stays as it is. Call it
+    outside any transaction: their room is given back at once.
+    """
+    done = one(connection, query("log_fold"), {"keep": keep})
+    if done["folded"]:
+        connection.execute(query("log_vacuum"))
+    return done["folded"], done["written"]
 
 
 def record_version(

@@ -1,6 +1,6 @@
 """Airflow DAGs that keep the store in order: migrate_database its schema, sync_symbols what it knows of contracts,
-repair_gaps whatever the ledger lacks, correct_reissued what the archive has issued again; and reconcile_sources
-compares archive and REST."""
+repair_gaps whatever the ledger lacks, correct_reissued what the archive has issued again, fold_load_log its log; and
+reconcile_sources compares archive and REST."""
 
 from __future__ import annotations
 
@@ -75,6 +75,15 @@ Where collection.yaml says `all`, other symbols have their turn in each run. `py
 same outside Airflow.
 """
 
+FOLD_DOC = """
+### Fold old entries of the load log
+
+Once a day: `data_versions` has an entry for each batch and dataset, thousands a day where hundreds of symbols are
+collected. Of those that are older than `load_log_days` in collection.yaml one is made for each day, dataset and group
+of symbols, with the sums of their counts and, in `batches`, how many they were. Entries of batches of which anything
+was withheld, left out or warned of stay as they are, for ever.
+"""
+
 #: When the archive has published the day before.
 AFTER_THE_ARCHIVE = "20 9 * * *"
 #: The same, on Sundays.
@@ -83,6 +92,8 @@ WEEKLY = "50 11 * * 0"
 AFTER_REPAIR = "10 11 * * *"
 #: Long before REST forgets anything, and after the archive has published.
 TWICE_A_DAY = "40 9,21 * * *"
+#: When nothing else is due.
+AT_NIGHT = "25 2 * * *"
 
 
 @dag(schedule=None, start_date=START_DATE, default_args=default_args(RETRIES), tags={"perpflow"}, doc_md=MIGRATE_DOC)
@@ -210,8 +221,31 @@ def reconcile_sources() -> None:
     reconcile()
 
 
+@dag(
+    schedule=CronTriggerTimetable(AT_NIGHT, timezone="UTC"),
+    start_date=START_DATE,
+    catchup=False,
+    max_active_runs=1,
+    default_args=default_args(RETRIES),
+    tags={"perpflow"},
+    doc_md=FOLD_DOC,
+)
+def fold_load_log() -> None:
+    """Make a few entries of the log of loads out of many old ones."""
+
+    @task(multiple_outputs=False)
+    def fold() -> dict[str, int]:
+        from perpflow import pipeline
+        from perpflow.orchestration.connections import deployment
+
+        return pipeline.fold_log(deployment())
+
+    fold()
+
+
 migrate_database()
 sync_symbols()
 repair_gaps()
 correct_reissued()
 reconcile_sources()
+fold_load_log()

@@ -23,6 +23,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--seed", type=int, default=7, help="which synthetic market (default 7)")
     parser.add_argument("--now", help="the exchange's clock at the start, ISO, UTC (default 2026-10-15T12:34:56Z)")
+    parser.add_argument(
+        "--symbols", type=int, default=0, metavar="N", help="invent contracts until N perpetuals stay listed"
+    )
     parser.add_argument("--frozen", action="store_true", help="the clock stands still")
     parser.add_argument("--no-quirks", action="store_true", help="leave out the exchange's oddities")
     parser.add_argument("--recorded", type=Path, metavar="DIR", help="serve recorded archive files instead")
@@ -45,7 +48,7 @@ def build(options: argparse.Namespace) -> Exchange:
         exchange = recorded(options.recorded, now, frozen=options.frozen)
     else:
         clock = Clock(DEFAULT_NOW if now is None else now, frozen=options.frozen)
-        exchange = synthetic(options.seed, clock, quirky=not options.no_quirks)
+        exchange = synthetic(options.seed, clock, quirky=not options.no_quirks, perpetuals=options.symbols)
     for text in options.fault:
         exchange.faults.add(parse_fault(text))
     exchange.streams.change_settings(dict(parse_pairs(options.streams)))

@@ -21,6 +21,7 @@ from simulator.messages import Reply, Request, RestError, banned, json_reply, to
 from simulator.quirks import QUIRKS, Quirk
 from simulator.recorded import RecordedArchive, RecordedFeed, recorded_now
 from simulator.streams import Streams
+from simulator.symbols import universe
 
 DEFAULT_NOW = to_ms("2026-10-15T12:34:56")
 _STATISTICS = "/futures/data/"
@@ -103,6 +104,8 @@ class Exchange:
         if request.path.startswith(_STATISTICS):
             name = request.path.removeprefix(_STATISTICS)
             return statistics.answer(self.feed, self.quirks, name, request.query, now)
+        if request.path == rest.INFO:
+            return rest.info(self.feed, request.query, now, self.limits.announced)
         return rest.ENDPOINTS[request.path][0](self.feed, request.query, now)
 
     def refusal(self, rejection: Rejection) -> Reply:
@@ -131,10 +134,10 @@ def _prefix(path: str) -> str:
     return "/".join(path.split("/")[:6]) if path.startswith("/data/") else path
 
 
-def synthetic(seed: int, clock: Clock, *, quirky: bool = True) -> Exchange:
-    """An exchange with the synthetic market of a seed."""
+def synthetic(seed: int, clock: Clock, *, quirky: bool = True, perpetuals: int = 0) -> Exchange:
+    """An exchange with the synthetic market of a seed, and with invented contracts up to so many perpetuals."""
     quirks = QUIRKS if quirky else ()
-    feed = CorruptedFeed(SyntheticFeed(seed, quirks))
+    feed = CorruptedFeed(SyntheticFeed(seed, quirks, universe(perpetuals)))
     return Exchange(seed, clock, feed, SyntheticArchive(feed, seed, quirks), quirks)
 
 

@@ -6,22 +6,22 @@ from collections.abc import Sequence
 
 from simulator.symbols import NO_DELIVERY, Contract
 
-RATE_LIMITS = [
-    {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 2400},
+_ORDER_LIMITS = [
     {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": 1200},
     {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 300},
 ]
 _ORDER_TYPES = ["LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"]
 
 
-def exchange_info(contracts: Sequence[Contract], now: int) -> dict[str, object]:
-    """The whole answer; delisted and not yet listed contracts are not in it."""
+def exchange_info(contracts: Sequence[Contract], now: int, weight: int) -> dict[str, object]:
+    """The whole answer; delisted and not yet listed contracts are not in it. `weight`: what a minute may hold."""
+    weights = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": weight}
     return {
         "timezone": "UTC",
         # Stale by design: the exchange's own documentation says to ignore this field.
         "serverTime": now - 37_000,
         "futuresType": "U_MARGINED",
-        "rateLimits": RATE_LIMITS,
+        "rateLimits": [weights, *_ORDER_LIMITS],
         "exchangeFilters": [],
         "assets": [{"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"}],
         "symbols": [_entry(contract) for contract in contracts if contract.is_listed(now)],

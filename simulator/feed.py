@@ -73,9 +73,9 @@ class Feed(Protocol):
 class SyntheticFeed:
     """Rows of the synthetic market, with the quirks that live in the data itself (zero or blank open interest)."""
 
-    def __init__(self, seed: int, quirks: Sequence[Quirk] = ()) -> None:
-        self.contracts: Sequence[Contract] = CONTRACTS
-        self.market = Market(seed)
+    def __init__(self, seed: int, quirks: Sequence[Quirk] = (), contracts: Sequence[Contract] = CONTRACTS) -> None:
+        self.contracts = contracts
+        self.market = Market(seed, contracts=len(contracts))
         self.quirks = quirks
         self._jitters = any(quirk.name == "jitter" for quirk in quirks)
         self._blanks_marks = any(quirk.name == "blank_mark_price" for quirk in quirks)

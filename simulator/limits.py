@@ -113,6 +113,8 @@ class RateLimits:
     weight: SlidingWindow = field(default_factory=lambda: SlidingWindow("weight", 2400, 60))
     statistics: SlidingWindow = field(default_factory=lambda: SlidingWindow("statistics", 1000, 300))
     funding: SlidingWindow = field(default_factory=lambda: SlidingWindow("funding", 500, 300))
+    #: What exchangeInfo says of the weight per minute; clients may believe it, whatever holds here.
+    announced: int = 2400
     rejected: int = 0
     floods: int = 0
     bans: list[Ban] = field(default_factory=list)

@@ -45,9 +45,10 @@ def aggregate(block: Ints, interval: str) -> Ints:
 class Market:
     """One seed's market. Days are counted from 1970-01-01; blocks are shared, callers must not write into them."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, contracts: int = 0) -> None:
         self.seed = seed
-        self.minutes = lru_cache(maxsize=128)(self._minutes)
+        # Who is asked for today and yesterday of all contracts in turn need not draw each of them anew.
+        self.minutes = lru_cache(maxsize=max(128, 2 * contracts))(self._minutes)
         self.fives = lru_cache(maxsize=2048)(self._fives)
         self.whole_day = lru_cache(maxsize=16_384)(self._whole_day)
         self.metrics_day = lru_cache(maxsize=1024)(self._metrics_day)

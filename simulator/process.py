@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,11 +20,17 @@ _STOP_S = 10
 
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """A running simulator: its URL, its starting time, its seed, and its controls."""
+    """A running simulator: its URL, its starting time, its seed, its process, and its controls."""
 
     url: str
     now: datetime
     seed: int
+    pid: int = 0
+
+    def cpu_s(self) -> float:
+        """Seconds of processor time that it has taken so far (Linux)."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def control(self, method: str, path: str, content: object = None) -> Any:
         """A call of the control interface; the decoded JSON. `urllib.error.HTTPError` when it refuses."""
@@ -71,7 +78,10 @@ class Handle:
         self.control("POST", "ban", {"seconds": seconds})
 
     def set_limits(self, **limits: int) -> None:
-        """Other limits: `weight` (per minute), `statistics` and `funding` (per five minutes)."""
+        """Other limits: `weight` (per minute), `statistics` and `funding` (per five minutes).
+
+        `announced`: what exchangeInfo says of the weight, which else stays what the exchange's says.
+        """
         self.control("POST", "limits", limits)
 
     @property
@@ -122,13 +132,14 @@ class Handle:
 
 def command(
     *, seed: int, now: datetime | str | None, frozen: bool, faults: Sequence[object], recorded: Path | None,
-    quirks: bool, port: int,
+    quirks: bool, port: int, symbols: int = 0,
 ) -> list[str]:  # fmt: skip
     """The command line of `running`."""
     line = [sys.executable, "-m", "simulator", "--port", str(port), "--seed", str(seed)]
     if now is not None:
         line += ["--now", now if isinstance(now, str) else now.isoformat()]
     line += ["--frozen"] if frozen else []
+    line += ["--symbols", str(symbols)] if symbols else []
     line += [] if quirks else ["--no-quirks"]
     line += ["--recorded", str(recorded)] if recorded else []
     for fault in faults:
@@ -139,13 +150,17 @@ def command(
 @contextmanager
 def running(
     *, seed: int = 7, now: datetime | str | None = None, frozen: bool = True, faults: Sequence[object] = (),
-    recorded: Path | None = None, quirks: bool = True, port: int = 0,
+    recorded: Path | None = None, quirks: bool = True, port: int = 0, symbols: int = 0,
 ) -> Iterator[Handle]:  # fmt: skip
     """A simulator in a process of its own, terminated on exit. `now` None: 2026-10-15T12:34:56Z.
 
+    `symbols`: contracts are invented until so many perpetuals stay listed; 0 for none.
+
     RuntimeError when it does not come up; its error output goes to this process's.
     """
-    line = command(seed=seed, now=now, frozen=frozen, faults=faults, recorded=recorded, quirks=quirks, port=port)
+    line = command(
+        seed=seed, now=now, frozen=frozen, faults=faults, recorded=recorded, quirks=quirks, port=port, symbols=symbols
+    )
     with subprocess.Popen(line, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -153,7 +168,7 @@ def running(
             if not first:
                 raise RuntimeError(f"the simulator did not start (exit {process.wait()}): {line}")
             said = json.loads(first)
-            yield Handle(said["url"], datetime.fromisoformat(said["now"]), said["seed"])
+            yield Handle(said["url"], datetime.fromisoformat(said["now"]), said["seed"], process.pid)
         finally:
             process.terminate()
             process.wait(_STOP_S)

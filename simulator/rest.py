@@ -50,9 +50,9 @@ def server_time(feed: Feed, query: Query, now: int) -> Reply:
     return json_reply({"serverTime": now})
 
 
-def info(feed: Feed, query: Query, now: int) -> Reply:
-    """`GET /fapi/v1/exchangeInfo`: contracts listed now."""
-    return json_reply(exchange_info(feed.contracts, now))
+def info(feed: Feed, query: Query, now: int, weight: int = 2400) -> Reply:
+    """`GET /fapi/v1/exchangeInfo`: contracts listed now, and the weight that a minute may hold."""
+    return json_reply(exchange_info(feed.contracts, now, weight))
 
 
 def klines(kind: str, feed: Feed, query: Query, now: int) -> Reply:
@@ -171,11 +171,12 @@ def flat(weight: int) -> Callable[[Query], int]:
     return lambda _query: weight
 
 
+INFO = "/fapi/v1/exchangeInfo"
 # path -> (what answers, which limit it counts against, its weight there)
 ENDPOINTS: dict[str, tuple[Endpoint, str, Callable[[Query], int]]] = {
     "/fapi/v1/ping": (ping, "weight", flat(1)),
     "/fapi/v1/time": (server_time, "weight", flat(1)),
-    "/fapi/v1/exchangeInfo": (info, "weight", flat(1)),
+    INFO: (info, "weight", flat(1)),
     **{f"/fapi/v1/{kind}": (partial(klines, kind), "weight", klines_weight) for kind in KINDS},
     "/fapi/v1/fundingRate": (funding_rate, "funding", flat(1)),
     "/fapi/v1/fundingInfo": (funding_info, "funding", flat(1)),

@@ -92,6 +92,9 @@ async def _set_limits(incoming: web.Request) -> web.Response:
     """Other limits than the exchange's, so that a test of a 429 need not send thousands of requests."""
     limits = incoming.app[EXCHANGE].limits
     for name, value in (await json_object(incoming)).items():
+        if name == "announced":
+            limits.announced = int(str(value))
+            continue
         if name not in {window.name for window in limits.windows()}:
             raise web.HTTPBadRequest(text=f"no limit {name!r}")
         getattr(limits, name).limit = int(str(value))

@@ -83,6 +83,7 @@ class Contract:
 
 
 _OLD_METRICS = to_ms("2021-12-01")
+_INVENTED_LISTED = to_ms("2024-03-01T10:00")
 
 CONTRACTS: tuple[Contract, ...] = (
     Contract(
@@ -145,3 +146,14 @@ CONTRACTS: tuple[Contract, ...] = (
     ),
 )  # fmt: skip
 BY_SYMBOL: dict[str, Contract] = {contract.symbol: contract for contract in CONTRACTS}
+
+
+def universe(perpetuals: int) -> tuple[Contract, ...]:
+    """The contracts above, and as many invented ones as it takes until so many perpetuals stay listed."""
+    lasting = sum(contract.ends == NO_DELIVERY for contract in CONTRACTS)
+    return CONTRACTS + tuple(map(_invented, range(1, max(perpetuals - lasting, 0) + 1)))
+
+
+def _invented(number: int) -> Contract:
+    base = f"COIN{number:04d}"
+    return Contract(f"{base}USDT", base, _INVENTED_LISTED, 10.0, 4, 1, 20_000.0, 9_000_000.0, daily_move=0.04)

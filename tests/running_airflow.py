@@ -28,6 +28,7 @@ from simulator.process import Handle, running
 RUN_TIMEOUT_S = 240
 DAGS = {
     "correct_reissued",
+    "fold_load_log",
     "ingest_liquidations",
     "load_history",
     "migrate_database",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -73,6 +73,22 @@ def migrate(deployment: Deployment) -> list[str]:
     """
     with session(deployment.database_url) as connection:
         return migrations.migrate(connection)
+
+
+# --- the load log
+
+
+def fold_log(deployment: Deployment) -> dict[str, int]:
+    """Fold the load log's entries that are older than collection.yaml says; returns how many went into how many.
+
+    Raises:
+        StoreUnavailable: the database does not answer.
+    """
+    keep = timedelta(days=deployment.collection.load_log_days)
+    with session(deployment.database_url) as connection:
+        folded, written = ledger.fold_log(connection, keep)
+    log.info("%d entries of the load log that are older than %d days became %d", folded, keep.days, written)
+    return {"folded": folded, "into": written}
 
 
 # --- symbols

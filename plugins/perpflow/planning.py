@@ -93,16 +93,16 @@ class Planner:
         spec, now = DATASETS[dataset], await self._rest.now()
         names = await self._still_listed()
         await self._find_lives(spec, names)
-        rows = ledger.read(self._connection, (dataset,), tuple(names))
+        rows = ledger.bounds(self._connection, (dataset,), tuple(names))
         look_back = now - timedelta(days=self._collection.look_back_days)
         spans = {
             (row.symbol, row.series): span
             for row in rows
             if row.series in self._collection.series(dataset)
-            if (span := settled(spec, row.series, min(row.watermark or look_back, look_back), now, now))
+            if (span := settled(spec, row.series, min(row.covered_to or look_back, look_back), now, now))
         }
         gaps = ledger.gaps(self._connection, spec, spans, now=now)
-        waiting = {(row.symbol, row.series): row.watermark or look_back for row in rows}
+        waiting = {(row.symbol, row.series): row.covered_to or look_back for row in rows}
         hulls = self._in_turn(spec, _hulls([gaps], now), due_of(spec, gaps, waiting), len(names), now)
         per_task = per_task or symbols_per_task(len(hulls))
         request = LoadRequest((dataset,), tuple(names), None, None, run, symbols_per_task=per_task, live=True)
@@ -167,7 +167,7 @@ class Planner:
         others = {s for holes in found.values() for s, _ in holes if not (symbols or self._collection.collects(s))}
         extents = {
             (row.dataset, (row.symbol, row.series)): row.extent
-            for row in (ledger.read(self._connection, request.datasets, tuple(others)) if others else ())
+            for row in (ledger.bounds(self._connection, request.datasets, tuple(others)) if others else ())
         }
         return {name: self._lasting(name, found.get(name, {}), extents, now) for name in request.datasets}
 
@@ -266,7 +266,7 @@ class Planner:
         await self._find_lives(spec, names)
         start = request.start or self._collection.start_of(spec.name)
         spans: dict[SeriesKey, Window] = {}
-        for row in ledger.read(self._connection, (spec.name,), tuple(names)):
+        for row in ledger.bounds(self._connection, (spec.name,), tuple(names)):
             if row.series not in self._collection.series(spec.name):
                 continue
             self._note_trim(row, start)
@@ -275,7 +275,7 @@ class Planner:
                 spans[row.symbol, row.series] = span
         return ledger.gaps(self._connection, spec, spans, now=now, again=request.again)
 
-    def _note_trim(self, row: ledger.Coverage, start: datetime) -> None:
+    def _note_trim(self, row: ledger.Bounds, start: datetime) -> None:
         subject = f"{row.dataset} {row.symbol} {row.series}"
         if row.available_from is None:
             self._plan.notes.append(f"{subject}: no source has any data yet")
@@ -289,7 +289,7 @@ class Planner:
         """Find each series' first instant where the ledger does not know it yet; once, with its evidence."""
         series = self._collection.series(spec.name)
         ledger.ensure(self._connection, spec, tuple(names), series)
-        rows = ledger.read(self._connection, (spec.name,), tuple(names))
+        rows = ledger.bounds(self._connection, (spec.name,), tuple(names))
         unknown = [(r.symbol, r.series) for r in rows if r.available_from is None and r.series in series]
         lives = await asyncio.gather(*(self._first_instant(spec, *key) for key in unknown))
         for key, life in zip(unknown, lives, strict=True):

@@ -253,6 +253,8 @@ class Collection(Switchless):
     look_back_days: int = Field(2, ge=1, le=30)
     #: None: as many as `batches.symbols_per_task` finds fit.
     symbols_per_task: int | None = Field(None, ge=1, le=1000)
+    # An Airflow task that is cleared while its batch is in the log is done already; afterwards it asks again in vain.
+    load_log_days: int = Field(30, ge=1, le=3650)
     datasets: dict[str, DatasetSettings] = Field(default_factory=dict)
     stream: StreamSettings = StreamSettings()
     exchange: ExchangeSettings = ExchangeSettings()

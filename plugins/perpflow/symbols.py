@@ -185,7 +185,7 @@ class Symbols:
             Transient, Permanent: the archive does not answer.
         """
         known, now = self.known(), await self._rest.now()
-        rows = ledger.read(self._connection, (spec.name,), symbols)
+        rows = ledger.bounds(self._connection, (spec.name,), symbols)
         ends = await asyncio.gather(*(self._end(spec, known.get(row.symbol), row.available_to, now) for row in rows))
         for row, end in zip(rows, ends, strict=True):
             if end != row.available_to:

@@ -134,14 +134,16 @@ def test_describing_the_same_again_changes_nothing(
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(attempts)
-def test_the_watermark_is_the_end_of_the_newest_explained_point(
+def test_the_bounds_are_the_first_and_the_newest_explained_point_s_edges(
     connection: Connection, published: list[Attempt]
 ) -> None:
     forget(connection)
     for attempt in published:
         publish(connection, attempt)
-    newest = max((n for a in published for n in a.passed | a.withheld | a.asked), default=None)
-    assert row(connection).watermark == (None if newest is None else START + (newest + 1) * FIVE)
+    explained = [n for a in published for n in a.passed | a.withheld | a.asked]
+    (found,) = ledger.bounds(connection, (OPEN_INTEREST.name,))
+    extent = Window(START + min(explained) * FIVE, START + (max(explained) + 1) * FIVE) if explained else None
+    assert found.extent == row(connection).extent == extent
 
 
 NOTHING: frozenset[int] = frozenset()

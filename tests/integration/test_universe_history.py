@@ -1,4 +1,4 @@
-"""`backfill --symbols all`, as a person runs it: what it will take, then those that are gone, whole, from the archive."""
+"""`backfill --symbols all`, as a person runs it: what it will take, then those that are gone, from the archive."""
 
 from __future__ import annotations
 

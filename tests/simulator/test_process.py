@@ -72,3 +72,44 @@ def test_options_reach_the_exchange() -> None:
     exchange = build(arguments(["--seed", "9", "--frozen", "--no-quirks", "--fault", "latency,ms=5"]))
     assert (exchange.seed, exchange.clock.frozen, exchange.quirks) == (9, True, ())
     assert exchange.faults.list() == [{"kind": "latency", "ms": "5", "id": 1, "struck": 0}]
+
+
+def test_contracts_are_invented_until_so_many_perpetuals_are_listed() -> None:
+    def perpetuals(http: httpx.Client) -> list[str]:
+        listed = http.get("/fapi/v1/exchangeInfo").json()["symbols"]
+        return [entry["symbol"] for entry in listed if entry["contractType"].endswith("PERPETUAL")]
+
+    with running() as few, httpx.Client(base_url=few.url) as http:
+        before = perpetuals(http)
+    with running(symbols=60) as many, httpx.Client(base_url=many.url) as http:
+        after = perpetuals(http)
+        invented = after[-1]
+        candles = http.get("/fapi/v1/klines", params={"symbol": invented, "interval": "5m", "limit": 3}).json()
+        ratios = http.get("/futures/data/topLongShortAccountRatio", params={"symbol": invented, "period": "5m"}).json()
+        archived = http.get(f"/data/futures/um/daily/metrics/{invented}/{invented}-metrics-2026-10-01.zip")
+    assert len(after) == len(set(after)) == 60
+    assert after[: len(before)] == before
+    assert len(candles) == 3
+    assert ratios
+    assert archived.status_code == 200
+
+
+def test_it_says_how_much_of_a_core_it_has_taken() -> None:
+    with running() as handle, httpx.Client(base_url=handle.url) as http:
+        before = handle.cpu_s()
+        while handle.cpu_s() == before:
+            http.get("/fapi/v1/exchangeInfo")
+        assert handle.cpu_s() > before > 0
+
+
+def test_exchange_info_announces_the_weight_that_it_is_told_to() -> None:
+    def announced(http: httpx.Client) -> int:
+        limits = http.get("/fapi/v1/exchangeInfo").json()["rateLimits"]
+        return next(int(limit["limit"]) for limit in limits if limit["rateLimitType"] == "REQUEST_WEIGHT")
+
+    with running() as handle, httpx.Client(base_url=handle.url) as http:
+        assert announced(http) == 2400
+        handle.set_limits(weight=5000)
+        assert announced(http) == 2400
+        handle.set_limits(announced=5000)
+        assert announced(http) == 5000

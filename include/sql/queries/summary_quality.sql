@@ -1,5 +1,5 @@
 -- What the loads so far did with the rows they staged, by dataset; what was normalised, by kind.
-SELECT v.dataset, count(*) AS batches, sum(v.staged)::bigint AS staged, sum(v.inserted)::bigint AS inserted, sum(v.updated)::bigint AS updated,
+SELECT v.dataset, sum(v.batches)::bigint AS batches, sum(v.staged)::bigint AS staged, sum(v.inserted)::bigint AS inserted, sum(v.updated)::bigint AS updated,
        sum(v.unchanged)::bigint AS unchanged, sum(v.quarantined)::bigint AS quarantined,
        coalesce((SELECT jsonb_object_agg(kind, times ORDER BY kind)
                  FROM (SELECT n.key AS kind, sum(n.value::bigint) AS times

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from psycopg.types.multirange import TimestamptzMultirange
 
 from perpflow.datasets import TABLES, DatasetSpec, StreamedSpec
-from perpflow.store.database import Connection, from_multirange, query, to_multirange, to_range
+from perpflow.store.database import Connection, from_multirange, one, query, to_multirange, to_range
 from perpflow.store.loader import Loaded, points_view
 from perpflow.windows import Window, merge
 
@@ -53,10 +53,24 @@ class Coverage:
         """From the first covered or explained instant to the last; None for a series without any."""
         return Window(self.accounted[0].start, self.accounted[-1].end) if self.accounted else None
 
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The ends of a ledger row: when the series lives, and from when to when it is covered or explained."""
+
+    dataset: str
+    symbol: str
+    series: str
+    available_from: datetime | None
+    available_to: datetime | None
+    evidence: str | None
+    covered_from: datetime | None
+    covered_to: datetime | None
+
     @property
-    def watermark(self) -> datetime | None:
-        """Where the newest covered or explained window ends; None for a series without any."""
-        return self.extent.end if self.extent else None
+    def extent(self) -> Window | None:
+        """From the first covered or explained instant to the last; None for a series without any."""
+        return Window(self.covered_from, self.covered_to) if self.covered_from and self.covered_to else None
 
 
 @dataclass(slots=True)
@@ -76,6 +90,12 @@ def read(
         "symbols": None if symbols is None else list(symbols),
     }
     return [_coverage(row) for row in connection.execute(query("coverage_read"), parameters)]
+
+
+def bounds(connection: Connection, datasets: tuple[str, ...], symbols: tuple[str, ...] | None = None) -> list[Bounds]:
+    """Where ledger rows begin and end, by (dataset, symbol, series); of all symbols where there is no filter."""
+    parameters = {"datasets": list(datasets), "symbols": None if symbols is None else list(symbols)}
+    return [Bounds(**row) for row in connection.execute(query("coverage_bounds"), parameters)]
 
 
 def _coverage(row: dict[str, Any]) -> Coverage:
@@ -222,6 +242,18 @@ def listen(connection: Connection, spec: StreamedSpec, symbol: str, listened: li
     if listened:
         parameters = {"dataset": spec.name, "symbol": symbol, "series": spec.series[0]}
         connection.execute(query("coverage_listen"), parameters | {"listened": to_multirange(listened)})
+
+
+def fold_log(connection: Connection, keep: timedelta) -> tuple[int, int]:
+    """Fold entries of the load log that are older than `keep`; returns how many went into how many.
+
+    Those of a dataset, a day and the same symbols become one. What was withheld or warned of stays as it is. Call it
+    outside any transaction: their room is given back at once.
+    """
+    done = one(connection, query("log_fold"), {"keep": keep})
+    if done["folded"]:
+        connection.execute(query("log_vacuum"))
+    return done["folded"], done["written"]
 
 
 def record_version(

@@ -263,7 +263,7 @@ class Planner:
     async def _history_gaps(
         self, request: LoadRequest, spec: LoadedSpec, names: dict[str, str], now: datetime
     ) -> dict[SeriesKey, list[Window]]:
-        await self._find_lives(spec, names)
+        await self._find_lives(spec, names, again=request.again)
         start = request.start or self._collection.start_of(spec.name)
         spans: dict[SeriesKey, Window] = {}
         for row in ledger.bounds(self._connection, (spec.name,), tuple(names)):
@@ -285,12 +285,15 @@ class Planner:
 
     # --- the life of a series
 
-    async def _find_lives(self, spec: LoadedSpec, names: dict[str, str]) -> None:
-        """Find each series' first instant where the ledger does not know it yet; once, with its evidence."""
+    async def _find_lives(self, spec: LoadedSpec, names: dict[str, str], *, again: bool = False) -> None:
+        """Find each series' first instant where the ledger does not know it yet; once, with its evidence.
+
+        With `again` those that it knows are looked for once more: a life may turn out to begin earlier, never later.
+        """
         series = self._collection.series(spec.name)
         ledger.ensure(self._connection, spec, tuple(names), series)
         rows = ledger.bounds(self._connection, (spec.name,), tuple(names))
-        unknown = [(r.symbol, r.series) for r in rows if r.available_from is None and r.series in series]
+        unknown = [(r.symbol, r.series) for r in rows if (again or r.available_from is None) and r.series in series]
         lives = await asyncio.gather(*(self._first_instant(spec, *key) for key in unknown))
         for key, life in zip(unknown, lives, strict=True):
             if life is not None:
@@ -298,7 +301,10 @@ class Planner:
         await self._table.set_ends(spec, tuple(names))
 
     async def _first_instant(self, spec: LoadedSpec, symbol: str, series: str) -> Life | None:
-        """The earliest instant that any source has: REST where it answers for all of history, else the archive."""
+        """The earliest instant that any source has: REST where it answers for all of history, else the archive.
+
+        A first row that comes after whole files of the archive is a wrong answer, and is not believed.
+        """
         source, grid, contract = spec.rest_for(series), spec.instants_of(series), self._contracts[symbol]
         life = None
         # A delisted contract is the archive's alone.
@@ -306,8 +312,15 @@ class Planner:
             life = await self._first_archived(spec, contract.exchange_symbol, series)
         if life is None and contract.status != DELISTED:
             life = await self._first_of_rest(source, contract.exchange_symbol, series)
+            if life is not None and await self._is_archived_before(spec, contract.exchange_symbol, series, life[0]):
+                life = await self._first_archived(spec, contract.exchange_symbol, series) or life
         # Reported a little off its grid, and stored on it: so must be the edge that windows begin at.
         return (grid.snap(life[0], spec.tolerance), life[1]) if life and grid else life
+
+    async def _is_archived_before(self, spec: LoadedSpec, exchange_symbol: str, series: str, instant: datetime) -> bool:
+        interval = series if spec.archive.by_interval else None
+        found = await self._archive.first_objects(spec.archive, exchange_symbol, interval)
+        return any(first.period.end <= instant for first in found)
 
     async def _first_of_rest(self, source: RestSource, exchange_symbol: str, series: str) -> Life | None:
         # Delisted since it was listed a moment ago.

@@ -16,7 +16,7 @@ from perpflow.settings import Deployment
 from perpflow.store import ledger
 from perpflow.store.database import session
 from perpflow.store.ledger import Coverage
-from perpflow.windows import TIMEFRAMES, Window
+from perpflow.windows import DAY, TIMEFRAMES, Window, to_ms
 from simulator.process import Handle
 from simulator.truth import Truth
 from tests.archive_server import serving, zip_of
@@ -106,6 +106,39 @@ def test_a_settlement_at_the_full_hour_belongs_to_what_has_settled(deployment: D
 def test_a_range_that_has_not_begun_is_refused(deployment: Deployment) -> None:
     with pytest.raises(BadConfiguration, match=r"the range begins at 2026-10-15T13:00:00\+00:00"):
         pipeline.plan(deployment, request("future", "2026-10-15T13:00:00"))
+
+
+@pytest.mark.parametrize("dataset", [name for name, spec in DATASETS.items() if spec.rest[0].reach is None])
+def test_a_first_row_that_comes_after_whole_files_of_the_archive_is_not_believed(
+    deployment: Deployment, market: Handle, truth: Truth, dataset: str
+) -> None:
+    late = to_ms(NOW - timedelta(hours=8))
+    row = {"symbol": "SOLUSDT", "fundingTime": late, "fundingRate": "0.0001", "markPrice": "1", "rateType": "Regular"}
+    candle = [late, "1", "1", "1", "1", "1", late + 299_999, "1", 1, "1", "1", "0"]
+    body = [row if dataset == "funding_rate" else candle]
+    wrong = market.add_fault("status", code=200, body=body, match=DATASETS[dataset].rest[0].path)
+    pipeline.plan(deployment, request("plan", "2026-10-01", datasets=(dataset,)))
+    market.remove_fault(wrong)
+    row_of = coverage(deployment, dataset)
+    begins = truth.available_from(dataset, "SOLUSDT", "5m")
+    assert row_of.available_from is not None
+    assert begins <= row_of.available_from < begins + 32 * DAY
+    assert (row_of.evidence or "").startswith("first label of")
+
+
+def test_a_life_that_is_looked_for_again_may_begin_earlier_and_never_later(
+    deployment: Deployment, truth: Truth
+) -> None:
+    asked = request("plan", "2026-10-01", datasets=("ohlcv",))
+    pipeline.plan(deployment, asked)
+    begins = truth.available_from("ohlcv", "SOLUSDT", "5m")
+    for wrong, found in ((begins + DAY, begins), (begins - DAY, begins - DAY)):
+        with session(deployment.database_url) as connection:
+            connection.execute("UPDATE coverage SET available_from = %s", [wrong])
+        pipeline.plan(deployment, asked)
+        assert coverage(deployment, "ohlcv").available_from == wrong
+        pipeline.plan(deployment, request("again", "2026-10-01", datasets=("ohlcv",), again=True))
+        assert coverage(deployment, "ohlcv").available_from == found
 
 
 # --- healing

@@ -113,7 +113,7 @@ def ensure(connection: Connection, spec: DatasetSpec, symbols: tuple[str, ...], 
 def set_life(
     connection: Connection, spec: DatasetSpec, key: SeriesKey, available_from: datetime, evidence: str
 ) -> None:
-    """Record the first instant that any source has; a series' life is found once and then stands."""
+    """Record the first instant that any source has; once it stands, only an earlier one takes its place."""
     symbol, series = key
     parameters = {"dataset": spec.name, "symbol": symbol, "series": series}
     connection.execute(

@@ -471,6 +471,7 @@ def _price_candles(name: str, title: str, kind: str, unit: str, schedule: str) -
             kind=kind,
             granularities=("monthly", "daily"),
             by_interval=True,
+            row_bytes=21,
             columns=(
                 "open_time_ms",
                 "open",

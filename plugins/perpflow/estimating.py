@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from perpflow.aligning import CANDLES
 from perpflow.batches import Batch, Estimate
 from perpflow.costing import USUAL_INTERVAL, requests_for
 from perpflow.datasets import DATASETS, DAY_PUBLISHED_AFTER, MONTH_PUBLISHED_AFTER, LoadedSpec
@@ -26,8 +27,6 @@ Gaps = Mapping[SeriesKey, list[Window]]
 FILE_S, BYTES_PER_S = 0.3, 5_000_000
 #: Rows that a task stages, checks and publishes in a second, by the README's benchmark of each of the three.
 ROWS_PER_S = 110_000
-#: Its candles tell how metrics are labelled.
-WITNESS = DATASETS["ohlcv"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ def _add(found: Estimate, wanted: dict[str, dict[str, list[Window]]], now: datet
         read[interval] = files_for(spec, windows, now)
         _add_files(found, spec, interval or spec.series[0], read[interval])
         if spec.archive.implied_price and spec.grid:
-            _add_files(found, WITNESS, spec.grid.name, _witnesses(read[interval], now))
+            _add_files(found, CANDLES, spec.grid.name, _witnesses(read[interval], now))
     for name, of_series in wanted.items():
         spec = DATASETS[name]
         found.rows += _rows_of(spec, of_series)
@@ -130,7 +129,7 @@ def files_for(spec: LoadedSpec, windows: Iterable[Window], now: datetime) -> Fil
 
 
 def _witnesses(read: Files, now: datetime) -> Files:
-    """The candles' files beside those: their months, or their days where the month is not published."""
+    """The files of candles that tell how those are labelled: their months, or days where the month is not published."""
     touched = sorted({month for window in read.windows for month in months(window)})
     whole = [month for month in touched if month.end + MONTH_PUBLISHED_AFTER <= now]
     return Files(whole, subtract(read.windows, whole))

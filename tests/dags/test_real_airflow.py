@@ -94,6 +94,19 @@ def test_mapped_tasks_carry_symbol_kind_and_day_as_their_label(airflow: Airflow,
     assert labels == {f"SOL/USDT {kind} 2026-10-09" for kind in ("klines", "metrics", "fundingRate")}
 
 
+def test_a_history_says_what_it_will_take_and_how_far_it_is(airflow: Airflow, history: tuple[str, str]) -> None:
+    run, _ = history
+    plan = airflow.client.returned("load_history", run, "plan_windows", "plan")
+    tasks = airflow.tasks("load_history", run)
+    publishing = [task for task in tasks if task.task == "batch.publish_rows"]
+    assert plan["batches"] == len(publishing)
+    assert plan["archive_files"] > 0
+    (planning,) = (task for task in tasks if task.task == "plan_windows")
+    assert any(line.startswith("plan: about ") for line in airflow.client.log_tail("load_history", run, planning, 1000))
+    said = [line for task in publishing for line in airflow.client.log_tail("load_history", run, task, 1000)]
+    assert any(line.startswith(f"{len(publishing)} of {len(publishing)} batches done, 100 %") for line in said)
+
+
 def test_published_datasets_update_their_assets(airflow: Airflow, history: tuple[str, str]) -> None:
     assert history
     # Airflow spells a URI without a path with a closing slash.

@@ -30,7 +30,12 @@ def deployment(empty_database_url: str, exchange: Handle) -> Deployment:
 @pytest.mark.parametrize(
     ("datasets", "of_rows"),
     # Which contracts settle funding more often than every eight hours nobody knows beforehand: ALICE does.
-    [(("ohlcv",), TOLERANCE), (("open_interest", "long_short_ratio"), TOLERANCE), (("funding_rate",), 0.5)],
+    [
+        (("ohlcv",), TOLERANCE),
+        (("mark_price",), TOLERANCE),
+        (("open_interest", "long_short_ratio"), TOLERANCE),
+        (("funding_rate",), 0.5),
+    ],
 )
 def test_files_requests_and_rows_are_those_that_come(
     deployment: Deployment, exchange: Handle, datasets: tuple[str, ...], of_rows: float

@@ -98,9 +98,9 @@ class AirflowClient:
             TaskState(t["task_id"], t["map_index"], t["rendered_map_index"], t["state"], t["try_number"]) for t in found
         ]
 
-    def returned(self, dag: str, run: str, task: str) -> Any:
-        """What a task has returned; None until it has."""
-        path = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/return_value"
+    def returned(self, dag: str, run: str, task: str, key: str = "return_value") -> Any:
+        """What a task has returned, or left under another key; None until it has."""
+        path = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/{key}"
         answer = self._http.get(path)
         return None if answer.status_code == httpx.codes.NOT_FOUND else answer.raise_for_status().json()["value"]
 

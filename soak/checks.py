@@ -8,18 +8,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any
 
 from perpflow import pipeline
 from perpflow.batches import Batch, LoadRequest, Plan
 from perpflow.datasets import DATASETS, DatasetSpec
 from perpflow.errors import BatchFaulty
 from perpflow.settings import Deployment
-from perpflow.store import archive_objects, ledger, loader
+from perpflow.store import ledger, loader
 from perpflow.store.database import Connection, session
 from perpflow.store.ledger import Coverage
 from perpflow.windows import TIMEFRAMES, Window
 from simulator.truth import Truth
+from soak import witness
 from soak.damage import PUNCHED
 from soak.market import Market
 from soak.tally import Tally
@@ -28,8 +28,6 @@ from tests.loading import Row, facts, rows, windows_of
 
 #: Faults of one check that are printed; the number of all of them is.
 SHOWN = 5
-#: Far more than there are first issues.
-MOST_CORRECTIONS = 100_000
 #: PostgreSQL ends a dead client's session when it next wants to answer; the longest statement takes seconds.
 SESSIONS_END_IN_S = 60.0
 OTHER_SESSIONS = """
@@ -244,38 +242,26 @@ def every_row_was_inserted_once(url: str) -> Check:
 
 
 def corrections_are_of_what_was_issued_again(url: str, market: Market) -> Check:
-    """Each row that a new issue has changed was corrected once, to what it is now; no other row was."""
+    """Each change of what the archive had given stands in `corrections`, as often as it happened, and nothing else.
+
+    Only rows of files that were issued again may have changed. One that was punched out meanwhile, or staged before the
+    new issue and published after it, changes more than once.
+    """
     with session(url) as connection:
-        corrected = archive_objects.corrections(connection, market.datasets, None, None, MOST_CORRECTIONS)
-    seen = Counter((row["dataset"], row["symbol"], row["series"], row["time"]) for row in corrected)
-    now = {spec.name: _by_key(url, spec) for spec in DATASETS.values()}
+        corrected, changed = witness.corrections(connection), witness.changes(connection)
     return check(
-        f"{len(corrected)} corrections are of rows that were issued again, each once, and stand",
+        f"{corrected.total():,} corrections are what new issues have changed, each once",
         [
-            *(f"{key}: corrected {times} times" for key, times in seen.items() if times > 1),
-            *(f"was not issued again: {row}" for row in corrected if not _was_reissued(market, row)),
-            *(f"does not stand: {row}" for row in corrected if not _stands(now[row["dataset"]], row)),
+            *(f"changed and not in corrections: {change}" for change in (changed - corrected).elements()),
+            *(f"in corrections and not changed: {change}" for change in (corrected - changed).elements()),
+            *(f"was not issued again: {change}" for change in corrected if not _was_reissued(market, change)),
         ],
     )
 
 
-def _by_key(url: str, spec: DatasetSpec) -> dict[tuple[Any, ...], dict[str, Any]]:
-    names = [column.name for column in spec.columns]
-    values = [column.name for column in spec.values]
-    found = (dict(zip(names, row, strict=False)) for row in facts(url, spec.name))
-    return {tuple(row[name] for name in spec.key): {name: row[name] for name in values} for row in found}
-
-
-def _was_reissued(market: Market, row: dict[str, Any]) -> bool:
-    key = (DATASETS[row["dataset"]], row["symbol"], row["series"], row["time"])
-    return any(issue.changes(*key) for issue in market.first_issues)
-
-
-def _stands(now: dict[tuple[Any, ...], dict[str, Any]], row: dict[str, Any]) -> bool:
-    """Whether the new values are those of today, and not the old ones."""
-    key = {"symbol": row["symbol"], "timeframe": row["series"], "time": row["time"]}
-    there = now.get(tuple(key[name] for name in DATASETS[row["dataset"]].key))
-    return bool(there == row["new_row"] != row["old_row"])
+def _was_reissued(market: Market, change: witness.Change) -> bool:
+    dataset, symbol, series, time, _, _ = change
+    return any(issue.changes(DATASETS[dataset], symbol, series, time) for issue in market.first_issues)
 
 
 def reports_name_what_was_withheld_alone(deployment: Deployment, plans: Iterable[Plan]) -> Check:

@@ -60,7 +60,7 @@ def _counts(tally: Tally) -> Table:
         ("killed too late, the step had ended", tally.late),
         ("steps that ended by themselves", tally.done),
         ("steps that ended with an error", errors),
-        ("faulty answers of the exchange", tally.struck),
+        ("other trouble that struck", tally.struck),
     ):
         details = ", ".join(f"{key} {times:,}" for key, times in sorted(counter.items()))
         table.add_row(name, f"{counter.total():,}", details)

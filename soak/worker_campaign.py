@@ -23,6 +23,7 @@ from soak.damage import Puncher, Reissuer
 from soak.house import House
 from soak.market import Load, Market
 from soak.tally import Tally
+from soak.witness import witness
 from soak.workers import STEPS, Pace, Step, Worker
 
 #: Two cores, and steps that wait for exchange and database half of their time.
@@ -89,6 +90,7 @@ class WorkerCampaign:
             StepFailed: a step can't be got to its end.
         """
         self.market.spoil(self.house.exchange)
+        witness(self.house.database_url)
         with (
             ServerKiller(self.house, self.tally, Random(f"{self._seed} servers")),
             Weather(self.house, self.tally, Random(f"{self._seed} weather")),

@@ -12,7 +12,7 @@ from perpflow.settings import Deployment
 from perpflow.store.database import session
 from perpflow.windows import DAY, Window
 from simulator.process import Handle, running
-from soak import checks
+from soak import checks, witness
 from soak.checks import Wanted, check
 from soak.damage import punch
 from soak.market import Corruption, FirstIssue, Market
@@ -122,30 +122,72 @@ def test_batches_that_nobody_planned_or_published_are_named(
 
 CORRECTION = """
 INSERT INTO corrections (dataset, symbol, series, time, old_row, new_row, batch, source, origin)
-SELECT 'open_interest', symbol, '5m', time, {old}, {new}, 'b', 'archive', 'o' FROM open_interest WHERE time = '{time}'
+SELECT dataset, symbol, series, time, {old}, new_row, 'b', 'archive', 'o' FROM soak_changed
 """
-ROW = "jsonb_build_object('open_interest', open_interest, 'open_interest_value', open_interest_value)"
-OTHER = "jsonb_build_object('open_interest', open_interest + 1, 'open_interest_value', open_interest_value)"
+CHANGE = "UPDATE open_interest SET open_interest = open_interest + 1 WHERE time = '{time}'"
+#: Of the rows of 11 October the new issue changes those from six o'clock on.
+REVISED, UNTOUCHED = "2026-10-11 06:05Z", "2026-10-11 08:05Z"
+CORRECTED = CORRECTION.format(old="old_row")
+LACKS, HAS = "changed and not in corrections", "in corrections and not changed"
 
 
+@pytest.fixture
+def watched(deployment: Deployment, batches: list[Batch]) -> Iterator[None]:
+    """The witness at work; afterwards all is as it was."""
+    execute(deployment, "CREATE TABLE kept_interest AS TABLE open_interest")
+    witness.witness(deployment.database_url)
+    yield
+    execute(deployment, "DELETE FROM open_interest", "INSERT INTO open_interest TABLE kept_interest")
+    with session(deployment.database_url) as connection:
+        connection.execute("DROP TABLE kept_interest, soak_changed")
+        connection.execute("DROP FUNCTION soak_witness CASCADE")
+        connection.execute("TRUNCATE corrections")
+
+
+@pytest.mark.usefixtures("watched")
 @pytest.mark.parametrize(
-    ("old", "new", "time", "times", "fault"),
+    ("time", "planted", "faults"),
     [
-        (OTHER, ROW, "2026-10-11 06:05Z", 1, None),
-        (OTHER, ROW, "2026-10-11 06:05Z", 2, "corrected 2 times"),
-        (OTHER, ROW, "2026-10-11 08:05Z", 1, "was not issued again"),
-        (ROW, OTHER, "2026-10-11 06:05Z", 1, "does not stand"),
-        (ROW, ROW, "2026-10-11 06:05Z", 1, "does not stand"),
+        (REVISED, [CORRECTED], []),
+        (REVISED, [], [LACKS]),
+        (REVISED, [CORRECTED, CORRECTED], [HAS]),
+        (REVISED, [CORRECTION.format(old="new_row")], [LACKS, HAS]),
+        (UNTOUCHED, [CORRECTED], ["was not issued again"]),
+    ],
+    ids=["corrected", "lost", "doubled", "with another old value", "of a row that was not issued again"],
+)
+def test_a_correction_that_is_lost_or_wrong_is_named(
+    deployment: Deployment, time: str, planted: list[str], faults: list[str]
+) -> None:
+    execute(deployment, CHANGE.format(time=time), *planted)
+    found = checks.corrections_are_of_what_was_issued_again(deployment.database_url, MARKET)
+    assert [fault.split(": ")[0] for fault in found.faults] == faults
+
+
+@pytest.mark.usefixtures("watched")
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE open_interest SET ingested_at = now()",
+        "UPDATE open_interest SET source = 'rest', open_interest = 1",
+        "DELETE FROM open_interest",
     ],
 )
-@pytest.mark.usefixtures("batches")
-def test_a_correction_that_is_not_as_it_should_be_is_named(
-    deployment: Deployment, old: str, new: str, time: str, times: int, fault: str | None
-) -> None:
-    execute(deployment, *[CORRECTION.format(old=old, new=new, time=time)] * times)
+def test_what_is_no_correction_needs_none(deployment: Deployment, change: str) -> None:
+    execute(deployment, f"{change} WHERE time = '{REVISED}'")
+    assert checks.corrections_are_of_what_was_issued_again(deployment.database_url, MARKET).holds
+
+
+@pytest.mark.usefixtures("watched")
+def test_a_correction_of_a_row_that_nobody_changed_is_named(deployment: Deployment) -> None:
+    execute(
+        deployment,
+        CHANGE.format(time=REVISED),
+        CORRECTED,
+        "DELETE FROM soak_changed",
+    )
     found = checks.corrections_are_of_what_was_issued_again(deployment.database_url, MARKET)
-    execute(deployment, "DELETE FROM corrections")
-    assert [fault in named for named in found.faults] == ([True] if fault else [])
+    assert [fault.split(": ")[0] for fault in found.faults] == [HAS]
 
 
 def test_what_was_punched_out_counts_as_inserted_and_is_found_lacking(

@@ -390,9 +390,9 @@ def _within_reach(
     spec: LoadedSpec, holes: dict[SeriesKey, list[Window]], now: datetime, is_urgent: bool
 ) -> dict[SeriesKey, list[Window]]:
     """The part of the holes that REST gives now and will have forgotten in a month; or all the rest."""
-    parts = {}
+    parts, by_series = {}, {series: _reached(spec, series, now) for series in {series for _, series in holes}}
     for key, windows in holes.items():
-        reached = _reached(spec, key[1], now)
+        reached = by_series[key[1]]
         part = intersect(windows, reached) if is_urgent else subtract(windows, reached)
         if part:
             parts[key] = part
@@ -401,10 +401,10 @@ def _within_reach(
 
 def alarms_of(spec: LoadedSpec, holes: dict[SeriesKey, list[Window]], now: datetime) -> list[Alarm]:
     """An alarm for each series with a hole that REST is about to forget: the first part that is at stake."""
-    alarms = []
+    alarms, by_series = [], {series: _reached(spec, series, now) for series in {series for _, series in holes}}
     for (symbol, series), windows in holes.items():
         reach = spec.rest_for(series).reach
-        for reached in _reached(spec, series, now) if reach else []:
+        for reached in by_series[series]:
             at_stake = intersect(windows, [Window(reached.start, reached.start + ABOUT_TO_BE_FORGOTTEN)])
             alarms += [Alarm(spec.name, symbol, series, hole, hole.start + reach) for hole in at_stake[:1] if reach]
     return alarms

@@ -115,3 +115,16 @@ async def test_a_proxy_that_is_away_is_said_without_its_password_and_never_gone_
             await archive.fetch(august())
     for caught in (of_rest, of_archive):
         assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "looks"), [("HTTP_PROXY", True), ("NO_PROXY", False), ("no_proxy", False)])
+async def test_a_proxy_is_looked_for_before_each_request_only_where_the_environment_names_one(
+    monkeypatch: pytest.MonkeyPatch, name: str, looks: bool
+) -> None:
+    for other in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(other, raising=False)
+        monkeypatch.delenv(other.lower(), raising=False)
+    monkeypatch.setenv(name, "127.0.0.1")
+    async with Rest("http://127.0.0.1:1", limiter=Limiter("nobody")) as rest:
+        assert rest._session is not None
+        assert rest._session.trust_env == looks

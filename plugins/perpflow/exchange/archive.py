@@ -30,6 +30,7 @@ from perpflow.datasets import ArchiveSource, Granularity
 from perpflow.errors import ChecksumWrong, ExchangeUnavailable, ObjectDamaged, RequestRejected, StructurallyBad
 from perpflow.exchange.answering import accepted
 from perpflow.exchange.causes import unreached
+from perpflow.exchange.certificates import ssl_context
 from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.refusals import Asked
 from perpflow.exchange.retry_policy import Retry
@@ -181,6 +182,7 @@ class Archive:
             timeout=httpx.Timeout(read_timeout_s, connect=connect_timeout_s, pool=None),
             limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
             proxy=proxy,
+            verify=ssl_context(),
         )
 
     async def __aenter__(self) -> Self:

@@ -22,13 +22,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.request import getproxies
 
 import aiohttp
-import httpx
 
 from perpflow.datasets import FIVE_MINUTES, Budget, RestSource
 from perpflow.errors import ExchangeUnavailable, PerpflowError, StructurallyBad
 from perpflow.exchange.causes import HINT, unreached
+from perpflow.exchange.certificates import ssl_context
 from perpflow.exchange.limiter import Limiter, Sent
 from perpflow.exchange.listing import ListedSymbol, listed_symbols
 from perpflow.exchange.refusals import NOBODY, Answer, Asked, error_for
@@ -78,8 +79,10 @@ class Refused(Exception):
 
 
 def preload() -> None:
-    """Import ccxt now, for a process from which workers are forked."""
+    """Import ccxt and read the certificates now, for a process from which workers are forked."""
     import ccxt.async_support  # noqa: F401
+
+    ssl_context()
 
 
 def klines_weight(limit: int) -> int:
@@ -137,11 +140,12 @@ class Rest:
 
     async def __aenter__(self) -> Self:
         # Ours, because ccxt's asks aiohttp for options that newer Pythons warn about. Certificates as for the archive.
-        ssl = httpx.create_ssl_context()
-        connector = aiohttp.TCPConnector(ssl=ssl)
-        self._session = aiohttp.ClientSession(connector=connector, trust_env=self._proxy is None)
+        connector = aiohttp.TCPConnector(ssl=ssl_context())
+        # Where the environment names no proxy aiohttp would look for one all the same, in a thread, for each request.
+        trusts = self._proxy is None and bool(getproxies().keys() - {"no"})
+        self._session = aiohttp.ClientSession(connector=connector, trust_env=trusts)
         self._client = self._connect(self._session)
-        self._client.ssl_context = ssl
+        self._client.ssl_context = ssl_context()
         return self
 
     async def __aexit__(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import count
+from itertools import count, cycle
 from random import Random
 from typing import Literal
 
@@ -35,6 +35,8 @@ Planner = Literal["plan", "repair", "reissued"]
 PLANNERS: tuple[Planner, ...] = ("plan", "repair", "reissued")
 #: Of the loads that follow on the first ones so many are loads, repairs, and of what was issued again.
 PLANNED_BY = (6, 3, 2)
+#: Loads that mend are numbered from here.
+MENDING = 1_000_000
 #: Where all is loaded already, a load that is not `again` has nothing to do.
 AGAIN = 0.8
 
@@ -142,10 +144,14 @@ class Market:
         """Loads whose windows cover the spans and overlap, in any order."""
         windows = [window for span in self.spans for window in _overlapping(span, dice)]
         dice.shuffle(windows)
-        return [
+        loads = [
             Load(number, self.datasets, self.symbols, window, again=False, copies=_copies(dice))
             for number, window in enumerate(windows, 1)
         ]
+        # Among them, while kills are still wanted, what mends: by turns of holes and of files that were issued again.
+        menders = cycle(PLANNERS[1:])
+        mending = [replace(load, number=load.number + MENDING, planned_by=next(menders)) for load in loads]
+        return [load for pair in zip(loads, mending, strict=True) for load in pair]
 
     def further_loads(self, dice: Random, first: int) -> Iterator[Load]:
         """Without end parts of the spans once more, most of them `again`; numbered from `first`."""

@@ -21,7 +21,7 @@ from soak.chaos import ServerKiller, Weather
 from soak.checks import Check, Wanted
 from soak.damage import Puncher, Reissuer
 from soak.house import House
-from soak.market import Load, Market
+from soak.market import MENDING, Load, Market
 from soak.tally import Tally
 from soak.witness import witness
 from soak.workers import STEPS, Pace, Step, Worker
@@ -31,8 +31,6 @@ LANES = 4
 #: A step that has ended with an error this often does not get anywhere.
 MOST_ERRORS = 60
 LONGEST_PAUSE_S = 1.5
-#: Loads that mend are numbered from here.
-MENDING = 1_000_000
 #: The chance that a process is killed, until the quota is reached; small enough that kills fall all over the campaign.
 KILLED: dict[Step, float] = {
     "plan": 0.15,
@@ -112,7 +110,7 @@ class WorkerCampaign:
 
     def _mend(self) -> None:
         """Repair what was punched and read again what was issued again, undisturbed."""
-        for load in self.market.last_loads(MENDING):
+        for load in self.market.last_loads(2 * MENDING):
             planned: Plan = STEPS[load.planned_by](self.house.deployment, load.request())
             self.plans.append(planned)
             for batch in planned.batches:

@@ -6,6 +6,7 @@ would make more batches than a scheduler can map.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ MOST_BATCHES = 320
 MOST_OF_AN_INCREMENT = 24
 #: What a batch is of that holds whatever a stream of all contracts has brought.
 ALL_CONTRACTS = "*"
+#: A batch of more symbols is not named by all of them.
+NAMED_SYMBOLS = 20
 #: A month at a time; wider where the range is so long that there would be too many.
 SPANS_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
 
@@ -253,6 +256,14 @@ def cut_gaps(
     return batches[:most], max(len(batches) - most, 0)
 
 
+def _named(group: tuple[str, ...]) -> str:
+    """The symbols of a batch for its name: all, or the first and a hash, for an index entry has 2,700 bytes at most."""
+    if len(group) <= NAMED_SYMBOLS:
+        return "+".join(group)
+    digest = hashlib.sha256("+".join(group).encode()).hexdigest()[:16]
+    return f"{group[0]}+{len(group) - 1}:{digest}"
+
+
 def _pieces(hulls: Mapping[str, Window], by_months: int) -> list[dict[str, Window]]:
     """For each period of `by_months` months, ascending, what of it each symbol's window holds."""
     whole = Window(min(hull.start for hull in hulls.values()), max(hull.end for hull in hulls.values()))
@@ -275,5 +286,5 @@ def _batches(
             group = tuple(sorted(symbols[i : i + per_task]))
             window = Window(min(windows[s].start for s in group), max(windows[s].end for s in group))
             span = f"{window.start:%Y%m%dT%H%M}-{window.end:%Y%m%dT%H%M}"
-            name = f"{request.run}|{request.made_at:%Y%m%dT%H%M%S.%f}|{kind}|{'+'.join(group)}|{span}"
+            name = f"{request.run}|{request.made_at:%Y%m%dT%H%M%S.%f}|{kind}|{_named(group)}|{span}"
             yield Batch(name, request.run, datasets, group, window, request.again, request.live)

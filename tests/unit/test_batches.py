@@ -179,3 +179,14 @@ def test_a_form_that_makes_no_sense_is_refused_with_key_and_value(changes: dict[
     with pytest.raises(BadConfiguration) as refusal:
         LoadRequest.from_form("run", FORM | changes)
     assert said in str(refusal.value)
+
+
+def test_a_batch_of_a_whole_universe_has_a_short_name_of_its_own() -> None:
+    window = Window(START, START + timedelta(days=1))
+    symbols = [f"COIN{number:03}/USDT" for number in range(600)]
+    ids = set()
+    for group in (symbols, symbols[1:], symbols[:20]):
+        (batch,) = cut(request(1000), ("ohlcv",), dict.fromkeys(group, window))
+        assert len(batch.id) < 1000
+        ids.add(batch.id)
+    assert len(ids) == 3

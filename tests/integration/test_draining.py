@@ -143,7 +143,7 @@ def test_what_waits_comes_into_the_table_with_its_units_and_its_provenance(
     deployment: Deployment, redis: redis_sync.Redis, place: str
 ) -> None:
     put(deployment, place, told(), Listened(NOW_MS - 60_000, NOW_MS))
-    counts = {"staged": 1, "inserted": 1, "updated": 0, "unchanged": 0, "quarantined": 0}
+    counts = {"staged": 1, "inserted": 1, "updated": 0, "corrected": 0, "unchanged": 0, "quarantined": 0}
     assert drain(deployment) == [counts]
     ((*row, source),) = facts(deployment.database_url, LIQUIDATIONS.name)
     assert source == "stream"

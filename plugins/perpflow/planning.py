@@ -7,6 +7,7 @@ has settled on the exchange's clock; planned is what of it the ledger does not c
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -18,7 +19,16 @@ from perpflow.batches import MOST_BATCHES, Alarm, Batch, LoadRequest, Plan, cut,
 from perpflow.contracts import ANNOUNCED
 from perpflow.costing import cost
 from perpflow.datasets import DATASETS, Budget, DatasetSpec, LoadedSpec, RestSource, by_archive_kind
-from perpflow.errors import AmbiguousLabels, BadConfiguration, ObjectDamaged, StructurallyBad, UnknownSymbol
+from perpflow.errors import (
+    AccessDenied,
+    AmbiguousLabels,
+    BadConfiguration,
+    ObjectDamaged,
+    RequestRejected,
+    StructurallyBad,
+    Transient,
+    UnknownSymbol,
+)
 from perpflow.estimating import estimated
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject
 from perpflow.exchange.listing import DELISTED, ListedSymbol
@@ -32,6 +42,8 @@ from perpflow.store.database import Connection
 from perpflow.store.ledger import SeriesKey
 from perpflow.symbols import Symbols, instant_of
 from perpflow.windows import Window, intersect, merge, subtract
+
+log = logging.getLogger(__name__)
 
 #: What is younger the next increment fills.
 INCREMENTS_WITHIN = timedelta(hours=1)
@@ -318,8 +330,15 @@ class Planner:
         return (grid.snap(life[0], spec.tolerance), life[1]) if life and grid else life
 
     async def _is_archived_before(self, spec: LoadedSpec, exchange_symbol: str, series: str, instant: datetime) -> bool:
+        """Whether files tell of an earlier time. Where the listing does not answer, REST's word counts."""
         interval = series if spec.archive.by_interval else None
-        found = await self._archive.first_objects(spec.archive, exchange_symbol, interval)
+        try:
+            found = await self._archive.first_objects(spec.archive, exchange_symbol, interval)
+        except (Transient, AccessDenied, RequestRejected) as error:
+            log.warning(
+                "%s %s %s: the archive can't confirm the first row: %s", spec.name, exchange_symbol, series, error
+            )
+            return False
         return any(first.period.end <= instant for first in found)
 
     async def _first_of_rest(self, source: RestSource, exchange_symbol: str, series: str) -> Life | None:

@@ -91,7 +91,7 @@ def test_what_the_tasks_counted_is_in_airflow_s_metrics(
 
 def test_mapped_tasks_carry_symbol_kind_and_day_as_their_label(airflow: Airflow, history: tuple[str, str]) -> None:
     labels = {task.label for task in airflow.tasks("load_history", history[0]) if task.task == "batch.stage_rows"}
-    assert labels == {f"SOL/USDT {kind} 2026-10-09" for kind in ("klines", "metrics", "fundingRate")}
+    assert labels == {f"SOL/USDT {kind} 2026-10-09" for kind in {spec.archive.kind for spec in DATASETS.values()}}
 
 
 def test_a_history_says_what_it_will_take_and_how_far_it_is(airflow: Airflow, history: tuple[str, str]) -> None:

@@ -213,10 +213,12 @@ def test_other_publishes_neither_postpone_a_recheck_nor_spend_it(connection: Con
     assert subtract(windows({1, 5}), gaps(connection, RECHECK_AT)) == []
 
 
-def test_a_life_is_found_once(connection: Connection) -> None:
+def test_a_life_once_found_may_begin_earlier_and_not_later(connection: Connection) -> None:
     forget(connection)
-    ledger.set_life(connection, OPEN_INTEREST, KEY, START - FIVE, "another opinion")
+    ledger.set_life(connection, OPEN_INTEREST, KEY, START + FIVE, "another opinion")
     assert (row(connection).available_from, row(connection).evidence) == (START, "a test")
+    ledger.set_life(connection, OPEN_INTEREST, KEY, START - FIVE, "an earlier file")
+    assert (row(connection).available_from, row(connection).evidence) == (START - FIVE, "an earlier file")
 
 
 def test_a_series_without_a_life_has_no_gaps(connection: Connection) -> None:

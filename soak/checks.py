@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
-from perpflow import pipeline
+from perpflow import pipeline, reporting
 from perpflow.batches import Batch, LoadRequest, Plan
 from perpflow.datasets import DATASETS, DatasetSpec
 from perpflow.errors import BatchFaulty
@@ -274,7 +274,7 @@ def reports_name_what_was_withheld_alone(deployment: Deployment, plans: Iterable
 
 def _complaints(deployment: Deployment, planned: Plan) -> list[str]:
     try:
-        pipeline.report(deployment, planned)
+        reporting.report(deployment, planned)
     except BatchFaulty as faulty:
         # Its first line counts them, its last says what to do.
         return [line.strip() for line in str(faulty).splitlines()[1:-1]]

@@ -226,7 +226,7 @@ def _load(deployment: Deployment, plan: Plan, nothing: str = "the ledger is full
     """
     from rich.progress import track
 
-    from perpflow import pipeline
+    from perpflow import pipeline, reporting
     from perpflow.estimating import remaining
 
     def load(batch: Batch) -> dict[str, dict[str, int]]:
@@ -249,7 +249,7 @@ def _load(deployment: Deployment, plan: Plan, nothing: str = "the ledger is full
         # On a terminal the bar says it.
         if number < of and not is_terminal:
             typer.echo(remaining(number, of, time.monotonic() - began))
-    pipeline.report(deployment, plan)
+    reporting.report(deployment, plan)
     typer.echo(f"{len(plan.batches)} batches, all published" if plan.batches else f"nothing to load: {nothing}")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -19,29 +19,26 @@ from perpflow import draining
 from perpflow.batches import Batch, LoadRequest, Plan
 from perpflow.counters import COUNTS
 from perpflow.datasets import DATASETS, TABLES, DatasetSpec, StreamedSpec
-from perpflow.errors import BadSuite, BatchFaulty, StoreUnavailable
-from perpflow.estimating import remaining
+from perpflow.errors import BadSuite, StoreUnavailable
 from perpflow.exchange.archive import object_of
-from perpflow.fetching import Covered, Fetcher, Reading
+from perpflow.fetching import Fetcher, Reading
 from perpflow.planning import Planner, wanted_of
+from perpflow.proof import answered_in, covered_in, evidence_of, windows_of
 from perpflow.quality import gate
 from perpflow.quality.verdict import Verdict
 from perpflow.sessions import counts_exported, exchange_sessions
 from perpflow.settings import Deployment
 from perpflow.store import archive_objects, ledger, loader, manifests, migrations
-from perpflow.store.database import Connection, one, query, session
-from perpflow.store.ledger import Answered
+from perpflow.store.database import Connection, query, session
 from perpflow.store.loader import Digest, StagingArea
 from perpflow.store.received import RECLAIM_AFTER_S
 from perpflow.symbols import Symbols, Synced
-from perpflow.windows import Window, intersect, subtract
+from perpflow.windows import intersect, subtract
 
 log = logging.getLogger(__name__)
 
 #: A crash of the database empties staging; staging again twice in one publish means that something else is wrong.
 MOST_RESTAGINGS = 2
-#: As many of a batch's symbols are named where one says what is wrong with it.
-SYMBOLS_NAMED = 10
 #: As many holes that REST is about to forget are named in the log; the asset event has them all.
 ALARMS_NAMED = 20
 #: What becomes of staged rows, by the load log's columns; together they are all of them.
@@ -234,42 +231,6 @@ def _exchange_symbols(connection: Connection) -> dict[str, str]:
     return {row["symbol"]: row["exchange_symbol"] for row in connection.execute(query("symbols_read"))}
 
 
-def evidence_of(fetcher: Fetcher, now: datetime) -> dict[str, Any]:
-    """What publishing must know of an attempt, as plain values for the manifest."""
-    answered = [
-        _answer(dataset, key, fetcher.evidence.answered(dataset, key))
-        for dataset, series in fetcher.wanted.items()
-        for key in series
-    ]
-    wanted = [
-        {"dataset": dataset, "symbol": symbol, "series": series, "windows": _edges(windows)}
-        for dataset, of_series in fetcher.wanted.items()
-        for (symbol, series), windows in of_series.items()
-    ]
-    covered = {name: _known(by_series) for name, by_series in fetcher.covered().items()}
-    origins = [origin.name for origin in fetcher.evidence.origins]
-    read = {"origins": origins, "objects": fetcher.evidence.objects, "wanted": wanted}
-    return {"now": now.isoformat(), "answered": answered, "covered": covered, **read}
-
-
-def _known(covered: Covered) -> list[dict[str, Any]]:
-    return [{"symbol": key[0], "series": key[1], "windows": _edges(windows)} for key, windows in covered.items()]
-
-
-def _answer(dataset: str, key: ledger.SeriesKey, answered: Answered) -> dict[str, Any]:
-    symbol, series = key
-    edges = {"by_any": _edges(answered.by_any), "by_all": _edges(answered.by_all)}
-    return {"dataset": dataset, "symbol": symbol, "series": series, **edges}
-
-
-def _edges(windows: list[Window]) -> list[list[str]]:
-    return [[window.start.isoformat(), window.end.isoformat()] for window in windows]
-
-
-def _windows(edges: list[list[str]]) -> list[Window]:
-    return [Window(datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in edges]
-
-
 # --- check
 
 
@@ -416,7 +377,8 @@ def _read_again(connection: Connection, batch: Batch, evidence: dict[str, Any]) 
     The series are locked: nobody publishes rows of them now.
     """
     read = {
-        (entry["dataset"], entry["symbol"], entry["series"]): _windows(entry["windows"]) for entry in evidence["wanted"]
+        (entry["dataset"], entry["symbol"], entry["series"]): windows_of(entry["windows"])
+        for entry in evidence["wanted"]
     }
     others = {
         (row.dataset, row.symbol, row.series): subtract(
@@ -458,7 +420,7 @@ def _publish_dataset(
     if isinstance(spec, StreamedSpec):
         loader.quarantine_unreadable(connection, spec, evidence["unreadable"], batch=batch.id, symbol=batch.symbols[0])
         loaded = loaded.with_unreadable(len(evidence["unreadable"]))
-        ledger.listen(connection, spec, batch.symbols[0], _windows(evidence["listened"]))
+        ledger.listen(connection, spec, batch.symbols[0], windows_of(evidence["listened"]))
         connection.execute(query("received_delete"), {"batch": batch.id})
     else:
         ledger.describe(
@@ -466,9 +428,9 @@ def _publish_dataset(
             spec,
             stage_id,
             window=batch.window,
-            answered=_answered(evidence, spec),
+            answered=answered_in(evidence, spec),
             now=datetime.fromisoformat(evidence["now"]),
-            covered=_covered(evidence, spec) if loaded.quarantined == 0 else None,
+            covered=covered_in(evidence, spec) if loaded.quarantined == 0 else None,
         )
     ledger.record_version(
         connection,
@@ -483,21 +445,6 @@ def _publish_dataset(
         code_version=code_version(),
     )
     loader.delete_staged(connection, spec, stage_id)
-
-
-def _answered(evidence: dict[str, Any], spec: DatasetSpec) -> dict[ledger.SeriesKey, Answered]:
-    return {
-        (entry["symbol"], entry["series"]): Answered(_windows(entry["by_any"]), _windows(entry["by_all"]))
-        for entry in evidence["answered"]
-        if entry["dataset"] == spec.name
-    }
-
-
-def _covered(evidence: dict[str, Any], spec: DatasetSpec) -> dict[ledger.SeriesKey, list[Window]] | None:
-    entries = evidence["covered"].get(spec.name)
-    if entries is None:
-        return None
-    return {(entry["symbol"], entry["series"]): _windows(entry["windows"]) for entry in entries}
 
 
 def _warnings(findings: list[dict[str, Any]], evidence: dict[str, Any]) -> list[dict[str, Any]]:
@@ -516,67 +463,3 @@ def _warnings(findings: list[dict[str, Any]], evidence: dict[str, Any]) -> list[
         "sample": [frame["reason"] for frame in frames[:1]],
     }
     return [*findings, *([unreadable] if frames else []), *left_out]
-
-
-# --- report
-
-
-def progress(deployment: Deployment, batch: Batch, planned_at: datetime, of: int) -> str:
-    """How far the batch's run is, for people: what of so many batches is published since it was planned.
-
-    Raises:
-        StoreUnavailable: the database does not answer.
-    """
-    with session(deployment.database_url) as connection:
-        parameters = {"run": batch.run, "since": planned_at}
-        done = int(one(connection, query("run_progress"), parameters)["batches"])
-    return remaining(done, of, (datetime.now(UTC) - planned_at).total_seconds())
-
-
-def report(deployment: Deployment, planned: Plan) -> list[dict[str, Any]]:
-    """What became of the planned batches, from the load log; returns its entries.
-
-    Raises:
-        BatchFaulty: a batch was not published, rows were withheld, an archive object was left out, or a symbol was
-            rejected. Names each; all other batches are published regardless.
-    """
-    with session(deployment.database_url) as connection:
-        batches = [batch.id for batch in planned.batches]
-        entries = connection.execute(query("versions_of_batches"), {"batches": batches}).fetchall()
-    for entry in entries:
-        log.info(
-            "%(dataset)s %(symbols)s: %(staged)s staged, %(inserted)s new, %(updated)s changed, "
-            "%(corrected)s of them corrected, %(quarantined)s quarantined, normalised %(normalised)s",
-            entry,
-        )
-    faults = _faults(entries, planned)
-    if faults:
-        raise BatchFaulty(
-            f"{len(faults)} faults:\n  " + "\n  ".join(faults),
-            hint="\nEverything else is published. See the table quarantine, and the log of the failed tasks.",
-        )
-    return entries
-
-
-def _faults(entries: list[dict[str, Any]], planned: Plan) -> list[str]:
-    published = {entry["batch"] for entry in entries}
-    faults = [f"rejected {reason}" for reason in planned.rejected]
-    faults += [f"not published: {batch.label} {batch.window}" for batch in planned.batches if batch.id not in published]
-    for entry in entries:
-        subject = f"{entry['dataset']} {_some(entry['symbols'])}".rstrip()
-        if entry["quarantined"]:
-            reasons = ", ".join(
-                sorted({w["expectation"] for w in entry["warnings"] if w.get("severity") == "critical"})
-            )
-            faults.append(f"withheld: {entry['quarantined']} rows of {subject} ({reasons})")
-        faults += [
-            f"left out: {w['object']} ({w['verdict']}: {w['detail']})" for w in entry["warnings"] if "object" in w
-        ]
-    # One object may feed two datasets, and one batch both.
-    return list(dict.fromkeys(faults))
-
-
-def _some(symbols: list[str]) -> str:
-    """The first of them: a batch of liquidations has hundreds, and which one is meant says the quarantine."""
-    more = len(symbols) - SYMBOLS_NAMED
-    return ", ".join(symbols[:SYMBOLS_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -17,7 +17,7 @@ import redis as redis_sync
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perpflow import draining, pipeline
+from perpflow import draining, pipeline, reporting
 from perpflow.batches import Batch, Plan
 from perpflow.datasets import LIQUIDATIONS
 from perpflow.draining import BEFORE_TOLD, SortedOut, sort_out
@@ -111,7 +111,7 @@ def drain(deployment: Deployment, reclaim_after_s: float = 300) -> list[dict[str
     """What `ingest_liquidations` does; the counts of each batch."""
     planned = plan(deployment, reclaim_after_s)
     done = [run_batch(deployment, batch)[LIQUIDATIONS.name] for batch in planned.batches]
-    pipeline.report(deployment, planned)
+    reporting.report(deployment, planned)
     return done
 
 

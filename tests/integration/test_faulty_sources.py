@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from perpflow import pipeline
+from perpflow import pipeline, reporting
 from perpflow.batches import Plan
 from perpflow.coverage_summary import Reason, summarise
 from perpflow.datasets import DATASETS, by_archive_kind
@@ -57,7 +57,7 @@ def load_day(deployment: Deployment, run: str, *datasets: str, window: Window = 
 def complaint(deployment: Deployment, run: str, planned: Plan) -> str:
     """What the report says when it turns the run red."""
     with pytest.raises(BatchFaulty) as red:
-        pipeline.report(deployment, planned)
+        reporting.report(deployment, planned)
     return str(red.value)
 
 
@@ -145,7 +145,7 @@ def test_what_only_a_damaged_object_has_stays_a_gap(deployment: Deployment, exch
     assert summary.complete
     exchange.remove_fault(damage)
     again = load_day(deployment, "again", "open_interest", window=OLD_DAY)
-    pipeline.report(deployment, again)
+    reporting.report(deployment, again)
     assert coverage(deployment, "open_interest")["5m"].present == [OLD_DAY]
 
 
@@ -159,7 +159,7 @@ def test_a_settlement_whose_interval_is_absurd_proves_nothing_and_rest_answers_b
     with serving(held, zip_of("\n".join(lines).encode())) as url:
         elsewhere = deployment.model_copy(update={"archive_url": url})
         planned = load_day(elsewhere, "run", "funding_rate", window=august)
-    pipeline.report(deployment, planned)
+    reporting.report(deployment, planned)
     assert [(row[1], row[2]) for row in facts(deployment.database_url, "funding_rate")] == settled
     assert {row[4] for row in facts(deployment.database_url, "funding_rate")} == {8}
     assert table(deployment, "SELECT key, verdict FROM archive_objects") == [(held.key, "ok")]
@@ -333,6 +333,6 @@ def test_a_range_that_begins_before_the_listing_is_trimmed_with_a_note(deploymen
     planned = load_day(deployment, "run", *DATASETS, window=window, symbols=("NEW/USDT",))
     assert len(planned.notes) == sum(len(deployment.collection.series(name)) for name in DATASETS)
     assert "ohlcv NEW/USDT 5m: begins 2026-09-05 12:30 UTC (first row of /fapi/v1/klines)" in planned.notes[1]
-    pipeline.report(deployment, planned)
+    reporting.report(deployment, planned)
     assert facts(deployment.database_url, "ohlcv")[-1][1:3] == ("5m", utc("2026-09-06T23:55"))
     assert coverage(deployment, "ohlcv")["5m"].present == [Window(utc("2026-09-05T12:30"), window.end)]

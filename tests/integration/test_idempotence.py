@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from perpflow import pipeline
+from perpflow import pipeline, reporting
 from perpflow.datasets import DATASETS, by_archive_kind
 from perpflow.errors import BatchFaulty
 from perpflow.settings import Deployment
@@ -27,7 +27,7 @@ def deployment(database_url: str, exchange: Handle) -> Iterator[Deployment]:
     deployment = deployment_of(database_url, exchange)
     planned = load(deployment, request("first", START, END))
     with pytest.raises(BatchFaulty, match="3 rows of ohlcv SOL/USDT"):
-        pipeline.report(deployment, planned)
+        reporting.report(deployment, planned)
     yield deployment
     exchange.clear_faults()
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from perpflow import pipeline
+from perpflow import pipeline, reporting
 from perpflow.batches import LoadRequest
 from perpflow.settings import Collection, Deployment
 from perpflow.store.database import session
@@ -29,7 +29,7 @@ def test_every_candle_that_opens_in_the_range_is_loaded_even_across_months(
         pipeline.stage(deployment, batch)
         pipeline.check(deployment, batch)
         pipeline.publish(deployment, batch)
-    pipeline.report(deployment, plan)
+    reporting.report(deployment, plan)
 
     with session(empty_database_url) as connection:
         stored = [row["time"] for row in connection.execute("SELECT time FROM ohlcv ORDER BY time")]

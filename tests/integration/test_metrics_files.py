@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from perpflow import pipeline
+from perpflow import pipeline, reporting
 from perpflow.errors import BatchFaulty
 from perpflow.exchange import retry_policy
 from perpflow.exchange.archive import ArchiveObject
@@ -66,14 +66,14 @@ def spoil(market: Handle, what: str, day: Window = DAY) -> int:
 def load_metrics(deployment: Deployment, run: str, window: Window, *, again: bool = False) -> None:
     """Load both datasets; the report must be clean."""
     planned = load(deployment, request(run, window.start, window.end, datasets=METRICS, again=again))
-    pipeline.report(deployment, planned)
+    reporting.report(deployment, planned)
 
 
 def complaint(deployment: Deployment, run: str, window: Window, *, again: bool = False) -> str:
     """Load both datasets; what the report says when it turns the run red."""
     planned = load(deployment, request(run, window.start, window.end, datasets=METRICS, again=again))
     with pytest.raises(BatchFaulty) as red:
-        pipeline.report(deployment, planned)
+        reporting.report(deployment, planned)
     return str(red.value)
 
 
@@ -198,7 +198,7 @@ def test_a_life_begins_with_the_instant_of_the_first_row_not_with_its_label(
     market.add_fault("corrupt_rows", dataset="metrics", symbol="NEWUSDT", date=f"{begins:%Y-%m-%d}", what="label_shift")
     window = Window(utc("2026-09-05"), utc("2026-09-07"))
     planned = load(deployment, request("run", window.start, window.end, datasets=METRICS, symbols=("NEW/USDT",)))
-    pipeline.report(deployment, planned)
+    reporting.report(deployment, planned)
     assert {row.available_from for row in coverage(deployment).values()} == {begins}
     assert [key for key, row in coverage(deployment).items() if row.present != [Window(begins, window.end)]] == []
 
@@ -303,7 +303,7 @@ def test_the_generation_with_one_row_a_day_is_refused_and_its_day_stays_a_gap(
         for batch in planned.batches:
             run_batch(deployment.model_copy(update={"archive_url": url}), batch)
     with pytest.raises(BatchFaulty) as red:
-        pipeline.report(deployment, planned)
+        reporting.report(deployment, planned)
     reason = "structurally bad: one row a day (label 2026-09-10): the daily generation of this file, not 5-minute data"
     assert f"left out: {held.key} ({reason}" in str(red.value)
     for dataset in METRICS:

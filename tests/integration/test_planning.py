@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from perpflow import pipeline
+from perpflow import pipeline, reporting
 from perpflow.datasets import DATASETS
 from perpflow.errors import BadConfiguration
 from perpflow.exchange import retry_policy
@@ -194,7 +194,7 @@ def test_a_delisted_symbols_history_comes_from_the_archive_alone(
     remember(deployment, "FTM/USDT", "FTMUSDT")
     span = Window(utc("2026-05-01"), utc("2026-06-01"))
     asked = request("history", span.start, span.end, datasets=(dataset,), symbols=("FTM/USDT",))
-    pipeline.report(deployment, load(deployment, asked))
+    reporting.report(deployment, load(deployment, asked))
     at = DATASETS[dataset].key.index("time")
     stored = {row[at] for row in facts(deployment.database_url, dataset)}
     if dataset == "funding_rate":
@@ -216,7 +216,7 @@ def test_a_history_begins_with_the_day_of_its_first_file_though_that_is_damaged(
     assert (row.present, row.missing_upstream) == ([], [])
     market.remove_fault(damage)
     again = load(deployment, request("issued again", "2021-11-30", first.end, datasets=("open_interest",)))
-    pipeline.report(deployment, again)
+    reporting.report(deployment, again)
     assert truth.available_from("open_interest", "SOLUSDT", "5m") == first.start
     assert coverage(deployment, "open_interest").present == [first]
 
@@ -267,7 +267,7 @@ def test_a_month_of_settlements_with_a_hole_is_asked_of_rest_too(deployment: Dep
             connection.execute("TRUNCATE coverage, funding_rate")
         market.clear_requests()
         month = request("month", "2026-08-01", "2026-09-01", datasets=("funding_rate",))
-        pipeline.report(deployment, load(deployment, month))
+        reporting.report(deployment, load(deployment, month))
         asked.append(market.requests()["paths"]["/fapi/v1/fundingRate"])
     # Life and lead-in cost the same both times; the hole costs one more.
     assert asked[1] == asked[0] + 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from perpflow import batches, pipeline
+from perpflow import batches, pipeline, reporting
 from perpflow.coverage_summary import Reason, summarise
 from perpflow.datasets import DATASETS
 from perpflow.errors import BatchFaulty
@@ -210,7 +210,7 @@ def leave_out(deployment: Deployment, times: int) -> None:
     for number in range(1, times):
         planned = repair(deployment, f"again {number}")
         with pytest.raises(BatchFaulty, match="wrong checksum"):
-            pipeline.report(deployment, planned)
+            reporting.report(deployment, planned)
 
 
 def test_a_file_that_stays_broken_is_not_asked_for_for_ever_and_explained(
@@ -223,7 +223,7 @@ def test_a_file_that_stays_broken_is_not_asked_for_for_ever_and_explained(
     ]
     exchange.clear_requests()
     planned = repair(deployment, "last")
-    pipeline.report(deployment, planned)
+    reporting.report(deployment, planned)
     assert not [path for path in exchange.requests()["paths"] if "daily/metrics" in path]
     with session(deployment.database_url) as connection:
         (row,) = ledger.read(connection, ("open_interest",), ("SOL/USDT",))
@@ -276,7 +276,7 @@ def test_a_wrong_checksum_is_accepted_where_the_configuration_says_so(deployment
     leave_out(deployment, MOST_ATTEMPTS)
     accepting = asking(deployment, wrong_checksums="accept")
     planned = repair(accepting, "accepted")
-    pipeline.report(accepting, planned)
+    reporting.report(accepting, planned)
     assert len(facts(deployment.database_url, "open_interest")) == 288
     assert table(deployment, "SELECT key, verdict FROM archive_objects WHERE verdict <> 'ok'") == [(KEY, "accepted")]
     assert reread(accepting, datasets=("open_interest",)).batches == []

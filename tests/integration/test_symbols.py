@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import httpx
 import pytest
 
-from perpflow import pipeline
+from perpflow import pipeline, reporting
 from perpflow.datasets import DATASETS
 from perpflow.errors import ExchangeUnavailable
 from perpflow.exchange import archive as archive_module
@@ -233,7 +233,7 @@ def test_the_last_months_of_a_delisted_contract_are_whole_and_its_ledger_has_no_
 ) -> None:
     span, expected = LAST_MONTHS, Expected(truth, NOW)
     planned = load(deployment, request("last", span.start, span.end, datasets=(dataset,), symbols=("FTM/USDT",)))
-    pipeline.report(deployment, planned)
+    reporting.report(deployment, planned)
     assert not planned.rejected
     wanted = sorted(expected.rows(dataset, "FTM/USDT", span, deployment.collection.series(dataset)))
     assert sorted(facts(deployment.database_url, dataset)) == wanted

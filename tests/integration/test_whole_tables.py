@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from perpflow import pipeline
+from perpflow import reporting
 from perpflow.coverage_summary import summarise
 from perpflow.datasets import DATASETS
 from perpflow.store import ledger
@@ -46,7 +46,7 @@ def loaded(database_url: str, exchange: Handle) -> str:
         request("july", JULY.start, JULY.end, symbols=("ALICE/USDT",), datasets=("funding_rate",)),
         request("autumn", AUTUMN.start, AUTUMN.end, symbols=SYMBOLS, symbols_per_task=3),
     ):
-        pipeline.report(deployment, load(deployment, asked))
+        reporting.report(deployment, load(deployment, asked))
     return database_url
 
 

@@ -103,14 +103,14 @@ def check_quality(item: dict[str, Any]) -> dict[str, int]:
 @task(multiple_outputs=False, map_index_template="{{ label }}", outlets=[PUBLISHED])
 def publish_rows(item: dict[str, Any]) -> dict[str, dict[str, int]]:
     """Publish the batch with its ledger entries in one transaction; updates the assets of datasets that changed."""
-    from perpflow import pipeline
+    from perpflow import pipeline, reporting
     from perpflow.orchestration.connections import deployment
 
     batch = _labelled(item)
     published = pipeline.publish(deployment(), batch)
     log.info("%s: published %s", batch.label, published)
     planned_at = datetime.fromisoformat(item["planned_at"])
-    log.info("%s", pipeline.progress(deployment(), batch, planned_at, item["of"]))
+    log.info("%s", reporting.progress(deployment(), batch, planned_at, item["of"]))
     events = get_current_context()["outlet_events"][PUBLISHED]
     for name, counts in published.items():
         if counts["inserted"] or counts["updated"]:
@@ -124,7 +124,7 @@ def publish_rows(item: dict[str, Any]) -> dict[str, dict[str, int]]:
 def report(planned: list[dict[str, Any]] | None) -> dict[str, int]:
     """Say what became of every batch and return the run's counts; fails where one was not published or anything was
     withheld, and names it."""
-    from perpflow import pipeline
+    from perpflow import reporting
     from perpflow.orchestration.connections import deployment
 
     if planned is None:
@@ -132,7 +132,7 @@ def report(planned: list[dict[str, Any]] | None) -> dict[str, int]:
     context = get_current_context()
     rejected = context["ti"].xcom_pull(task_ids="plan_windows", key="rejected") or []
     plan = Plan([Batch.from_json(item) for item in planned], rejected=list(rejected))
-    entries = pipeline.report(deployment(), plan)
+    entries = reporting.report(deployment(), plan)
     # Sums only: the entries hold ranges, which XCom refuses.
     counts = ("staged", "inserted", "updated", "corrected", "unchanged", "quarantined")
     return {count: sum(entry[count] for entry in entries) for count in counts}

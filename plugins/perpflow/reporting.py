@@ -1,0 +1,79 @@
+"""What became of the batches of a run, and how far they are, from the load log."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from perpflow.batches import Batch, Plan
+from perpflow.errors import BatchFaulty
+from perpflow.estimating import remaining
+from perpflow.settings import Deployment
+from perpflow.store.database import one, query, session
+
+log = logging.getLogger(__name__)
+
+#: As many of a batch's symbols are named where one says what is wrong with it.
+SYMBOLS_NAMED = 10
+
+
+def progress(deployment: Deployment, batch: Batch, planned_at: datetime, of: int) -> str:
+    """How far the batch's run is, for people: what of so many batches is published since it was planned.
+
+    Raises:
+        StoreUnavailable: the database does not answer.
+    """
+    with session(deployment.database_url) as connection:
+        parameters = {"run": batch.run, "since": planned_at}
+        done = int(one(connection, query("run_progress"), parameters)["batches"])
+    return remaining(done, of, (datetime.now(UTC) - planned_at).total_seconds())
+
+
+def report(deployment: Deployment, planned: Plan) -> list[dict[str, Any]]:
+    """What became of the planned batches, from the load log; returns its entries.
+
+    Raises:
+        BatchFaulty: a batch was not published, rows were withheld, an archive object was left out, or a symbol was
+            rejected. Names each; all other batches are published regardless.
+    """
+    with session(deployment.database_url) as connection:
+        batches = [batch.id for batch in planned.batches]
+        entries = connection.execute(query("versions_of_batches"), {"batches": batches}).fetchall()
+    for entry in entries:
+        log.info(
+            "%(dataset)s %(symbols)s: %(staged)s staged, %(inserted)s new, %(updated)s changed, "
+            "%(corrected)s of them corrected, %(quarantined)s quarantined, normalised %(normalised)s",
+            entry,
+        )
+    faults = _faults(entries, planned)
+    if faults:
+        raise BatchFaulty(
+            f"{len(faults)} faults:\n  " + "\n  ".join(faults),
+            hint="\nEverything else is published. See the table quarantine, and the log of the failed tasks.",
+        )
+    return entries
+
+
+def _faults(entries: list[dict[str, Any]], planned: Plan) -> list[str]:
+    published = {entry["batch"] for entry in entries}
+    faults = [f"rejected {reason}" for reason in planned.rejected]
+    faults += [f"not published: {batch.label} {batch.window}" for batch in planned.batches if batch.id not in published]
+    for entry in entries:
+        subject = f"{entry['dataset']} {_some(entry['symbols'])}".rstrip()
+        if entry["quarantined"]:
+            reasons = ", ".join(
+                sorted({w["expectation"] for w in entry["warnings"] if w.get("severity") == "critical"})
+            )
+            faults.append(f"withheld: {entry['quarantined']} rows of {subject} ({reasons})")
+        faults += [
+            f"left out: {w['object']} ({w['verdict']}: {w['detail']})" for w in entry["warnings"] if "object" in w
+        ]
+    # One object may feed two datasets, and one batch both.
+    return list(dict.fromkeys(faults))
+
+
+def _some(symbols: list[str]) -> str:
+    """The first of them: a batch of liquidations has hundreds, and which one is meant says the quarantine."""
+    more = len(symbols) - SYMBOLS_NAMED
+    return ", ".join(symbols[:SYMBOLS_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -158,7 +158,7 @@ class _ArchiveInMemory:
     def __init__(self, archived: dict[str, bytes]) -> None:
         self._archived = {exchange_name(symbol): content for symbol, content in archived.items()}
 
-    async def fetch(self, wanted: ArchiveObject) -> FetchedObject:
+    async def fetch(self, wanted: ArchiveObject, *, verify: bool = True) -> FetchedObject:
         content = rows_of(self._archived[wanted.exchange_symbol])
         first, last, rows = labels(content)
         return FetchedObject(wanted, content, Issue("0" * 64), first, last, rows)

@@ -138,7 +138,7 @@ def repair_plan(deployment: Deployment, run: str, context: Context) -> Plan:
     """The plan of what is lacking."""
     from perpflow import pipeline
 
-    return pipeline.plan_repair(deployment, LoadRequest.from_form(run, dict(context["params"]) | {"again": False}))
+    return pipeline.plan_repair(deployment, LoadRequest.from_form(run, dict(context["params"])))
 
 
 @dag(
@@ -164,8 +164,7 @@ def reissued_plan(deployment: Deployment, run: str, context: Context) -> Plan:
     """The plan of what was issued again."""
     from perpflow import pipeline
 
-    form = dict(context["params"]) | {"start": None, "end": None, "again": True, "symbols_per_task": 1}
-    return pipeline.plan_reissued(deployment, LoadRequest.from_form(run, form))
+    return pipeline.plan_reissued(deployment, LoadRequest.from_form(run, dict(context["params"])))
 
 
 @dag(
@@ -212,9 +211,8 @@ def reconcile_sources() -> None:
         from perpflow.reconcile_command import plain
 
         context = get_current_context()
-        form = dict(context["params"]) | {"start": None, "end": None, "again": True, "symbols_per_task": 1}
-        request = LoadRequest.from_form(f"reconcile_sources|{context['dag_run'].run_id}", form)
-        found = reconciling.reconcile(deployment(), request, form["days"])
+        request = LoadRequest.from_form(f"reconcile_sources|{context['dag_run'].run_id}", dict(context["params"]))
+        found = reconciling.reconcile(deployment(), request, context["params"]["days"])
         reconciling.complain(found)
         return [plain(one) for one in found]
 

@@ -67,6 +67,8 @@ class LoadRequest:
     def from_form(cls, run: str, form: Mapping[str, Any]) -> LoadRequest:
         """The request of a filled-in form or command line: `start` and `end` are UTC dates or instants, or None.
 
+        What a form does not ask for is left at that: no range, nothing again, a symbol to a task.
+
         Raises:
             BadConfiguration: a value cannot be understood, or the end does not lie after the start.
         """
@@ -79,11 +81,11 @@ class LoadRequest:
         return cls(
             datasets=tuple(dict.fromkeys(form["datasets"])),
             symbols=symbols,
-            start=_instant("start", form["start"]),
-            end=_instant("end", form["end"]),
+            start=_instant("start", form.get("start")),
+            end=_instant("end", form.get("end")),
             run=run,
-            again=bool(form["again"]),
-            symbols_per_task=form["symbols_per_task"],
+            again=bool(form.get("again")),
+            symbols_per_task=form.get("symbols_per_task", 1),
         )
 
 

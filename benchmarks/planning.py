@@ -15,10 +15,11 @@ from typing import Any
 from benchmarks.measurement import Measurement, timed
 from perpflow import pipeline
 from perpflow.batches import LoadRequest
-from perpflow.datasets import DATASETS, LoadedSpec
+from perpflow.datasets import DATASETS
 from perpflow.exchange import rest
 from perpflow.planning import settled
 from perpflow.settings import Collection, Deployment
+from perpflow.specs import LoadedSpec
 from perpflow.store import ledger
 from perpflow.store.database import Connection, session, to_multirange
 from perpflow.store.ledger import SeriesKey

@@ -8,13 +8,14 @@ from datetime import timedelta
 from airflow.sdk import Context, CronDataIntervalTimetable, CronTriggerTimetable, dag
 
 from perpflow.batches import LoadRequest, Plan
-from perpflow.datasets import DATASETS, LoadedSpec
+from perpflow.datasets import DATASETS
 from perpflow.orchestration import forms
 from perpflow.orchestration.defaults import ARCHIVE_POOL, LIVE_PRIORITY, REST_POOL, START_DATE, default_args
 from perpflow.orchestration.load_group import load_group
 from perpflow.orchestration.months import MONTHLY, ArchiveSensor, month_of_run
 from perpflow.quality.suites import load_suite
 from perpflow.settings import Collection, Deployment, load_collection
+from perpflow.specs import LoadedSpec
 
 COLLECTION = load_collection()
 

@@ -11,9 +11,10 @@ from itertools import islice
 
 from perpflow import pipeline, reporting
 from perpflow.batches import Batch, LoadRequest, Plan
-from perpflow.datasets import DATASETS, DatasetSpec
+from perpflow.datasets import DATASETS
 from perpflow.errors import BatchFaulty
 from perpflow.settings import Deployment
+from perpflow.specs import DatasetSpec
 from perpflow.store import ledger, loader
 from perpflow.store.database import Connection, session
 from perpflow.store.ledger import Coverage

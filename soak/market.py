@@ -10,7 +10,8 @@ from random import Random
 from typing import Literal
 
 from perpflow.batches import LoadRequest
-from perpflow.datasets import DATASETS, LoadedSpec
+from perpflow.datasets import DATASETS
+from perpflow.specs import LoadedSpec
 from perpflow.windows import DAY, Window, to_ms
 from simulator.corruption import parse_corruption
 from simulator.grid import longest

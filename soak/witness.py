@@ -12,7 +12,8 @@ from typing import Any
 
 from psycopg import sql
 
-from perpflow.datasets import DATASETS, PROVENANCE, DatasetSpec
+from perpflow.datasets import DATASETS, PROVENANCE
+from perpflow.specs import DatasetSpec
 from perpflow.store.database import Connection, session
 from tests.loading import rows
 

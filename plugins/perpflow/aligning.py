@@ -11,9 +11,10 @@ import logging
 from dataclasses import dataclass
 
 from perpflow.alignment import Alignment, Opens, hear, opens_of, with_labels_at_start
-from perpflow.datasets import DATASETS, Granularity, LoadedSpec
+from perpflow.datasets import DATASETS
 from perpflow.errors import AmbiguousLabels, ObjectDamaged, StructurallyBad
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject
+from perpflow.specs import Granularity, LoadedSpec
 from perpflow.windows import Timeframe, month_of
 
 log = logging.getLogger(__name__)

@@ -17,9 +17,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from perpflow.datasets import LoadedSpec
 from perpflow.exchange.archive import FetchedObject
 from perpflow.parsing import instants, numbers, relabelled
+from perpflow.specs import LoadedSpec
 from perpflow.windows import Timeframe, Window, to_ms
 
 Alignment = Literal["start", "end"]

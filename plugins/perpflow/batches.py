@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from perpflow.datasets import DATASETS, TABLES, Budget, DatasetSpec, StreamedSpec
+from perpflow.datasets import DATASETS, TABLES
 from perpflow.errors import BadConfiguration
 from perpflow.settings import is_symbol
+from perpflow.specs import Budget, DatasetSpec, StreamedSpec
 from perpflow.windows import Window, parse_instant, split
 
 #: Airflow maps at most 1,024 task instances by default (`[core] max_map_length`); three archive folders share them.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
-from perpflow.datasets import LoadedSpec
 from perpflow.exchange.rest import cut, request_weight
 from perpflow.fetching import bridged
+from perpflow.specs import LoadedSpec
 from perpflow.windows import Window
 
 #: Funding settles every 8 hours as a rule; where it does so more often, there are more rows than counted here.

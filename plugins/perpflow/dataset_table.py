@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from perpflow.datasets import PROVENANCE, TABLES, Column, DatasetSpec, LoadedSpec, RestSource, StreamedSpec
+from perpflow.datasets import PROVENANCE, TABLES
+from perpflow.specs import Column, DatasetSpec, LoadedSpec, RestSource, StreamedSpec
 
 HEADINGS = ("Dataset = table", "Key", "Columns beyond the key (unit)", "Series in `coverage`", "Sources, best first")
 

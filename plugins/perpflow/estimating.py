@@ -14,10 +14,11 @@ from typing import Any
 from perpflow.aligning import CANDLES
 from perpflow.batches import Batch, Estimate
 from perpflow.costing import USUAL_INTERVAL, requests_for
-from perpflow.datasets import DATASETS, DAY_PUBLISHED_AFTER, MONTH_PUBLISHED_AFTER, LoadedSpec
+from perpflow.datasets import DATASETS, DAY_PUBLISHED_AFTER, MONTH_PUBLISHED_AFTER
 from perpflow.exchange.weight_budget import LIMITS, Share
 from perpflow.fetching import IN_FLIGHT, worth_reading
 from perpflow.settings import Collection
+from perpflow.specs import LoadedSpec
 from perpflow.store.ledger import SeriesKey
 from perpflow.windows import DAY, TIMEFRAMES, Window, intersect, merge, months, start_of_day, subtract
 

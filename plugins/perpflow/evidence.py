@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perpflow.datasets import DATASETS, LoadedSpec
+from perpflow.datasets import DATASETS
 from perpflow.exchange.archive import FetchedObject
+from perpflow.specs import LoadedSpec
 from perpflow.store.ledger import Answered, SeriesKey
 from perpflow.store.loader import Origin
 from perpflow.windows import LATEST_MS, MILLISECOND, Timeframe, Window, from_ms, intersect, merge

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from perpflow.aligning import Aligned, Aligner
-from perpflow.datasets import DATASETS, Granularity, LoadedSpec, RestSource
+from perpflow.datasets import DATASETS
 from perpflow.errors import (
     AmbiguousLabels,
     ChecksumWrong,
@@ -31,6 +31,7 @@ from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject, obj
 from perpflow.exchange.rest import Page, Rest
 from perpflow.issue import Issue
 from perpflow.parsing import backward_steps, copy_prefix, label_column, prefixed, render_rows
+from perpflow.specs import Granularity, LoadedSpec, RestSource
 from perpflow.store.archive_objects import ACCEPTED, OK, WRONG_CHECKSUM
 from perpflow.store.ledger import SeriesKey
 from perpflow.store.loader import Origin, StagingArea

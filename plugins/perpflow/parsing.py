@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from perpflow.datasets import RestSource
 from perpflow.errors import StructurallyBad
+from perpflow.specs import RestSource
 
 #: What would end a CSV field or line. No number or time of the exchange holds one of them.
 _CSV_SPECIAL = frozenset(',"\r\n')

@@ -18,7 +18,7 @@ from typing import Any
 from perpflow import draining
 from perpflow.batches import Batch, LoadRequest, Plan
 from perpflow.counters import COUNTS
-from perpflow.datasets import DATASETS, TABLES, DatasetSpec, StreamedSpec
+from perpflow.datasets import DATASETS, TABLES
 from perpflow.errors import BadSuite, StoreUnavailable
 from perpflow.exchange.archive import object_of
 from perpflow.fetching import Fetcher, Reading
@@ -28,6 +28,7 @@ from perpflow.quality import gate
 from perpflow.quality.verdict import Verdict
 from perpflow.sessions import counts_exported, exchange_sessions
 from perpflow.settings import Deployment
+from perpflow.specs import DatasetSpec, StreamedSpec
 from perpflow.store import archive_objects, ledger, loader, manifests, migrations
 from perpflow.store.database import Connection, query, session
 from perpflow.store.loader import Digest, StagingArea

@@ -18,7 +18,7 @@ from perpflow.aligning import Aligner
 from perpflow.batches import MOST_BATCHES, Alarm, Batch, LoadRequest, Plan, cut, cut_gaps, symbols_per_task
 from perpflow.contracts import ANNOUNCED
 from perpflow.costing import cost
-from perpflow.datasets import DATASETS, Budget, DatasetSpec, LoadedSpec, RestSource, by_archive_kind
+from perpflow.datasets import DATASETS, by_archive_kind
 from perpflow.errors import (
     AccessDenied,
     AmbiguousLabels,
@@ -37,6 +37,7 @@ from perpflow.parsing import labels
 from perpflow.reissues import plan_reissued
 from perpflow.rotation import Due, allowance, longest_wait, turn
 from perpflow.settings import Collection
+from perpflow.specs import Budget, DatasetSpec, LoadedSpec, RestSource
 from perpflow.store import ledger, turns
 from perpflow.store.database import Connection
 from perpflow.store.ledger import SeriesKey

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from perpflow.datasets import DatasetSpec
 from perpflow.fetching import Covered, Fetcher
+from perpflow.specs import DatasetSpec
 from perpflow.store.ledger import Answered, SeriesKey
 from perpflow.windows import Window
 

@@ -16,11 +16,12 @@ from typing import Any
 from psycopg import sql
 
 from perpflow.batches import Batch, LoadRequest
-from perpflow.datasets import DATASETS, STATISTICS_REACH, LoadedSpec, by_archive_kind
+from perpflow.datasets import DATASETS, STATISTICS_REACH, by_archive_kind
 from perpflow.errors import BatchFaulty
 from perpflow.fetching import Fetcher, Wanted
 from perpflow.sessions import exchange_sessions
 from perpflow.settings import Collection, Deployment
+from perpflow.specs import LoadedSpec
 from perpflow.store import ledger, loader, manifests
 from perpflow.store.database import Connection, columns, query, session, to_multirange, to_range
 from perpflow.store.loader import StagingArea

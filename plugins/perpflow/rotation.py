@@ -15,9 +15,10 @@ from datetime import datetime, timedelta
 from croniter import croniter  # type: ignore[import-untyped]
 
 from perpflow.costing import page_cost
-from perpflow.datasets import DATASETS, Budget, LoadedSpec
+from perpflow.datasets import DATASETS
 from perpflow.exchange.weight_budget import LIMITS
 from perpflow.settings import Collection
+from perpflow.specs import Budget, LoadedSpec
 
 #: Of what backfill may use at most, increments plan with so much: a universe that would need every request leaves
 #: something to repairs and histories, and to what is asked twice.

@@ -18,7 +18,7 @@ from itertools import islice
 from psycopg.types.json import Jsonb
 
 from perpflow.contracts import TRADIFI
-from perpflow.datasets import DATASETS, FIVE_MINUTES, MONTH_PUBLISHED_AFTER, LoadedSpec
+from perpflow.datasets import DATASETS, FIVE_MINUTES, MONTH_PUBLISHED_AFTER
 from perpflow.errors import ExchangeUnavailable, ObjectDamaged, StructurallyBad
 from perpflow.evidence import settlements
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject, folder_of
@@ -35,6 +35,7 @@ from perpflow.exchange.rest import Rest
 from perpflow.exchange.schedule import Schedule
 from perpflow.fetching import ARCHIVE_LAG
 from perpflow.parsing import numbers
+from perpflow.specs import LoadedSpec
 from perpflow.store import ledger
 from perpflow.store.database import Connection, from_multirange, query, to_multirange
 from perpflow.windows import Window, from_ms, month_of

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perpflow.datasets import OPEN_INTEREST, DatasetSpec
+from perpflow.datasets import OPEN_INTEREST
+from perpflow.specs import DatasetSpec
 from perpflow.store import ledger
 from perpflow.store.database import Connection, session, to_multirange
 from perpflow.store.ledger import RECHECK_AFTER, Answered, Coverage

@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from perpflow.datasets import OHLCV, Granularity
+from perpflow.datasets import OHLCV
 from perpflow.errors import ExchangeUnavailable
 from perpflow.exchange.archive import Archive, ArchiveObject
 from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.rest import Rest
 from perpflow.exchange.retry_policy import Retry
+from perpflow.specs import Granularity
 from perpflow.windows import month_of
 from simulator.process import Handle
 from tests.loading import utc

@@ -11,9 +11,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from perpflow.datasets import DATASETS, LoadedSpec
+from perpflow.datasets import DATASETS
 from perpflow.parsing import copy_prefix, prefixed, render_rows, rows_of
 from perpflow.quality import gate
+from perpflow.specs import LoadedSpec
 from perpflow.store.database import connection_options, session
 from perpflow.store.loader import StagingArea, staging_table
 from perpflow.windows import DAY, Window, from_ms

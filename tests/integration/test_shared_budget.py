@@ -18,12 +18,12 @@ from redis.exceptions import RedisError
 
 from perpflow import embedded
 from perpflow.counters import Counts
-from perpflow.datasets import Budget
 from perpflow.errors import BadConfiguration, CircuitOpen, ExchangeUnavailable, IpBanned, RateLimited
 from perpflow.exchange import limiter as limiter_module
 from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.shared_budget import TRAVEL_S, SharedBudget, read_state, state_key, window_key
 from perpflow.exchange.weight_budget import FIRST_OPEN_S, OPEN_AFTER, Penalty, Refusal, Share, WeightBudget
+from perpflow.specs import Budget
 from perpflow.store.cache import open_redis
 
 ALL = Share(1.0, live=True)

@@ -15,10 +15,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from perpflow.datasets import DATASETS, FUNDING_RATE, OHLCV, DatasetSpec, RestSource
+from perpflow.datasets import DATASETS, FUNDING_RATE, OHLCV
 from perpflow.exchange.archive import ArchiveObject, unzip
 from perpflow.parsing import copy_prefix, labels, prefixed, render_rows, rows_of
 from perpflow.quality import gate
+from perpflow.specs import DatasetSpec, RestSource
 from perpflow.store.database import connection_options, session
 from perpflow.store.loader import StagingArea, staging_table
 from perpflow.windows import DAY, TIMEFRAMES, Window, from_ms, to_ms

@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from perpflow.datasets import DATASETS, PROVENANCE, TABLES, DatasetSpec, LoadedSpec, RestSource, by_archive_kind
+from perpflow.datasets import DATASETS, PROVENANCE, TABLES, by_archive_kind
 from perpflow.include import include_path
 from perpflow.quality.suites import load_suite
+from perpflow.specs import DatasetSpec, LoadedSpec, RestSource
 from perpflow.windows import TIMEFRAMES
 
 SPECS = pytest.mark.parametrize("spec", TABLES.values(), ids=TABLES)

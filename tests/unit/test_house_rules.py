@@ -17,7 +17,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 #: named here stands on top, so that nothing below may import it.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cancelling", "contracts", "counters", "include", "issue", "proxies", "quoting", "seldom", "windows"}),
-    frozenset({"datasets", "errors"}),
+    frozenset({"datasets", "errors", "specs"}),
     frozenset({"frames", "parsing", "settings", "yaml_file"}),
     frozenset({"batches"}),
     frozenset({"store", "exchange"}),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perpflow.costing import cost, page_cost
-from perpflow.datasets import DATASETS, Budget
+from perpflow.datasets import DATASETS
 from perpflow.rotation import (
     LONGEST_RUN,
     Due,
@@ -23,6 +23,7 @@ from perpflow.rotation import (
     turn,
 )
 from perpflow.settings import Collection, DatasetSettings, ExchangeSettings
+from perpflow.specs import Budget
 from perpflow.windows import TIMEFRAMES, Window
 
 NOW = datetime(2026, 10, 15, 12, 34, 56, tzinfo=UTC)

@@ -26,7 +26,6 @@ from xml.etree import ElementTree  # noqa: S405  expat bounds entity expansion s
 
 import httpx
 
-from perpflow.datasets import ArchiveSource, Granularity
 from perpflow.errors import ChecksumWrong, ExchangeUnavailable, ObjectDamaged, RequestRejected, StructurallyBad
 from perpflow.exchange.answering import accepted
 from perpflow.exchange.causes import unreached
@@ -36,6 +35,7 @@ from perpflow.exchange.refusals import Asked
 from perpflow.exchange.retry_policy import Retry
 from perpflow.issue import Issue
 from perpflow.parsing import labels, rows_of
+from perpflow.specs import ArchiveSource, Granularity
 from perpflow.windows import DAY, LATEST_MS, Window, days, merge, month_of, months
 
 BASE_URL = "https://data.binance.vision"

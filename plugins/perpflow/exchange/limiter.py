@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 from redis import RedisError
 
 from perpflow.counters import COUNTS, Counts
-from perpflow.datasets import Budget
 from perpflow.errors import CircuitOpen, ExchangeUnavailable, IpBanned, PerpflowError, RateLimited
 from perpflow.exchange.retry_policy import PATIENCE_S
 from perpflow.exchange.shared_budget import SharedBudget
 from perpflow.exchange.weight_budget import LIMITS, Penalty, Refusal, Share, WeightBudget, announced_limits
 from perpflow.seldom import Seldom
+from perpflow.specs import Budget
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from urllib.request import getproxies
 
 import aiohttp
 
-from perpflow.datasets import FIVE_MINUTES, Budget, RestSource
+from perpflow.datasets import FIVE_MINUTES
 from perpflow.errors import ExchangeUnavailable, PerpflowError, StructurallyBad
 from perpflow.exchange.causes import HINT, unreached
 from perpflow.exchange.certificates import ssl_context
@@ -36,6 +36,7 @@ from perpflow.exchange.refusals import NOBODY, Answer, Asked, error_for
 from perpflow.exchange.retry_policy import Retry
 from perpflow.exchange.schedule import Schedule, schedules
 from perpflow.exchange.weight_budget import LIMITS
+from perpflow.specs import Budget, RestSource
 from perpflow.windows import MILLISECOND, TIMEFRAMES, Timeframe, Window, from_ms, to_ms
 from perpflow.windows import pages as cut_into_pages
 

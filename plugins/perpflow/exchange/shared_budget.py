@@ -18,7 +18,6 @@ from typing import Any, Literal
 from redis.asyncio import Redis
 from redis.exceptions import DataError
 
-from perpflow.datasets import Budget
 from perpflow.exchange.weight_budget import (
     ADDRESS_CEILING,
     FIRST_OPEN_S,
@@ -34,6 +33,7 @@ from perpflow.exchange.weight_budget import (
     too_heavy,
 )
 from perpflow.include import redis_script
+from perpflow.specs import Budget
 from perpflow.windows import from_ms
 
 # Requests are counted when they are let go and arrive when they have travelled: a window is counted this much longer,

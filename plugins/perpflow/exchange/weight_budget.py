@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from perpflow.datasets import Budget
 from perpflow.errors import BadConfiguration, StructurallyBad
+from perpflow.specs import Budget
 
 #: The exchange's limits per address: amount, window in seconds.
 LIMITS: dict[Budget, tuple[int, float]] = {

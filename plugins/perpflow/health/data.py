@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from croniter import croniter  # type: ignore[import-untyped]
 
 from perpflow.contracts import COLLECTED_STATUSES
-from perpflow.datasets import DATASETS, LoadedSpec
+from perpflow.datasets import DATASETS
 from perpflow.exchange.listing import ListedSymbol
 from perpflow.health.finding import Finding, Level
 from perpflow.health.surroundings import Surroundings
 from perpflow.planning import ABOUT_TO_BE_FORGOTTEN, settled
 from perpflow.rotation import runs_of_a_round
 from perpflow.settings import Collection
+from perpflow.specs import LoadedSpec
 from perpflow.store import ledger
 from perpflow.store.database import Connection, one, query, session
 from perpflow.store.ledger import Coverage, SeriesKey

@@ -15,10 +15,11 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from perpflow.datasets import TABLES, DatasetSpec
+from perpflow.datasets import TABLES
 from perpflow.quality.suites import load_suite
 from perpflow.quality.validation import Failure, run
 from perpflow.quality.verdict import SAMPLE_ROWS, Finding, Verdict
+from perpflow.specs import DatasetSpec
 from perpflow.store.database import Connection, connection_options, one, query, unavailable
 from perpflow.windows import Window
 

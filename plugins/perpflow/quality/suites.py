@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
 
-from perpflow.datasets import PROVENANCE, TABLES, DatasetSpec
+from perpflow.datasets import PROVENANCE, TABLES
 from perpflow.errors import BadSuite
 from perpflow.include import include_path
 from perpflow.quality.expectation_types import KNOWN_TYPES, QUERY_TYPE
+from perpflow.specs import DatasetSpec
 
 Rule = Literal["row", "set"]
 Severity = Literal["critical", "warning"]

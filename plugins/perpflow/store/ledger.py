@@ -14,7 +14,8 @@ from typing import Any
 from psycopg.types.json import Jsonb
 from psycopg.types.multirange import TimestamptzMultirange
 
-from perpflow.datasets import TABLES, DatasetSpec, StreamedSpec
+from perpflow.datasets import TABLES
+from perpflow.specs import DatasetSpec, StreamedSpec
 from perpflow.store.database import Connection, from_multirange, one, query, to_multirange, to_range
 from perpflow.store.loader import Loaded, points_view
 from perpflow.windows import Window, merge

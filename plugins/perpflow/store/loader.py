@@ -17,8 +17,8 @@ from psycopg import sql
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from perpflow.datasets import DatasetSpec, Source, StreamedSpec
 from perpflow.errors import StructurallyBad
+from perpflow.specs import DatasetSpec, Source, StreamedSpec
 from perpflow.store.database import (
     Connection,
     columns,

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perpflow.datasets import FUNDING_RATE, OHLCV, OPEN_INTEREST, Granularity
+from perpflow.datasets import FUNDING_RATE, OHLCV, OPEN_INTEREST
 from perpflow.errors import ObjectDamaged, StructurallyBad
 from perpflow.exchange import archive as archive_module
 from perpflow.exchange.archive import ArchiveObject, Listed, object_of, objects_for, parse_listing, period_of, unzip
+from perpflow.specs import Granularity
 from perpflow.windows import DAY, Window, days, merge, month_of, months, subtract
 
 NOW = datetime(2026, 6, 3, 10, tzinfo=UTC)

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perpflow.datasets import Budget
 from perpflow.errors import BadConfiguration, StructurallyBad
 from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.weight_budget import (
@@ -21,6 +20,7 @@ from perpflow.exchange.weight_budget import (
     WeightBudget,
     announced_limits,
 )
+from perpflow.specs import Budget
 
 
 class MovedClock:

@@ -18,10 +18,10 @@ from typing import TypeVar
 import numpy as np
 
 from simulator.feed import Feed, FundingRow, MetricRow
-from simulator.grid import DAY, FIVE_MINUTES, longest, to_ms
+from simulator.grid import DAY, FIVE_MINUTES, MINUTE, longest, to_ms
 from simulator.klines import KINDS, TRADED, KlineRow
 from simulator.randomness import uniform
-from simulator.symbols import Contract
+from simulator.symbols import BY_SYMBOL, Contract
 
 Row = TypeVar("Row")
 
@@ -62,7 +62,15 @@ def _set(row: KlineRow, **fields: str) -> KlineRow:
     return tuple(values)
 
 
-_KLINE_FIELDS = {"time": 0, "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5, "quote": 7, "taker": 9}
+_KLINE_FIELDS = {
+    "time": 0, "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5, "close_time": 6, "quote": 7, "trades": 8,
+    "taker": 9, "taker_quote": 10,
+}  # fmt: skip
+
+
+def _times(row: KlineRow, factor: str, *names: str) -> KlineRow:
+    """The row with some of its fields multiplied."""
+    return _set(row, **{name: _scaled(row[_KLINE_FIELDS[name]], factor) for name in names})
 
 
 def _below(text: str) -> str:
@@ -77,6 +85,10 @@ def _scaled(text: str, factor: str) -> str:
     return f"{value.quantize(Decimal(text))}"
 
 
+def _inverted(text: str) -> str:
+    return f"{(1 / Decimal(text)).quantize(Decimal(text))}"
+
+
 KLINE_EDITS: dict[str, Callable[[KlineRow], list[KlineRow]]] = {
     "high_below_low": lambda row: [_set(row, high=_below(row[3]))],
     "negative_volume": lambda row: [_set(row, volume=f"-{row[5]}")],
@@ -88,9 +100,30 @@ KLINE_EDITS: dict[str, Callable[[KlineRow], list[KlineRow]]] = {
     "conflicting_duplicate": lambda row: [row, _set(row, close=_scaled(row[3], "1"), volume=_scaled(row[5], "2"))],
     "missing": lambda row: [],
     "revised": lambda row: [_set(row, close=row[3] if row[4] != row[3] else row[2])],
+    "null_open": lambda row: [_set(row, open="")],
+    "null_close": lambda row: [_set(row, close="")],
+    "null_volume": lambda row: [_set(row, volume="")],
+    "null_trades": lambda row: [_set(row, trades="")],
+    "swapped_high_low": lambda row: [_set(row, high=row[3], low=row[2])],
+    "negative_price": lambda row: [_set(row, close=f"-{row[4]}")],
+    "infinite_price": lambda row: [_set(row, high="Infinity")],
+    "lone_close": lambda row: [_set(row, close=_scaled(row[4], "1.4"), high=_scaled(row[2], "1.4"))],
+    "lone_wick": lambda row: [_set(row, high=_scaled(row[2], "2"))],
+    "short_wick": lambda row: [_set(row, high=_scaled(row[2], "1.02"))],
+    "price_unit": lambda row: [_times(row, "1000", "open", "high", "low", "close")],
+    "volume_unit": lambda row: [_times(row, "1000", "volume", "taker")],
+    "quote_unit": lambda row: [_times(row, "0.001", "quote")],
+    "taker_quote_unit": lambda row: [_times(row, "0.001", "taker_quote")],
+    "amounts_unit": lambda row: [_times(row, "1000", "volume", "quote", "taker", "taker_quote")],
+    "no_trades": lambda row: [_set(row, trades="0")],
+    "another_timeframe": lambda row: [_set(row, close_time=str(int(row[0]) + MINUTE - 1))],
+    "hundredfold": lambda row: [_times(row, "10000", "open", "high", "low", "close")],
 }
 # What is done to prices alone can be done to every kind of kline.
-PRICE_EDITS = ("high_below_low", "nan_price", "off_grid_time", "missing", "revised", "all_same_value")
+PRICE_EDITS = (
+    "high_below_low", "nan_price", "off_grid_time", "missing", "revised", "all_same_value", "null_open", "null_close",
+    "swapped_high_low", "infinite_price", "lone_close", "price_unit", "another_timeframe", "hundredfold",
+)  # fmt: skip
 METRIC_EDITS: dict[str, Callable[[MetricRow], list[MetricRow]]] = {
     "negative_value": lambda row: [row._replace(open_interest=f"-{row.open_interest}")],
     "nan_value": lambda row: [row._replace(open_interest="NaN", top_account="NaN")],
@@ -111,6 +144,13 @@ METRIC_EDITS: dict[str, Callable[[MetricRow], list[MetricRow]]] = {
             top_account=_scaled(row.top_account, "1.01"),
         )
     ],
+    "amount_unit": lambda row: [row._replace(open_interest=_scaled(row.open_interest, "1000"))],
+    "value_unit": lambda row: [row._replace(value=_scaled(row.value, "0.001"))],
+    "both_units": lambda row: [
+        row._replace(open_interest=_scaled(row.open_interest, "1000"), value=_scaled(row.value, "1000"))
+    ],
+    "ratio_spike": lambda row: [row._replace(top_account=_scaled(row.top_account, "5"))],
+    "ratio_turned": lambda row: [row._replace(global_account=_inverted(row.global_account))],
 }
 FUNDING_EDITS: dict[str, Callable[[FundingRow], list[FundingRow]]] = {
     "absurd_rate": lambda row: [row._replace(rate="5.00000000")],
@@ -119,13 +159,20 @@ FUNDING_EDITS: dict[str, Callable[[FundingRow], list[FundingRow]]] = {
     "conflicting_duplicate": lambda row: [row, row._replace(rate="0.00470000")],
     "missing": lambda row: [],
     "revised": lambda row: [row._replace(rate=f"{Decimal(row.rate) + Decimal('0.00000100')}")],
+    "per_cent": lambda row: [row._replace(rate=_scaled(row.rate, "100"))],
+    "other_sign": lambda row: [row._replace(rate=f"{-Decimal(row.rate)}")],
+    "mark_unit": lambda row: [row._replace(mark=row.mark and _scaled(row.mark, "1000"))],
 }
+# Rows that say what other rows of the feed say: of which contract (None: the same), and how many rows before.
+BORROWED: dict[str, tuple[str | None, int]] = {
+    "shifted": (None, 1), "other_symbol": ("ETHUSDT", 0), "other_small_symbol": ("ALICEUSDT", 0),
+}  # fmt: skip
 # Done to the whole series instead of row by row; label_shift moves archive labels only.
 WHOLE_DAY = ("all_same_value", "label_shift")
 EDITS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(KINDS, PRICE_EDITS),
-    TRADED: (*KLINE_EDITS, "all_same_value"),
-    "metrics": (*METRIC_EDITS, *WHOLE_DAY),
+    **dict.fromkeys(KINDS, (*PRICE_EDITS, *BORROWED)),
+    TRADED: (*KLINE_EDITS, *BORROWED, "all_same_value"),
+    "metrics": (*METRIC_EDITS, *BORROWED, *WHOLE_DAY),
     "fundingRate": (*FUNDING_EDITS, "all_same_value"),
 }
 
@@ -182,6 +229,14 @@ class CorruptedFeed:
             if spoil.what == "all_same_value":
                 model = self.feed.kline_rows(contract, interval, spoil.day, spoil.day + DAY, None, kind)[:1]
                 rows = [_like(row, model[0]) if spoil.covers(int(row[0]), DAY) else row for row in rows]
+            elif spoil.what in BORROWED:
+                step = longest(interval)
+                rows = [
+                    _like(row, self._lent_kline(contract, spoil, interval, int(row[0]), kind))
+                    if spoil.covers(int(row[0]), step)
+                    else row
+                    for row in rows
+                ]
             else:
                 rows = _edited(rows, KLINE_EDITS[spoil.what], spoil, lambda row: int(row[0]), longest(interval))
         return rows
@@ -193,9 +248,26 @@ class CorruptedFeed:
             if spoil.what == "all_same_value":
                 model = self.feed.metric_rows(contract, spoil.day, spoil.day + DAY)[0]
                 rows = [model._replace(time=row.time) if spoil.covers(row.time, DAY) else row for row in rows]
+            elif spoil.what in BORROWED:
+                rows = [
+                    self._lent_metric(contract, spoil, row.time)._replace(time=row.time)
+                    if spoil.covers(row.time, FIVE_MINUTES)
+                    else row
+                    for row in rows
+                ]
             elif spoil.what != "label_shift":
                 rows = _edited(rows, METRIC_EDITS[spoil.what], spoil, lambda row: row.time, FIVE_MINUTES)
         return rows
+
+    def _lent_kline(self, contract: Contract, spoil: Corruption, interval: str, time: int, kind: str) -> KlineRow:
+        lender, before = BORROWED[spoil.what]
+        at = time - before * longest(interval)
+        return self.feed.kline_rows(BY_SYMBOL[lender] if lender else contract, interval, at, at + 1, None, kind)[0]
+
+    def _lent_metric(self, contract: Contract, spoil: Corruption, time: int) -> MetricRow:
+        lender, before = BORROWED[spoil.what]
+        at = time - before * FIVE_MINUTES
+        return self.feed.metric_rows(BY_SYMBOL[lender] if lender else contract, at, at + 1)[0]
 
     def funding_rows(self, contract: Contract, start: int, end: int) -> list[FundingRow]:
         """The feed's settlements, spoiled."""

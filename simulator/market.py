@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from simulator.grid import DAY, FIVE_MINUTES, MINUTE, Ints, candle_end, candle_start, candle_starts
+from simulator.grid import DAY, FIVE_MINUTES, HOUR, MINUTE, Ints, candle_end, candle_start, candle_starts
 from simulator.randomness import Floats, day_generator, level
 from simulator.symbols import Contract
 
@@ -109,6 +109,7 @@ class Market:
         """Prices at the 1441 minute marks of a day, both midnights included."""
         ends = [float(level(self.seed, contract.number, "price", at, contract.daily_move)) for at in (day, day + 1)]
         logs = _bridge(ends[0], ends[1], steps * contract.daily_move / np.sqrt(_MINUTES))
+        logs += _crash(contract, day * DAY + np.arange(_MINUTES + 1) * MINUTE)
         units = contract.price * 10**contract.price_decimals / contract.tick
         ticks: Ints = np.maximum(np.rint(np.exp(logs) * units), 1).astype(np.int64)
         return ticks * contract.tick
@@ -166,6 +167,15 @@ def _bridge(first: float, last: float, steps: Floats) -> Floats:
     inner = first + (last - first) * share + walk - walk[-1] * share
     inner[-1] = last
     return np.concatenate(([first], inner))
+
+
+def _crash(contract: Contract, times: Ints) -> Floats:
+    """By how much, in logarithms, a crash has moved the price at each instant: at first fast, then ever more slowly."""
+    if contract.crash is None:
+        return np.zeros(times.size)
+    begins, left = contract.crash
+    moved: Floats = np.log(left) * np.sqrt(np.clip((times - begins) / HOUR, 0, 1))
+    return moved
 
 
 def _put_wicks(rows: Ints, contract: Contract, shape: Floats) -> None:

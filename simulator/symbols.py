@@ -2,9 +2,9 @@
 
 Dates follow the exchange where it is on record (BTCUSDT lists on 2019-09-08 17:55; its archive starts on 2019-12-31;
 metrics start on 2020-09-01 for BTCUSDT and 2021-12-01 for the others). The rest is chosen to show a case: contracts
-that change their funding interval or settle each hour, a young one, one on a stock, a delivery contract, a delisted
-one, a `SETTLED` twin that only the archive knows next to the contract that bears the name again, and a name outside
-ASCII.
+that change their funding interval or settle each hour, one that crashes, a young one, one on a stock, a delivery
+contract, a delisted one, a `SETTLED` twin that only the archive knows next to the contract that bears the name again,
+and a name outside ASCII.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ NO_DELIVERY = 4_133_404_800_000
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """One contract. Prices count in units of 10**-price_decimals, quantities in units of 10**-quantity_decimals."""
+    """One contract. Prices count in units of 10**-price_decimals, quantities in units of 10**-quantity_decimals.
+
+    `crash` is an instant, and the share of the price that is left an hour later, and for good.
+    """
 
     symbol: str
     base: str
@@ -46,6 +49,7 @@ class Contract:
     has_metrics: bool = True
     underlying_type: str = "COIN"
     underlying_subtypes: tuple[str, ...] = ()
+    crash: tuple[int, float] | None = None
 
     @property
     def number(self) -> int:
@@ -129,7 +133,7 @@ CONTRACTS: tuple[Contract, ...] = (
     ),
     Contract(
         "COSUSDT", "COS", to_ms("2026-02-11T11:00"), 0.012, 6, 0, 2_000_000.0, 900_000_000.0, daily_move=0.05,
-        funding=((0, 1),), underlying_subtypes=("Media",),
+        funding=((0, 1),), underlying_subtypes=("Media",), crash=(to_ms("2026-09-15T08:00"), 0.65),
     ),
     Contract(
         "ICXUSDT", "ICX", to_ms("2021-02-11T07:00"), 0.14, 4, 0, 120_000.0, 80_000_000.0, daily_move=0.045,

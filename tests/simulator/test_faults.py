@@ -239,6 +239,11 @@ def spoil(handle: Handle, what: str, dataset: str = "klines", **more: object) ->
         "zero_price",
         "price_spike",
         "off_grid_time",
+        "swapped_high_low",
+        "price_unit",
+        "amounts_unit",
+        "shifted",
+        "other_symbol",
     ],
 )
 def test_corrupt_candles_are_the_same_in_archive_and_rest(faulty: Handle, web: httpx.Client, what: str) -> None:
@@ -259,6 +264,11 @@ def test_corrupt_candles_are_the_same_in_archive_and_rest(faulty: Handle, web: h
         "zero_price": lambda row: float(row[3]) == 0,
         "price_spike": lambda row: float(row[4]) > 2 * float(row[1]),
         "off_grid_time": lambda row: row[0] % FIVE_MINUTES == 137_000,
+        "swapped_high_low": lambda row: float(row[2]) < float(row[3]),
+        "price_unit": lambda row: float(row[7]) < float(row[3]) * float(row[5]) / 999,
+        "amounts_unit": lambda row: float(row[7]) > 999 * float(good[0][7]) / float(good[0][5]),
+        "shifted": lambda row: row[1:6] in [before[1:6] for before in good[71:74]],
+        "other_symbol": lambda row: float(row[4]) < float(good[0][4]) / 5,
     }
     assert all(checks[what](bad[index]) for index in changed)
 
@@ -296,7 +306,11 @@ def test_a_day_can_repeat_one_value(faulty: Handle, web: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "what", ["negative_value", "nan_value", "negative_ratio", "blank_ratio", "value_spike", "off_grid_time"]
+    "what",
+    [
+        *("negative_value", "nan_value", "negative_ratio", "blank_ratio", "value_spike", "off_grid_time"),
+        *("amount_unit", "both_units", "ratio_spike", "shifted", "other_symbol"),
+    ],
 )
 def test_corrupt_metrics_show_in_archive_and_rest(faulty: Handle, web: httpx.Client, what: str) -> None:
     def both() -> tuple[list[list[str]], list[dict[str, Any]]]:

@@ -1,3 +1,5 @@
--- Withhold every row that fails an expectation. The rows are found and marked where they are; none travels.
-UPDATE {staging} SET withheld = array_append(withheld, {expectation})
-WHERE ctid = ANY (ARRAY(SELECT DISTINCT row_id::tid FROM ({failing}) AS f))
+-- Withhold every row that fails a critical expectation, all of them written into it.
+UPDATE {staging} s SET withheld = f.expectations
+FROM (SELECT address, array_agg(expectation ORDER BY position) AS expectations
+      FROM gate_failing WHERE withholds GROUP BY address) f
+WHERE s.ctid = f.address

@@ -7,7 +7,7 @@ staged row's `withheld`, and publishing moves marked rows to the quarantine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,8 +16,8 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from perpflow.datasets import TABLES
-from perpflow.quality.suites import load_suite
-from perpflow.quality.validation import Failure, run
+from perpflow.quality.suites import Expectation, Suite, load_suite
+from perpflow.quality.validation import BATCH_VIEW, Failure, run, unevaluated
 from perpflow.quality.verdict import SAMPLE_ROWS, Finding, Verdict
 from perpflow.specs import DatasetSpec
 from perpflow.store.database import Connection, connection_options, one, query, unavailable
@@ -39,55 +39,66 @@ def check(connection: Connection, database_url: str, dataset: str, stage_id: int
         # SQLAlchemy, under Great Expectations, expects rows as tuples.
         with psycopg.connect(database_url, **{**connection_options(database_url), "row_factory": tuple_row}) as reader:
             _view_batch(reader, spec, stage_id, window)
+            _derive(reader, suite, suite.derived)
             failures = run(reader, suite)
         with connection.transaction():
             _view_batch(connection, spec, stage_id, window)
-            verdict = _mark(connection, spec, stage_id, failures)
+            verdict = _mark(connection, spec, suite, stage_id, failures)
             connection.execute(query("gate_batch_drop"))
     return verdict
 
 
-def _mark(connection: Connection, spec: DatasetSpec, stage_id: int, failures: tuple[Failure, ...]) -> Verdict:
+def _mark(
+    connection: Connection, spec: DatasetSpec, suite: Suite, stage_id: int, failures: tuple[Failure, ...]
+) -> Verdict:
     this_batch = {"stage_id": stage_id}
     connection.execute(query("gate_clear", staging=_staging(spec)), this_batch)
     rows = one(connection, query("stage_count", staging=_staging(spec)), this_batch)["count"]
+    derived = suite.derived_of([failure.rows_query or "" for failure in failures])
+    _derive(connection, suite, derived)
+    connection.execute(query("gate_failing"))
+    # All are found before any is marked: marking a row gives it another address.
     findings = tuple(_finding(connection, spec, failure) for failure in failures)
+    connection.execute(query("gate_mark", staging=_staging(spec)))
+    for name in reversed(derived):
+        connection.execute(query("gate_derived_drop", table=_derived(name)))
     passed = not any(finding.severity == "critical" for finding in findings)
     return Verdict(spec.name, passed, rows, findings)
 
 
 def _finding(connection: Connection, spec: DatasetSpec, failure: Failure) -> Finding:
     expectation = failure.expectation
-    rows_query = _rows(failure)
+    is_critical = expectation.severity == "critical"
     # Without parameters: a suite's query may hold percent signs.
-    failing = connection.execute(_failing(spec, expectation.columns, rows_query)).fetchone()
-    assert failing is not None
-    withheld = 0
-    if expectation.severity == "critical":
-        mark = query("gate_mark", staging=_staging(spec), failing=rows_query, expectation=sql.Literal(expectation.name))
-        withheld = connection.execute(mark).rowcount
+    collect = query(
+        "gate_collect",
+        failing=_rows(failure),
+        expectation=sql.Literal(expectation.name),
+        withholds=sql.Literal(is_critical),
+    )
+    failing = connection.execute(collect).rowcount
     return Finding(
         expectation=expectation.name,
         rule=expectation.rule,
         severity=expectation.severity,
         columns=expectation.columns,
-        failing=failing["rows"],
-        withheld=withheld,
-        sample=tuple(failing["sample"]),
+        failing=failing,
+        withheld=failing if is_critical else 0,
+        sample=_sample(connection, spec, expectation),
         reason=expectation.reason,
     )
 
 
-def _failing(spec: DatasetSpec, columns: tuple[str, ...], rows_query: sql.Composable) -> sql.Composed:
-    return query(
-        "gate_failing",
-        staging=_staging(spec),
-        series=sql.Identifier(spec.series_column),
-        series_name=sql.Literal(spec.series_column),
-        columns=sql.Literal(list(columns)),
-        failing=rows_query,
-        limit=sql.Literal(SAMPLE_ROWS),
+def _sample(connection: Connection, spec: DatasetSpec, expectation: Expectation) -> tuple[str, ...]:
+    quoting = query(
+        "gate_sample", staging=_staging(spec), series=sql.Identifier(spec.series_column), limit=sql.Literal(SAMPLE_ROWS)
     )
+    parameters = {
+        "expectation": expectation.name,
+        "series": spec.series_column,
+        "columns": list(expectation.columns),
+    }
+    return tuple(one(connection, quoting, parameters)["sample"])
 
 
 def _rows(failure: Failure) -> sql.Composable:
@@ -96,6 +107,26 @@ def _rows(failure: Failure) -> sql.Composable:
         return query("gate_every_row")
     # A suite is ours and reviewed like code.
     return sql.SQL(failure.rows_query)
+
+
+def _derive(connection: psycopg.Connection[Any], suite: Suite, names: Iterable[str]) -> None:
+    """Make the suite's derived tables; what a suite's SQL can't do is the suite's fault.
+
+    Raises:
+        BadSuite: a query of theirs is broken; names it.
+    """
+    for name in names:
+        rows = sql.SQL(suite.derived[name].format(batch=BATCH_VIEW))
+        try:
+            connection.execute(query("gate_derived", table=_derived(name), rows=rows))
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error as error:
+            raise unevaluated(suite, f"derived.{name}", str(error)) from error
+
+
+def _derived(name: str) -> sql.Identifier:
+    return sql.Identifier(f"derived_{name}")
 
 
 def _view_batch(connection: psycopg.Connection[Any], spec: DatasetSpec, stage_id: int, window: Window) -> None:

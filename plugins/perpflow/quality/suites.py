@@ -5,15 +5,22 @@ importing Great Expectations there would cost seconds. A suite is the JSON that 
 of that Perpflow asks of every expectation for a `severity` (`critical` withholds, `warning` is recorded), `notes` that
 say why, and `meta`: the `rule` (`row` judges rows, `set` judges days or batches), and for SQL of the suite's own also
 the `name` and the `columns` that it is about.
+
+SQL may be a list of lines, and beside `{batch}` speak of what the suite itself defines. `limits` are numbers with their
+notes, by timeframe where they differ, `"*"` for all others: `{move}` is the one that holds for a row, `{least_move}`
+the smallest. `derived` are queries that are run once for each batch, such as the candles that moved far: `{moves}` is
+the table of their rows.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from string import Formatter
 from typing import Any, Literal, NoReturn, get_args
 
 from perpflow.datasets import PROVENANCE, TABLES
@@ -21,6 +28,7 @@ from perpflow.errors import BadSuite
 from perpflow.include import include_path
 from perpflow.quality.expectation_types import KNOWN_TYPES, QUERY_TYPE
 from perpflow.specs import DatasetSpec
+from perpflow.windows import TIMEFRAMES
 
 Rule = Literal["row", "set"]
 Severity = Literal["critical", "warning"]
@@ -61,9 +69,20 @@ class Suite:
     dataset: str
     path: Path
     expectations: tuple[Expectation, ...]
+    #: Queries by the name of the table that holds their rows while a batch is checked.
+    derived: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Expectation:
         return next(expectation for expectation in self.expectations if expectation.name == name)
+
+    def derived_of(self, queries: list[str]) -> list[str]:
+        """The derived tables that any of the queries reads, directly or through another one, in the file's order."""
+        needed: list[str] = []
+        for name in reversed(self.derived):
+            if any(re.search(rf"\bderived_{name}\b", text) for text in queries):
+                needed.insert(0, name)
+                queries = [*queries, self.derived[name]]
+        return needed
 
 
 def suite_path(dataset: str) -> Path:
@@ -78,9 +97,12 @@ def load_suite(dataset: str) -> Suite:
         BadSuite: the file is missing or broken; names the file, the expectation, the column and what to do.
     """
     path = suite_path(dataset)
-    entries = _read(dataset, path)
-    reader = _Reader(TABLES[dataset], path)
-    suite = Suite(dataset, path, tuple(reader.expectation(index, entry) for index, entry in enumerate(entries)))
+    content = _read(dataset, path)
+    terms = _Terms(dataset, path)
+    derived = terms.define(content.get("limits", {}), content.get("derived", {}))
+    reader = _Reader(TABLES[dataset], path, terms)
+    expectations = tuple(reader.expectation(index, entry) for index, entry in enumerate(content["expectations"]))
+    suite = Suite(dataset, path, expectations, derived)
     _refuse_twins(suite)
     if not any(expectation.severity == "critical" for expectation in suite.expectations):
         _refuse(dataset, path, "no expectation is critical.", "Such a gate lets everything through: make one critical.")
@@ -94,11 +116,73 @@ def staged_columns(spec: DatasetSpec) -> frozenset[str]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Terms:
+    """What SQL of one suite may name in braces, beside `{batch}`, and the SQL that stands for it."""
+
+    dataset: str
+    path: Path
+    sql: dict[str, str] = field(default_factory=dict)
+
+    def define(self, limits: Any, derived: Any) -> dict[str, str]:
+        """Take up the suite's limits and derived tables; returns the queries of the latter."""
+        if not isinstance(limits, dict) or not isinstance(derived, dict):
+            _refuse(self.dataset, self.path, "limits or derived is no object.", "Write them as objects, by name.")
+        for name, limit in limits.items():
+            values = self._values(name, limit)
+            # To PostgreSQL a bare 0.1 is exact decimal, whose arithmetic takes a hundred times as long.
+            cases = " ".join(f"WHEN '{key}' THEN {value!r}" for key, value in values.items() if key != "*")
+            text = f"CASE timeframe {cases} ELSE {values['*']!r} END" if cases else repr(values["*"])
+            self.sql[name] = f"({text})::float8"
+            self.sql[f"least_{name}"] = f"({min(values.values())!r})::float8"
+        # One after another: a query may read what an earlier one gives.
+        queries = {}
+        for name, lines in derived.items():
+            queries[name] = self.resolved(f"derived.{name}", lines)
+            self.sql[name] = f"derived_{name}"
+        return queries
+
+    def _values(self, name: str, limit: Any) -> dict[str, float]:
+        values = {key: value for key, value in limit.items() if key != "notes"} if isinstance(limit, dict) else {}
+        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values.values())
+        series = TABLES[self.dataset].series_in_key
+        if "*" not in values or not numbers or not (series or len(values) == 1) or not limit.get("notes"):
+            shape = '{"notes": "why", "*": 0.1, "1d": 0.3}' if series else '{"notes": "why", "*": 0.1}'
+            _refuse(self.dataset, self.path, f"limits.{name} is not one.", f"Write it like {shape}, in numbers.")
+        for timeframe in set(values) - {"*", *TIMEFRAMES}:
+            hint = f"Use the exchange's: {', '.join(TIMEFRAMES)}; or * for all others."
+            _refuse(self.dataset, self.path, f"limits.{name} has the unknown timeframe {timeframe!r}.", hint)
+        return values
+
+    def resolved(self, subject: str, lines: Any) -> str:
+        """SQL in which every name in braces but `{batch}` has been replaced by what it stands for."""
+        text = "\n".join(map(str, lines)) if isinstance(lines, list) else str(lines)
+        try:
+            return "".join(self._part(subject, literal, name) for literal, name, _, _ in Formatter().parse(text))
+        except ValueError as error:
+            _refuse(
+                self.dataset,
+                self.path,
+                f"{subject} has a brace without its pair: {error}.",
+                "Double a literal one.",
+                error,
+            )
+
+    def _part(self, subject: str, literal: str, name: str | None) -> str:
+        known = {"batch": "{batch}", **self.sql}
+        if name is not None and name not in known:
+            hint = f"Define it under `limits` or `derived`; there is {', '.join(known)}."
+            _refuse(self.dataset, self.path, f"{subject} speaks of {{{name}}}, which nothing defines.", hint)
+        # Great Expectations formats the rest: what is to stay a brace stays doubled.
+        return literal.replace("{", "{{").replace("}", "}}") + (known[name] if name is not None else "")
+
+
+@dataclass(frozen=True, slots=True)
 class _Reader:
     """Reads the entries of one file, and says which one is broken."""
 
     spec: DatasetSpec
     path: Path
+    terms: _Terms
 
     def expectation(self, index: int, entry: Any) -> Expectation:
         """The expectation that the file's entry number `index` describes; refused where it is broken."""
@@ -119,7 +203,7 @@ class _Reader:
         return Expectation(
             name=name,
             type=kind,
-            kwargs=kwargs,
+            kwargs=self._resolved(subject, kind, kwargs),
             severity=self._choice(subject, "severity", entry.get("severity"), get_args(Severity)),
             rule=self._choice(subject, "meta.rule", meta.get("rule"), get_args(Rule)),
             columns=columns,
@@ -146,9 +230,14 @@ class _Reader:
                 f"{subject} lacks `meta.name` or `meta.columns`.", "SQL does not say what it is about: add them."
             )
         text = str(kwargs.get("unexpected_rows_query"))
-        if "{batch}" not in text or "row_id" not in text:
-            hint = "The query has to give the row_id of the failing rows, read from {batch}."
+        if not re.search(r"\{\w+\}", text) or "row_id" not in text:
+            hint = "The query has to give the row_id of the failing rows, read from {batch} or a derived table of it."
             self.refuse(f"{subject} does not give row_id from {{batch}}.", hint)
+
+    def _resolved(self, subject: str, kind: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if kind != QUERY_TYPE:
+            return kwargs
+        return {**kwargs, "unexpected_rows_query": self.terms.resolved(subject, kwargs["unexpected_rows_query"])}
 
     def _choice(self, subject: str, field: str, value: Any, allowed: tuple[Any, ...]) -> Any:
         if value not in allowed:
@@ -173,7 +262,7 @@ def _columns(kind: str, kwargs: dict[str, Any], meta: dict[str, Any]) -> Iterato
             yield str(value)
 
 
-def _read(dataset: str, path: Path) -> list[Any]:
+def _read(dataset: str, path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
@@ -183,7 +272,7 @@ def _read(dataset: str, path: Path) -> list[Any]:
     entries = content.get("expectations") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
         _refuse(dataset, path, "it has no expectations.", 'Write {"name": ..., "expectations": [...]}.')
-    return entries
+    return dict(content)
 
 
 def _refuse_twins(suite: Suite) -> None:

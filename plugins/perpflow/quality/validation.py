@@ -11,6 +11,7 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,8 +70,10 @@ def _validate(reader: psycopg.Connection[Any], suite: Suite) -> list[Any]:
     # It tells every user of its temporary folders, by a logger whose level it sets itself.
     logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
     try:
-        expectations = gx.ExpectationSuite(suite.dataset, [e.configuration() for e in suite.expectations])
-        report = _batch(gx, reader).validate(expectations, result_format=RESULT_FORMAT)
+        # It prints of each query that does not read the batch itself that it does not: a derived table is of the batch.
+        with redirect_stdout(None):
+            expectations = gx.ExpectationSuite(suite.dataset, [e.configuration() for e in suite.expectations])
+            report = _batch(gx, reader).validate(expectations, result_format=RESULT_FORMAT)
     # A session that breaks while the library looks whether it has one: an error of its own, of the built-in kind.
     except (GreatExpectationsError, ValidationError, SQLAlchemyError, ConnectionError) as error:
         raise _explained(reader, suite, "Great Expectations", str(error)) from error
@@ -120,10 +123,15 @@ def _explained(
 ) -> BadSuite | StoreUnavailable:
     if reader.closed or "OperationalError" in problem:
         return StoreUnavailable(f"the database went away during the check: {problem}", dataset=suite.dataset)
+    return unevaluated(suite, subject, problem)
+
+
+def unevaluated(suite: Suite, subject: str, problem: str) -> BadSuite:
+    """The error of a suite of which something could not be evaluated."""
     return BadSuite(
         f"{suite.path.name}: {subject} could not be evaluated: {problem.strip()}.",
         dataset=suite.dataset,
-        hint="Nothing is published until it can be: mend the expectation in that file, then clear the task.",
+        hint="Nothing is published until it can be: mend it in that file, then clear the task.",
     )
 
 

@@ -1,0 +1,2 @@
+-- It would live as long as the session, which may check another batch.
+DROP TABLE {table}

@@ -2,7 +2,8 @@
 
 What is withheld is as small as the fault: the rows that break a row rule, the (symbol, series, UTC day) that breaks a
 set rule; the suites' queries give those rows. Withholding is a mark: the names of the failed expectations stand in the
-staged row's `withheld`, and publishing moves marked rows to the quarantine.
+staged row's `withheld`, and publishing moves marked rows to the quarantine. A row that a person has released from an
+expectation (reviewing.py) is not marked for that one again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from perpflow.quality.validation import Failure, run
 from perpflow.quality.verdict import SAMPLE_ROWS, Finding, Verdict
 from perpflow.specs import DatasetSpec
 from perpflow.store.database import Connection, connection_options, one, query, unavailable
+from perpflow.store.loader import told_apart_by
 from perpflow.windows import Window
 
 
@@ -52,7 +54,8 @@ def _mark(connection: Connection, spec: DatasetSpec, stage_id: int, failures: tu
     connection.execute(query("gate_clear", staging=_staging(spec)), this_batch)
     rows = one(connection, query("stage_count", staging=_staging(spec)), this_batch)["count"]
     findings = tuple(_finding(connection, spec, failure) for failure in failures)
-    passed = not any(finding.severity == "critical" for finding in findings)
+    # A critical expectation withholds nothing where a person has released every row that fails it.
+    passed = not any(finding.withheld for finding in findings)
     return Verdict(spec.name, passed, rows, findings)
 
 
@@ -64,8 +67,7 @@ def _finding(connection: Connection, spec: DatasetSpec, failure: Failure) -> Fin
     assert failing is not None
     withheld = 0
     if expectation.severity == "critical":
-        mark = query("gate_mark", staging=_staging(spec), failing=rows_query, expectation=sql.Literal(expectation.name))
-        withheld = connection.execute(mark).rowcount
+        withheld = connection.execute(_withhold(spec, expectation.name, rows_query)).rowcount
     return Finding(
         expectation=expectation.name,
         rule=expectation.rule,
@@ -75,6 +77,18 @@ def _finding(connection: Connection, spec: DatasetSpec, failure: Failure) -> Fin
         withheld=withheld,
         sample=tuple(failing["sample"]),
         reason=expectation.reason,
+    )
+
+
+def _withhold(spec: DatasetSpec, expectation: str, rows_query: sql.Composable) -> sql.Composed:
+    return query(
+        "gate_mark",
+        staging=_staging(spec),
+        failing=rows_query,
+        expectation=sql.Literal(expectation),
+        dataset=sql.Literal(spec.name),
+        series=sql.Identifier(spec.series_column),
+        hashed=told_apart_by(spec),
     )
 
 

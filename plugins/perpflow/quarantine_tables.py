@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +21,7 @@ WIDTH = 160
 ROW_WIDTH = 200
 #: Of a group's rows so many are shown with their neighbours, and so many more in one table.
 NEIGHBOURS_SHOWN, ROWS_SHOWN = 3, 10
-UNSETTLED = "{} entries are released and not published: what did so was stopped. Release them again to go on."
+UNSETTLED = "{} entries are released and not published yet. If nobody is at work on them, release them again."
 
 Line = tuple[str, str, dict[str, Any]]
 
@@ -48,15 +49,9 @@ def _groups(groups: Iterable[Mapping[str, Any]]) -> Table:
         made.add_column(name, no_wrap=True)
     made.add_column("why it is expected")
     for group in groups:
-        made.add_row(
-            group["dataset"],
-            group["expectation"],
-            f"{group['rows']:,}",
-            symbols_of(group, 1),
-            instant(group["first"]),
-            instant(group["last"]),
-            group["reason"],
-        )
+        span = (instant(group["first"]), instant(group["last"]))
+        cells = (group["dataset"], group["expectation"], f"{group['rows']:,}", symbols_of(group, 1), *span)
+        made.add_row(*map(Text, (*cells, group["reason"])))
     return made
 
 
@@ -70,7 +65,9 @@ def _rows(rows: Iterable[Mapping[str, Any]]) -> Table:
     made.add_column("source", no_wrap=True)
     for row in rows:
         subject = (row["dataset"], row["symbol"], row["series"], instant(row["time"]))
-        made.add_row(str(row["id"]), *subject, row["expectation"], row["value"] or "-", row["source"])
+        cells = (str(row["id"]), *subject, row["expectation"], row["value"] or "-", row["source"])
+        # As text: in what comes from outside rich would take brackets for its own marks.
+        made.add_row(*map(Text, cells))
     return made
 
 
@@ -103,7 +100,7 @@ def symbols_of(group: Mapping[str, Any], most: int) -> str:
 def row_tables(shown: Shown) -> RenderableType:
     """A row, what it fails, and the rows around it; `ROW_WIDTH` columns wide."""
     first = shown.entries[0]
-    made = new_table(f"{_subject(first)} from {first['source']}, {first['origin']}")
+    made = new_table(escape(f"{_subject(first)} from {first['source']}, {first['origin']}"))
     columns = value_columns(shown)
     made.add_column("", no_wrap=True)
     made.add_column("time (UTC)", no_wrap=True)
@@ -111,7 +108,7 @@ def row_tables(shown: Shown) -> RenderableType:
         made.add_column(name, justify="right", overflow="fold")
     for label, time, values in lines(shown):
         style = "bold yellow" if label.startswith("row ") else ""
-        made.add_row(label, time, *(_cell(values.get(name)) for name in columns), style=style)
+        made.add_row(*map(Text, (label, time, *(_cell(values.get(name)) for name in columns))), style=style)
     return Group(made, *(Text(line) for line in failures(shown)))
 
 
@@ -171,13 +168,14 @@ def failures(shown: Shown) -> Iterator[str]:
             yield f"  {entry['decision']}{published} by {entry['decided_by']} on {when}: {entry['note']}"
 
 
-def group_markdown(group: Mapping[str, Any], rows: list[dict[str, Any]], shown: Iterable[Shown]) -> str:
+def group_markdown(group: Mapping[str, Any], rows: list[dict[str, Any]], shown: list[Shown]) -> str:
     """A group of rows for a person who is to decide about it: what is expected, and the first rows among theirs."""
     span = f"{instant(group['first'])} to {instant(group['last'])} UTC"
     about = f"**{group['rows']:,} rows** of {group['dataset']}, {symbols_of(group, 10)}, {span}"
     parts = [f"{about}, fail `{group['expectation']}`.", f"> {group['reason']}"]
     parts += [f"{_subject(one.entries[0])}\n\n{row_markdown(one)}" for one in shown]
-    rest = rows[NEIGHBOURS_SHOWN:ROWS_SHOWN]
+    seen = {entry["id"] for one in shown for entry in (*one.entries, *one.rivals)}
+    rest = [row for row in rows[:ROWS_SHOWN] if row["id"] not in seen]
     if rest:
         table = ["| row | symbol | series | time (UTC) | value | source |", "| --- | --- | --- | --- | --- | --- |"]
         table += [f"| {' | '.join(_escaped(str(cell)) for cell in _listed(row))} |" for row in rest]

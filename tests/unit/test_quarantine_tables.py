@@ -84,7 +84,7 @@ def test_what_waits_names_groups_rows_and_what_was_stopped() -> None:
     for text in ("\n".join(waiting_lines(found, 1)), printed(waiting_tables(found, 1), WIDTH)):
         assert "high_is_highest" in text
         assert "BTC/USDT" in text
-        assert "3 entries are released and not published" in text
+        assert "3 entries are released and not published yet" in text
         assert "--most shows more" in text
 
 
@@ -98,6 +98,19 @@ def test_a_group_shows_some_rows_and_says_how_many_more_there_are() -> None:
     assert "**14 rows** of ohlcv, BTC/USDT, SOL/USDT +5" in text
     assert "And 4 more" in text
     assert [line for line in text.splitlines() if line.startswith("| 9 | SOL/USDT")]
+
+
+def test_what_is_shown_among_its_neighbours_is_not_listed_once_more() -> None:
+    text = group_markdown(GROUP | {"rows": 3}, [entry(), entry(id=14), entry(id=20)], [SHOWN])
+    assert [line[:6] for line in text.splitlines() if line.startswith(("| 12", "| 14", "| 20"))] == ["| 20 |"]
+
+
+def test_brackets_from_outside_are_no_marks_of_a_table() -> None:
+    odd = entry(symbol="[/red]X[b]", row=CANDLE | {"open": "[/]"}, origin="[/x]", value="[blink]")
+    assert "[/red]X[b]" in printed(row_tables(Shown([odd], [], [])), ROW_WIDTH)
+    text = printed(waiting_tables(Waiting([GROUP | {"reason": "[/why]"}], [odd], 0), 50), WIDTH)
+    assert "[/why]" in text
+    assert "[blink]" in text
 
 
 @given(st.text())

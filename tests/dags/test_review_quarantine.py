@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from perpflow.embedded.airflow_runs import FINAL
 from tests.running_airflow import Airflow, awaited
 
 DAG = "review_quarantine"
@@ -54,6 +56,22 @@ def answer(airflow: Airflow, run: str, question: dict[str, Any], option: str, **
     airflow.client._call("PATCH", path, json={"chosen_options": [option], "params_input": given})
 
 
+def answered(airflow: Airflow, run: str, reply: Callable[[dict[str, Any]], tuple[str, str]]) -> str:
+    """Answer whatever waits until the run has ended; its state.
+
+    Airflow asks once more where an answer comes before the process that asked has gone, which a person never manages.
+    """
+
+    def state() -> str | None:
+        for question in asked(airflow, run):
+            if question["response_received"] is False:
+                option, note = reply(question)
+                answer(airflow, run, question, option, note=note)
+        return airflow.client.run_states(DAG).get(run)
+
+    return str(awaited(state, lambda found: found in FINAL))
+
+
 def decisions(airflow: Airflow, symbol: str) -> list[tuple[Any, ...]]:
     return airflow.rows(
         "SELECT DISTINCT decision, note, decided_by, settled_at IS NOT NULL FROM quarantine "  # noqa: S608
@@ -83,10 +101,12 @@ def test_a_person_releases_one_group_rejects_another_and_leaves_the_rest(airflow
     for question in bitcoin:
         assert re.search(r"\| \*\*row \d+\*\* \| \*\*2026-10-08 06:00\*\* \|", question["body"])
         assert "| published before | 2026-10-08 05:55 |" in question["body"]
-        answer(airflow, run, question, "release", note="the exchange says so itself")
-    for question in ether:
-        answer(airflow, run, question, "reject", note="no such volume")
-    assert airflow.ended(DAG, run) == "success"
+
+    def reply(question: dict[str, Any]) -> tuple[str, str]:
+        is_bitcoin = bool(of_symbol([question], "BTC/USDT"))
+        return ("release", "the exchange says so itself") if is_bitcoin else ("reject", "no such volume")
+
+    assert answered(airflow, run, reply) == "success"
     assert decisions(airflow, "BTC/USDT") == [("released", "the exchange says so itself", "admin", True)]
     assert decisions(airflow, "ETH/USDT") == [("rejected", "no such volume", "admin", True)]
     assert (published(airflow, "BTC/USDT"), published(airflow, "ETH/USDT")) == (288, 285)
@@ -107,9 +127,7 @@ def test_an_answer_without_a_note_is_red_and_decides_nothing(airflow: Airflow, w
     form = {"symbols": ["BTC/USDT"], "datasets": ["open_interest"], "start": "2026-10-08", "end": "2026-10-09"}
     airflow.run("load_history", {**form, "again": True})
     run = airflow.client.trigger(DAG, {"datasets": ["open_interest"], "symbols": ["BTC/USDT"]})
-    (question,) = all_asked(airflow, run)
-    answer(airflow, run, question, "release")
-    assert airflow.ended(DAG, run) == "failed"
+    assert answered(airflow, run, lambda _: ("release", "")) == "failed"
     failed = {task.task: task for task in airflow.tasks(DAG, run) if task.state == "failed"}
     assert failed.keys() == {RECORD, "report"}
     said = "\n".join(airflow.client.log_tail(DAG, run, failed["report"], 100))

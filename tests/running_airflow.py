@@ -34,6 +34,7 @@ DAGS = {
     "migrate_database",
     "reconcile_sources",
     "repair_gaps",
+    "review_quarantine",
     "stream_market",
     "sync_symbols",
 } | {f"{kind}_{name}" for kind in ("ingest", "history") for name in DATASETS}

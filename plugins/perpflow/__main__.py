@@ -23,6 +23,7 @@ from perpflow.datasets import DATASETS
 from perpflow.embedded.commands import app as services
 from perpflow.embedded.errors import ServiceError
 from perpflow.errors import BadConfiguration, IpBanned, PerpflowError
+from perpflow.quarantine_command import Commands as QuarantineCommands
 from perpflow.store.received import RECLAIM_AFTER_S
 
 if TYPE_CHECKING:
@@ -405,6 +406,8 @@ def latest(
             raise BadConfiguration(f"{symbol!r} names no symbol.", hint="Write SOL/USDT; several with commas.")
         raise typer.Exit(show(symbols, _deployment(only_running=False).redis_url, again=watch))
 
+
+app.add_typer(QuarantineCommands(_exit_codes, _deployment, _load).app, name="quarantine")
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)

@@ -103,7 +103,8 @@ def _instant(name: str, text: str | None) -> datetime | None:
 class Batch:
     """A unit of work. The same request, datasets, symbols and window give the same id.
 
-    Where `objects` names files of the archive, these are what is read, and nothing else.
+    Where `objects` names files of the archive, these are what is read, and nothing else. Where `review` names a review
+    of the quarantine, its rows are what that review has released.
     """
 
     id: str
@@ -114,6 +115,7 @@ class Batch:
     again: bool = False
     live: bool = False
     objects: tuple[str, ...] = ()
+    review: str | None = None
 
     @property
     def specs(self) -> tuple[DatasetSpec, ...]:
@@ -123,11 +125,13 @@ class Batch:
     @property
     def is_streamed(self) -> bool:
         """Whether its rows were received from a stream, and wait; the others are asked for."""
-        return any(isinstance(spec, StreamedSpec) for spec in self.specs)
+        return self.review is None and any(isinstance(spec, StreamedSpec) for spec in self.specs)
 
     @property
     def label(self) -> str:
         """What the UI shows instead of a map index: `SOL/USDT klines 2026-04-01`; of a stream, until when it goes."""
+        if self.review is not None:
+            return f"released {self.specs[0].name} {self.window.start:%Y-%m-%d}"
         if self.is_streamed:
             return f"{self.specs[0].feed} until {self.window.end:%Y-%m-%d %H:%M}"
         symbols = self.symbols[0] if len(self.symbols) == 1 else f"{self.symbols[0]} +{len(self.symbols) - 1}"
@@ -146,6 +150,7 @@ class Batch:
             "again": self.again,
             "live": self.live,
             "objects": list(self.objects),
+            "review": self.review,
         }
 
     @classmethod
@@ -153,8 +158,8 @@ class Batch:
         """The batch that `to_json` described."""
         window = Window(datetime.fromisoformat(data["start"]), datetime.fromisoformat(data["end"]))
         datasets, symbols = tuple(data["datasets"]), tuple(data["symbols"])
-        objects = tuple(data["objects"])
-        return cls(data["id"], data["run"], datasets, symbols, window, data["again"], data["live"], objects)
+        objects, review = tuple(data["objects"]), data.get("review")
+        return cls(data["id"], data["run"], datasets, symbols, window, data["again"], data["live"], objects, review)
 
 
 @dataclass(frozen=True, slots=True)

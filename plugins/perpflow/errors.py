@@ -23,6 +23,8 @@ PerpflowError
      ├─ StateDamaged          a key in Redis holds what no process of ours writes
      ├─ SchemaMissing         the market database has not been migrated
      ├─ MigrationChanged      an applied migration file was edited
+     ├─ ReviewRefused         a decision about quarantined rows that can't be taken as it was asked for
+     │   └─ NothingToReview   no row that waits is meant
      └─ BatchFaulty           a run in which batches failed or rows were withheld (raised by `report` only)
 
 An error names dataset, symbol and window wherever it knows them, and ends with what to do.
@@ -175,6 +177,14 @@ class SchemaMissing(Permanent):
 
 class MigrationChanged(Permanent):
     """A migration that was applied has been edited since; migrations only go forward."""
+
+
+class ReviewRefused(Permanent):
+    """This decision about quarantined rows can't be taken; none of it was recorded."""
+
+
+class NothingToReview(ReviewRefused):
+    """No row that waits for a decision is meant."""
 
 
 class BatchFaulty(Permanent):

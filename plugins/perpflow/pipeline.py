@@ -15,7 +15,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from perpflow import draining
+from perpflow import draining, releasing
 from perpflow.batches import Batch, LoadRequest, Plan
 from perpflow.counters import COUNTS
 from perpflow.datasets import DATASETS, TABLES
@@ -197,6 +197,8 @@ async def _stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
         if manifests.is_published(connection, batch):
             log.info("%s is published already; nothing to stage", batch.label)
             return {}
+        if batch.review is not None:
+            return releasing.stage(connection, batch)
         if batch.is_streamed:
             return await draining.stage(connection, deployment, batch)
         stage_id = manifests.claim(connection, batch)
@@ -368,6 +370,8 @@ def _publish(connection: Connection, batch: Batch) -> tuple[list[dict[str, Any]]
     if batch.objects:
         objects = _read_again(connection, batch, manifest["evidence"])
     archive_objects.record(connection, objects, reread=bool(batch.objects))
+    if batch.review is not None:
+        releasing.settle(connection, batch)
     manifests.delete(connection, batch)
     return connection.execute(query("versions_of_batch"), {"batch": batch.id}).fetchall(), True
 

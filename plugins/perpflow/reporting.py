@@ -50,7 +50,7 @@ def report(deployment: Deployment, planned: Plan) -> list[dict[str, Any]]:
     if faults:
         raise BatchFaulty(
             f"{len(faults)} faults:\n  " + "\n  ".join(faults),
-            hint="\nEverything else is published. See the table quarantine, and the log of the failed tasks.",
+            hint="\nEverything else is published. See `python -m perpflow quarantine list`, and the failed tasks' log.",
         )
     return entries
 
@@ -62,9 +62,7 @@ def _faults(entries: list[dict[str, Any]], planned: Plan) -> list[str]:
     for entry in entries:
         subject = f"{entry['dataset']} {_some(entry['symbols'])}".rstrip()
         if entry["quarantined"]:
-            reasons = ", ".join(
-                sorted({w["expectation"] for w in entry["warnings"] if w.get("severity") == "critical"})
-            )
+            reasons = ", ".join(sorted({w["expectation"] for w in entry["warnings"] if w.get("withheld")}))
             faults.append(f"withheld: {entry['quarantined']} rows of {subject} ({reasons})")
         faults += [
             f"left out: {w['object']} ({w['verdict']}: {w['detail']})" for w in entry["warnings"] if "object" in w

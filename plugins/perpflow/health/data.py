@@ -184,16 +184,20 @@ def holes_finding(found: list[Forgotten]) -> Finding:
 
 
 async def withheld(around: Surroundings) -> list[Finding]:
-    """What the gate has withheld in the last day, and which archive files had to be left out."""
+    """What the gate has withheld and nobody has reviewed, and which archive files were left out in the last day."""
     with session(around.deployment.database_url) as connection:
         found = one(connection, query("health_withheld"), {})
-    causes = []
+    causes, looks = [], []
     if found["withheld"]:
-        datasets = ", ".join(found["datasets"])
-        causes.append(f"{found['withheld']:,} rows of {found['batches']} batches are in quarantine ({datasets})")
+        rows = f"{found['withheld']:,} rows of {found['batches']} batches are in quarantine"
+        causes.append(f"{rows} ({', '.join(found['datasets'])}), {found['lately']:,} of them since 24 hours")
+        looks.append("See `python -m perpflow quarantine list`, then release or reject, or run review_quarantine.")
+    if found["unsettled"]:
+        causes.append(f"{found['unsettled']:,} rows are released and not published since an hour")
+        looks.append("Run review_quarantine, which publishes what an earlier release has left.")
     if found["objects"]:
-        causes.append(f"{found['objects']} archive files were left out")
+        causes.append(f"{found['objects']} archive files were left out in the last 24 hours")
+        looks.append("Look into the table archive_objects.")
     if not causes:
-        return [Finding(Level.GREEN, "nothing in the last 24 hours")]
-    advice = "Look into the tables quarantine and archive_objects; set reviewed_at on what has been seen."
-    return [Finding(Level.YELLOW, f"last 24 hours: {'; '.join(causes)}", advice)]
+        return [Finding(Level.GREEN, "nothing waits for a review, no file was left out in 24 hours")]
+    return [Finding(Level.YELLOW, "; ".join(causes), " ".join(looks))]

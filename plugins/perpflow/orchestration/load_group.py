@@ -34,16 +34,23 @@ MOST_IN_AN_EVENT = 200
 STAGE_TIMEOUT = timedelta(hours=3)
 
 
-def load_group(make_plan: Callable[[Deployment, str, Context], Plan], pool: str, *, raises_alarm: bool = False) -> Any:
+def load_group(
+    make_plan: Callable[[Deployment, str, Context], Plan],
+    pool: str,
+    *,
+    raises_alarm: bool = False,
+    trigger_rule: TriggerRule = TriggerRule.ALL_SUCCESS,
+) -> Any:
     """Add the tasks to the DAG that is being defined; returns the first one, for what must come before it.
 
     Args:
         make_plan: gets deployment, the run's name in the load log, and its context; gives the plan.
         pool: Airflow pool of the staging tasks, the only ones that ask the exchange.
         raises_alarm: whether its plans tell of holes that are about to be forgotten.
+        trigger_rule: when to plan, by what came of the tasks before.
     """
 
-    @task(task_id="plan_windows", pool=pool, outlets=[ALARMED] if raises_alarm else [])
+    @task(task_id="plan_windows", pool=pool, outlets=[ALARMED] if raises_alarm else [], trigger_rule=trigger_rule)
     def plan_windows() -> list[dict[str, Any]]:
         from perpflow.orchestration.connections import deployment
 

@@ -2,13 +2,15 @@
 
 What is withheld is as small as the fault: the rows that break a row rule, the (symbol, series, UTC day) that breaks a
 set rule; the suites' queries give those rows. Withholding is a mark: the names of the failed expectations stand in the
-staged row's `withheld`, and publishing moves marked rows to the quarantine.
+staged row's `withheld`, and publishing moves marked rows to the quarantine. A row that a person has released from an
+expectation (reviewing.py) is not marked for that one again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -21,6 +23,7 @@ from perpflow.quality.validation import BATCH_VIEW, Failure, run, unevaluated
 from perpflow.quality.verdict import SAMPLE_ROWS, Finding, Verdict
 from perpflow.specs import DatasetSpec
 from perpflow.store.database import Connection, connection_options, one, query, unavailable
+from perpflow.store.loader import told_apart_by
 from perpflow.windows import Window
 
 
@@ -58,23 +61,24 @@ def _mark(
     _derive(connection, suite, derived)
     connection.execute(query("gate_failing"))
     # All are found before any is marked: marking a row gives it another address.
-    findings = tuple(_finding(connection, spec, failure) for failure in failures)
-    connection.execute(query("gate_mark", staging=_staging(spec)))
+    found = tuple(_finding(connection, spec, failure) for failure in failures)
+    withheld = _withhold(connection, spec)
+    findings = tuple(replace(finding, withheld=withheld.get(finding.expectation, 0)) for finding in found)
     for name in reversed(derived):
         connection.execute(query("gate_derived_drop", table=_derived(name)))
-    passed = not any(finding.severity == "critical" for finding in findings)
+    # A critical expectation withholds nothing where a person has released every row that fails it.
+    passed = not any(finding.withheld for finding in findings)
     return Verdict(spec.name, passed, rows, findings)
 
 
 def _finding(connection: Connection, spec: DatasetSpec, failure: Failure) -> Finding:
     expectation = failure.expectation
-    is_critical = expectation.severity == "critical"
     # Without parameters: a suite's query may hold percent signs.
     collect = query(
         "gate_collect",
         failing=_rows(failure),
         expectation=sql.Literal(expectation.name),
-        withholds=sql.Literal(is_critical),
+        withholds=sql.Literal(expectation.severity == "critical"),
     )
     failing = connection.execute(collect).rowcount
     return Finding(
@@ -83,10 +87,24 @@ def _finding(connection: Connection, spec: DatasetSpec, failure: Failure) -> Fin
         severity=expectation.severity,
         columns=expectation.columns,
         failing=failing,
-        withheld=failing if is_critical else 0,
+        withheld=0,
         sample=_sample(connection, spec, expectation),
         reason=expectation.reason,
     )
+
+
+def _withhold(connection: Connection, spec: DatasetSpec) -> dict[str, int]:
+    """Mark what fails a critical expectation and no person has released from it; returns how many rows, by name."""
+    excuse = query(
+        "gate_excuse",
+        staging=_staging(spec),
+        series=sql.Identifier(spec.series_column),
+        hashed=told_apart_by(spec),
+    )
+    connection.execute(excuse, {"dataset": spec.name})
+    counts = connection.execute(query("gate_withheld")).fetchall()
+    connection.execute(query("gate_mark", staging=_staging(spec)))
+    return {row["expectation"]: row["rows"] for row in counts}
 
 
 def _sample(connection: Connection, spec: DatasetSpec, expectation: Expectation) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the gate found in a staged batch of `rows` rows. `passed`: no critical expectation failed."""
+    """What the gate found in a staged batch of `rows` rows. `passed`: it withholds none of them."""
 
     dataset: str
     passed: bool

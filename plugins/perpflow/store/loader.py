@@ -337,8 +337,7 @@ def quarantine_rows(
         "publish_quarantine",
         staging=staging_table(spec),
         series=sql.Identifier(spec.series_column),
-        # All that tells two rows apart: of the key what the quarantine has no column for, too.
-        values=columns(tuple(c.name for c in spec.columns if c.name not in ("symbol", "timeframe", "time"))),
+        values=told_apart_by(spec),
     )
     parameters = {
         "stage_id": stage_id,
@@ -348,6 +347,11 @@ def quarantine_rows(
         "findings": Jsonb(findings),
     }
     connection.execute(statement, parameters)
+
+
+def told_apart_by(spec: DatasetSpec) -> sql.Composed:
+    """What `quarantine.row_hash` is made of beyond source and time: of the key, too, what has no column there."""
+    return columns(tuple(c.name for c in spec.columns if c.name not in ("symbol", "timeframe", "time")))
 
 
 def quarantine_unreadable(

@@ -1,0 +1,7 @@
+-- What is released and not yet published, by review, dataset and month.
+SELECT review, dataset, date_trunc('month', time, 'UTC') AS month, min(time) AS first, max(time) AS last, count(*) AS rows,
+       array_agg(DISTINCT symbol ORDER BY symbol) AS symbols
+FROM quarantine
+WHERE decision = 'released' AND settled_at IS NULL AND (%(reviews)s::text[] IS NULL OR review = ANY (%(reviews)s::text[]))
+GROUP BY review, dataset, month
+ORDER BY review, dataset, month

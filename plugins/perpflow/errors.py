@@ -23,7 +23,8 @@ PerpflowError
      ├─ StateDamaged          a key in Redis holds what no process of ours writes
      ├─ SchemaMissing         the market database has not been migrated
      ├─ MigrationChanged      an applied migration file was edited
-     └─ BatchFaulty           a run in which batches failed or rows were withheld (raised by `report` only)
+     ├─ BatchFaulty           a run in which batches failed or rows were withheld (raised by `report` only)
+     └─ Unhealthy             checks are red, or somebody could not be told (raised by `check_health` only)
 
 An error names dataset, symbol and window wherever it knows them, and ends with what to do.
 """
@@ -179,3 +180,7 @@ class MigrationChanged(Permanent):
 
 class BatchFaulty(Permanent):
     """Batches of this run failed, or rows of it were withheld by the gate."""
+
+
+class Unhealthy(Permanent):
+    """Checks of health are red, or somebody who was to be told of something could not be."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+import psycopg
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from perpflow.errors import PerpflowError
@@ -74,6 +75,10 @@ async def _found(check: Check, around: Surroundings) -> list[Finding]:
         return [Finding.of_error(error)]
     except (AuthenticationError, NoPermissionError) as error:
         return [Finding.of_error(not_let_in(error))]
+    except psycopg.Error as error:
+        said = " ".join((error.diag.message_primary or str(error)).split())
+        advice = "Look at the rights of the database's user, and at the server's log."
+        return [Finding(Level.RED, f"the market database refuses: {said}", advice, blocks=True)]
     except (RedisError, OSError) as error:
         advice = "Check `python -m perpflow services status`, or the connection perpflow_redis."
         what = "refuses" if isinstance(error, ResponseError) else "does not answer"

@@ -72,14 +72,14 @@ async def surroundings(deployment: Deployment) -> AsyncIterator[Surroundings]:
 
 def _impatient(deployment: Deployment) -> Deployment:
     configured = deployment.collection.exchange
-    url = _impatient_database(deployment.database_url)
+    url = impatient_database(deployment.database_url)
     waits = {name: min(getattr(configured, name), PATIENCE_S) for name in ("timeout_s", "connect_timeout_s")}
     exchange = configured.model_copy(update={"attempts": 1, **waits})
     collection = deployment.collection.model_copy(update={"exchange": exchange})
     return deployment.model_copy(update={"collection": collection, "database_url": url})
 
 
-def _impatient_database(url: str) -> str:
+def impatient_database(url: str) -> str:
     """The same database, for sessions that wait neither for a server that is away nor for a lock."""
     try:
         said = address_of(url)

@@ -332,7 +332,7 @@ def test_room_that_fills_up_is_told_before_anything_is_lost(
     deployment: Deployment, redis: redis_sync.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("perpflow.health.stream.MOST_ENTRIES", 8)
-    for number, level in ((1, Level.GREEN), (2, Level.YELLOW), (3, Level.YELLOW), (4, Level.RED)):
+    for number, level in enumerate((Level.GREEN, Level.GREEN, Level.YELLOW, Level.YELLOW, Level.RED), 1):
         redis.xadd(ENTRIES_KEY, {"frame": b"x", "received_ms": number})
         assert look(deployment)["liquidations"].level is level
     assert received.MOST_ENTRIES == 400_000

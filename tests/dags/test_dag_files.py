@@ -40,6 +40,7 @@ print(json.dumps({
         "pools": {task.task_id: task.pool for task in dag.tasks},
         "retries": {task.task_id: task.retries for task in dag.tasks},
         "weights": [task.priority_weight for task in dag.tasks],
+        "deadlines": [[alert.interval.total_seconds(), alert.callback.path] for alert in dag.deadline or ()],
         "params": {key: value for key, value in dag.params.dump().items()},
     } for name, dag in bag.dags.items()},
     "imported": sorted(set(sys.modules) - before),
@@ -105,6 +106,20 @@ def test_an_ingest_dag_has_the_way_of_a_batch_and_its_schedule(parsed: dict[str,
     assert dag["tasks"] == steps
     assert dag["schedule"] == DATASETS[dataset].schedule
     assert dataset in dag["tags"]
+
+
+@pytest.mark.parametrize("dataset", [*DATASETS, "liquidations"])
+def test_a_run_of_ingest_that_takes_too_long_is_told(parsed: dict[str, Any], dataset: str) -> None:
+    callback = "perpflow.orchestration.alerting.tell_of_missed_deadline"
+    assert parsed["dags"][f"ingest_{dataset}"]["deadlines"] == [[45 * 60, callback]]
+
+
+def test_when_health_is_looked_at_is_a_setting(tmp_path: Path) -> None:
+    collection = tmp_path / "collection.yaml"
+    collection.write_text("health: {schedule: '*/7 * * * *', ingest_deadline_minutes: 9}\n")
+    dags = parse(tmp_path, PERPFLOW_COLLECTION=str(collection))["dags"]
+    assert dags["check_health"]["schedule"] == "*/7 * * * *"
+    assert dags["ingest_ohlcv"]["deadlines"][0][0] == 9 * 60
 
 
 @pytest.mark.parametrize("dataset", DATASETS)

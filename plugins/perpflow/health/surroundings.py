@@ -62,11 +62,12 @@ async def surroundings(deployment: Deployment) -> AsyncIterator[Surroundings]:
     Raises:
         BadConfiguration: Redis' URL is none.
     """
+    deployment = _impatient(deployment)
     async with AsyncExitStack() as stack:
         redis = None
         if deployment.redis_url is not None:
             redis = await stack.enter_async_context(open_redis(deployment.redis_url))
-        rest, archive = await stack.enter_async_context(exchange_sessions(_impatient(deployment), live=True))
+        rest, archive = await stack.enter_async_context(exchange_sessions(deployment, live=True))
         yield Surroundings(deployment, rest, archive, redis)
 
 

@@ -39,11 +39,10 @@ async def disk(around: Surroundings) -> list[Finding]:
     size = server["bytes"] if server else None
     if server and server["is_local"] and server["folder"] and (free := _free(Path(server["folder"]))) is not None:
         return [disk_finding(Room(free, Path(server["folder"]), True, size), around.limits)]
-    home = default_state_dir()
-    folder = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
-    free = _free(folder)
-    assert free is not None, "a folder that is there is on a file system"
-    return [disk_finding(Room(free, folder, False, size), around.limits)]
+    home = default_state_dir().absolute()
+    # It may not have been made yet; the root is always there.
+    rooms = (Room(free, folder, False, size) for folder in (home, *home.parents) if (free := _free(folder)) is not None)
+    return [disk_finding(next(rooms), around.limits)]
 
 
 def _free(folder: Path) -> int | None:

@@ -236,6 +236,8 @@ def test_a_successor_that_has_not_spoken_yet_is_green_and_yellow_if_it_never_doe
 
     redis.set(MEASURES_KEY, measures("before"), px=int(KEPT_S * 1000))
     asyncio.run(take())
+    # It goes on renewing it.
+    redis.persist(LEASE_KEY)
     assert look(deployment)["stream"].level is Level.GREEN
     taken_at = int(redis.hget(LEASE_KEY, "taken_at"))  # type: ignore[arg-type]
     for ago_s, level in ((100, Level.YELLOW), (1000, Level.RED)):

@@ -10,6 +10,7 @@ from airflow.sdk import Context, CronDataIntervalTimetable, CronTriggerTimetable
 from perpflow.batches import LoadRequest, Plan
 from perpflow.datasets import DATASETS
 from perpflow.orchestration import forms
+from perpflow.orchestration.alerting import ingest_deadline
 from perpflow.orchestration.defaults import ARCHIVE_POOL, LIVE_PRIORITY, REST_POOL, START_DATE, default_args
 from perpflow.orchestration.load_group import load_group
 from perpflow.orchestration.months import MONTHLY, ArchiveSensor, month_of_run
@@ -76,6 +77,7 @@ def ingest(spec: LoadedSpec, collection: Collection) -> None:
         catchup=False,
         max_active_runs=1,
         dagrun_timeout=timedelta(hours=6),
+        deadline=ingest_deadline(collection),
         default_args=default_args(collection.airflow.task_retries, LIVE_PRIORITY),
         params={"symbols_per_task": forms.symbols_per_task(collection.symbols_per_task)},
         tags={"perpflow", spec.name},

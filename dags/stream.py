@@ -11,6 +11,7 @@ from airflow.sdk import Context, CronTriggerTimetable, Param, dag, get_current_c
 from perpflow.batches import Plan
 from perpflow.datasets import LIQUIDATIONS
 from perpflow.errors import StoreUnavailable, StreamSilent, StreamStopped
+from perpflow.orchestration.alerting import ingest_deadline
 from perpflow.orchestration.defaults import DEFAULT_POOL, LIVE_PRIORITY, START_DATE, STREAM_POOL, default_args
 from perpflow.orchestration.exchange_sensor import ASK_EVERY_S, ExchangeSensor
 from perpflow.orchestration.load_group import load_group
@@ -121,6 +122,7 @@ def drain_plan(deployment: Deployment, run: str, _context: Context) -> Plan:
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=1),
+    deadline=ingest_deadline(COLLECTION),
     default_args=default_args(COLLECTION.airflow.task_retries, LIVE_PRIORITY),
     tags={"perpflow", LIQUIDATIONS.name},
     doc_md=INGEST_DOC,

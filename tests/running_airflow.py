@@ -27,6 +27,7 @@ from simulator.process import Handle, running
 
 RUN_TIMEOUT_S = 240
 DAGS = {
+    "check_health",
     "correct_reissued",
     "fold_load_log",
     "ingest_liquidations",

@@ -23,9 +23,10 @@ PerpflowError
      ├─ StateDamaged          a key in Redis holds what no process of ours writes
      ├─ SchemaMissing         the market database has not been migrated
      ├─ MigrationChanged      an applied migration file was edited
-     ├─ ReviewRefused         a decision about quarantined rows that can't be taken as it was asked for
-     │   └─ NothingToReview   no row that waits is meant
-     └─ BatchFaulty           a run in which batches failed or rows were withheld (raised by `report` only)
+      ├─ ReviewRefused         a decision about quarantined rows that can't be taken as it was asked for
+      │   └─ NothingToReview   no row that waits is meant
+      ├─ BatchFaulty           a run in which batches failed or rows were withheld (raised by `report` only)
+      └─ Unhealthy             checks are red, or somebody could not be told (raised by `check_health` only)
 
 An error names dataset, symbol and window wherever it knows them, and ends with what to do.
 """
@@ -189,3 +190,7 @@ class NothingToReview(ReviewRefused):
 
 class BatchFaulty(Permanent):
     """Batches of this run failed, or rows of it were withheld by the gate."""
+
+
+class Unhealthy(Permanent):
+    """Checks of health are red, or somebody who was to be told of something could not be."""

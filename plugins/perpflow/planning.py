@@ -48,8 +48,6 @@ log = logging.getLogger(__name__)
 
 #: What is younger the next increment fills.
 INCREMENTS_WITHIN = timedelta(hours=1)
-#: A hole can be filled from REST for so long; afterwards only the archive may have it.
-ABOUT_TO_BE_FORGOTTEN = timedelta(days=3)
 
 Life = tuple[datetime, str]
 
@@ -153,7 +151,9 @@ class Planner:
         names = {symbol for holes in found.values() for symbol, _ in holes}
         await self._table.complete(self._contracts[symbol] for symbol in names if symbol in self._contracts)
         self._plan.alarms = [
-            alarm for name in request.datasets for alarm in alarms_of(DATASETS[name], found[name], now)
+            alarm
+            for name in request.datasets
+            for alarm in alarms_of(DATASETS[name], found[name], now, self._collection.health.forgotten_within)
         ]
         for is_urgent in (True, False):
             for group in by_archive_kind(request.datasets):
@@ -419,13 +419,17 @@ def _within_reach(
     return parts
 
 
-def alarms_of(spec: LoadedSpec, holes: dict[SeriesKey, list[Window]], now: datetime) -> list[Alarm]:
-    """An alarm for each series with a hole that REST is about to forget: the first part that is at stake."""
+def alarms_of(spec: LoadedSpec, holes: dict[SeriesKey, list[Window]], now: datetime, urgent: timedelta) -> list[Alarm]:
+    """An alarm for each series with a hole that REST is about to forget: the first part that is at stake.
+
+    Args:
+        urgent: what REST forgets within this time is at stake; afterwards only the archive may have it.
+    """
     alarms, by_series = [], {series: _reached(spec, series, now) for series in {series for _, series in holes}}
     for (symbol, series), windows in holes.items():
         reach = spec.rest_for(series).reach
         for reached in by_series[series]:
-            at_stake = intersect(windows, [Window(reached.start, reached.start + ABOUT_TO_BE_FORGOTTEN)])
+            at_stake = intersect(windows, [Window(reached.start, reached.start + urgent)])
             alarms += [Alarm(spec.name, symbol, series, hole, hole.start + reach) for hole in at_stake[:1] if reach]
     return alarms
 

@@ -22,8 +22,10 @@ from perpflow.contracts import COLLECTED_STATUSES, PERPETUAL_TYPES, STATUSES, Co
 from perpflow.datasets import LIQUIDATIONS, TABLES
 from perpflow.errors import BadConfiguration
 from perpflow.include import include_path
+from perpflow.monitoring import AlertSettings, HealthSettings
 from perpflow.proxies import is_proxy
 from perpflow.quoting import named, quoted
+from perpflow.sections import Cron, Section, Switchless, no_boolean
 from perpflow.windows import TIMEFRAMES, parse_instant
 from perpflow.yaml_file import read_mapping
 
@@ -65,19 +67,6 @@ def _parsed(text: str) -> datetime:
         return parse_instant(text)
     except ValueError as error:
         raise ValueError(str(error).replace(repr(text), quoted(text))) from error
-
-
-#: croniter's own fields of a random or, given an id, a hashed time: `R`, `r(0-5)`, `H/10`; not the R in FRI.
-_RANDOM_FIELD = re.compile(r"\b[RH]\b", re.IGNORECASE)
-
-
-def _cron_expression(text: str) -> str:
-    # Airflow reads it with croniter too. Strict: a day that no month has would never come.
-    if not (len(text.split()) == 5 and croniter.is_valid(text, strict=True)):
-        raise ValueError("not a cron expression of 5 fields; write one such as '*/5 * * * *', every five minutes")
-    if _RANDOM_FIELD.search(text):
-        raise ValueError("R is another time at each reading; write fixed times, such as '7 * * * *'")
-    return text
 
 
 def _every_three_hours(text: str) -> str:
@@ -124,24 +113,11 @@ def _auto(value: Any) -> Any:
     return None if value == "auto" else value
 
 
-def _no_boolean(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("yes and no mean nothing here")
-    return value
-
-
 #: Names another collection.yaml than the project's.
 COLLECTION_VARIABLE = "PERPFLOW_COLLECTION"
 
 Symbol = Annotated[str, AfterValidator(_symbol)]
 Symbols = tuple[Symbol, ...] | Literal["all"]
-Cron = Annotated[str, AfterValidator(_cron_expression)]
-
-
-class Section(BaseModel):
-    """A part of collection.yaml: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DatasetSettings(Section):
@@ -175,7 +151,7 @@ class StreamSettings(Section):
     open_interest_every_s: float = Field(10, ge=0, le=3600)
 
     _symbols = field_validator("symbols", mode="before")(lambda value: None if value is None else _list_or_all(value))
-    _number = field_validator("open_interest_every_s", mode="before")(_no_boolean)
+    _number = field_validator("open_interest_every_s", mode="before")(no_boolean)
 
     @field_validator("last_price", mode="before")
     @classmethod
@@ -191,12 +167,6 @@ class StreamSettings(Section):
         if 0 < value < 1:
             raise ValueError("give 1 or more seconds, or 0 for never")
         return value
-
-
-class Switchless(Section):
-    """A section without switches: `yes` is no number in it, although pydantic would take it for 1."""
-
-    _boolean = field_validator("*", mode="before")(_no_boolean)
 
 
 class ExchangeSettings(Switchless):
@@ -259,6 +229,8 @@ class Collection(Switchless):
     stream: StreamSettings = StreamSettings()
     exchange: ExchangeSettings = ExchangeSettings()
     airflow: AirflowSettings = AirflowSettings()
+    health: HealthSettings = HealthSettings()
+    alerts: tuple[AlertSettings, ...] = ()
 
     _start = field_validator("start", mode="before")(_instant)
     _symbols = field_validator("symbols", mode="before")(_list_or_all)
@@ -282,6 +254,14 @@ class Collection(Switchless):
                 candles = ", ".join(spec.name for spec in TABLES.values() if spec.series_in_key)
                 raise ValueError(f"datasets.{name}.timeframes: {name} has no timeframes; candles have: {candles}")
         return self
+
+    @field_validator("alerts")
+    @classmethod
+    def _each_is_told_once(cls, value: tuple[AlertSettings, ...]) -> tuple[AlertSettings, ...]:
+        names = [alert.name for alert in value]
+        if len(set(names)) < len(names):
+            raise ValueError("the same kind and connection is given twice; give it once, with the lower level")
+        return value
 
     @model_validator(mode="after")
     def _nobody_can_ask_for_liquidations(self) -> Self:
@@ -392,15 +372,13 @@ def _steps(path: tuple[int | str, ...]) -> list[str]:
 
 
 def _allowed(path: list[str]) -> list[str]:
-    sections: dict[str, type[BaseModel]] = {
-        "": Collection,
-        "datasets": DatasetSettings,
-        "stream": StreamSettings,
-        "exchange": ExchangeSettings,
-        "airflow": AirflowSettings,
-        "airflow.pools": PoolSettings,
-    }
-    return sorted(sections[path[0] if path[:1] == ["datasets"] else ".".join(path)].model_fields)
+    parts: dict[str, type[BaseModel]] = {"datasets": DatasetSettings, "alerts": AlertSettings}
+    if path and path[0] in parts:
+        return sorted(parts[path[0]].model_fields)
+    section: Any = Collection
+    for step in path:
+        section = section.model_fields[step].annotation
+    return sorted(section.model_fields)
 
 
 class Deployment(BaseModel):

@@ -40,6 +40,7 @@ print(json.dumps({
         "pools": {task.task_id: task.pool for task in dag.tasks},
         "retries": {task.task_id: task.retries for task in dag.tasks},
         "weights": [task.priority_weight for task in dag.tasks],
+        "deadlines": [[alert.interval.total_seconds(), alert.callback.path] for alert in dag.deadline or ()],
         "params": {key: value for key, value in dag.params.dump().items()},
     } for name, dag in bag.dags.items()},
     "imported": sorted(set(sys.modules) - before),
@@ -107,6 +108,20 @@ def test_an_ingest_dag_has_the_way_of_a_batch_and_its_schedule(parsed: dict[str,
     assert dataset in dag["tags"]
 
 
+@pytest.mark.parametrize("dataset", [*DATASETS, "liquidations"])
+def test_a_run_of_ingest_that_takes_too_long_is_told(parsed: dict[str, Any], dataset: str) -> None:
+    callback = "perpflow.orchestration.alerting.tell_of_missed_deadline"
+    assert parsed["dags"][f"ingest_{dataset}"]["deadlines"] == [[45 * 60, callback]]
+
+
+def test_when_health_is_looked_at_is_a_setting(tmp_path: Path) -> None:
+    collection = tmp_path / "collection.yaml"
+    collection.write_text("health: {schedule: '*/7 * * * *', ingest_deadline_minutes: 9}\n")
+    dags = parse(tmp_path, PERPFLOW_COLLECTION=str(collection))["dags"]
+    assert dags["check_health"]["schedule"] == "*/7 * * * *"
+    assert dags["ingest_ohlcv"]["deadlines"][0][0] == 9 * 60
+
+
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_a_history_dag_has_one_interval_a_month_and_waits_before_the_same_way(
     parsed: dict[str, Any], dataset: str
@@ -149,8 +164,8 @@ def test_how_often_working_tasks_are_retried_is_a_setting_for_every_dag(tmp_path
     tasks = [(name, task, count) for name, dag in dags.items() for task, count in dag["retries"].items()]
     assert {name for name, _, _ in tasks} == DAGS
     others = {(name, task, count) for name, task, count in tasks if count != 7 and task != "report"}
-    # The stream goes on until the next run is due, however often it fails.
-    assert others == {("stream_market", "stream_live", 180)}
+    # The stream goes on until the next run is due, however often it fails; the next run of check_health looks anew.
+    assert others == {("stream_market", "stream_live", 180), ("check_health", "check", 0)}
 
 
 def test_the_form_offers_symbols_datasets_and_a_range(parsed: dict[str, Any]) -> None:

@@ -132,7 +132,7 @@ def test_a_database_and_a_redis_that_are_stopped_are_red_and_green_when_they_run
         assert not_green(look(own)) == unknown
         embedded.stop(state)
         findings = look_alone(own)
-        waiting = ("schema", *OF_REDIS, "freshness", "holes", "withheld")
+        waiting = ("schema", *OF_REDIS, "freshness", "holes", "withheld", "quarantine", "staging")
         assert not_green(findings) == {"database": "red", "redis": "red"} | dict.fromkeys(waiting, "yellow")
         for check in ("database", "redis"):
             assert "does not answer" in findings[check].cause

@@ -236,11 +236,16 @@ def test_a_successor_that_has_not_spoken_yet_is_green_and_yellow_if_it_never_doe
 
     redis.set(MEASURES_KEY, measures("before"), px=int(KEPT_S * 1000))
     asyncio.run(take())
+    # It goes on renewing it.
+    redis.persist(LEASE_KEY)
     assert look(deployment)["stream"].level is Level.GREEN
-    redis.hset(LEASE_KEY, "taken_at", "1")
-    found = look(deployment)["stream"]
-    assert found.level is Level.YELLOW
-    assert "next holds the lease" in found.cause
+    taken_at = int(redis.hget(LEASE_KEY, "taken_at"))  # type: ignore[arg-type]
+    for ago_s, level in ((100, Level.YELLOW), (1000, Level.RED)):
+        redis.hset(LEASE_KEY, "taken_at", str(taken_at - ago_s * 1000))
+        found = look(deployment)["stream"]
+        assert found.level is level
+        assert "next holds the lease" in found.cause
+        assert "A new stream takes over" in found.advice
 
 
 def test_a_stream_that_the_ledger_alone_knows_of_is_missed(deployment: Deployment, venue: Handle) -> None:
@@ -329,7 +334,7 @@ def test_room_that_fills_up_is_told_before_anything_is_lost(
     deployment: Deployment, redis: redis_sync.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("perpflow.health.stream.MOST_ENTRIES", 8)
-    for number, level in ((1, Level.GREEN), (2, Level.YELLOW), (3, Level.YELLOW), (4, Level.RED)):
+    for number, level in enumerate((Level.GREEN, Level.GREEN, Level.YELLOW, Level.YELLOW, Level.RED), 1):
         redis.xadd(ENTRIES_KEY, {"frame": b"x", "received_ms": number})
         assert look(deployment)["liquidations"].level is level
     assert received.MOST_ENTRIES == 400_000

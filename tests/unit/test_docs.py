@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import typer.main
+import yaml
 
 from benchmarks.measurement import Measurement
 from perpflow import coverage_table, dataset_table, errors
@@ -17,7 +18,7 @@ from perpflow.__main__ import app
 from perpflow.datasets import DATASETS, TABLES
 from perpflow.embedded.airflow_settings import pools
 from perpflow.health.examination import CHECKS
-from perpflow.settings import ExchangeSettings, StreamSettings, load_collection
+from perpflow.settings import Collection, ExchangeSettings, StreamSettings, load_collection
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -122,8 +123,26 @@ def test_named_folders_and_files_exist(document: str) -> None:
 
 
 def test_the_checks_of_health_are_those_that_there_are() -> None:
-    section = README.partition("## Health and metrics")[2].partition("| Counter |")[0]
+    section = README.partition("## Health and alerts")[2].partition("### Metrics")[0]
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [check.name for check in CHECKS]
+
+
+def test_the_thresholds_that_are_named_are_there_with_their_defaults() -> None:
+    health = load_collection().health
+    assert set(re.findall(r"`health\.(\w+)`", README)) <= set(type(health).model_fields)
+    for name, value in re.findall(r"`health\.(\w+)` \(([\d.]+)\)", README):
+        assert getattr(health, name) == float(value)
+
+
+def test_the_alerts_that_are_shown_are_valid() -> None:
+    (shown,) = (
+        block for block in re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL) if "alerts:" in block
+    )
+    assert [alert.kind for alert in Collection.model_validate(yaml.safe_load(shown)).alerts] == [
+        "smtp",
+        "webhook",
+        "slack",
+    ]
 
 
 def test_the_dags_that_are_named_for_a_dataset_are_there() -> None:

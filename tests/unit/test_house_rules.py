@@ -18,7 +18,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cancelling", "contracts", "counters", "include", "issue", "proxies", "quoting", "seldom", "windows"}),
     frozenset({"datasets", "errors", "specs"}),
-    frozenset({"frames", "parsing", "settings", "yaml_file"}),
+    frozenset({"frames", "monitoring", "parsing", "sections", "settings", "yaml_file"}),
     frozenset({"batches"}),
     frozenset({"store", "exchange"}),
     frozenset({"quality"}),

@@ -1,2 +1,3 @@
--- Batches that were begun hours ago and never published; they are forgotten after a day, and planned anew.
-SELECT count(*) AS batches FROM staging.manifests WHERE claimed_at < now() - interval '6 hours'
+-- Batches that were begun so long ago and never published; they are forgotten after a day, and planned anew.
+SELECT count(*) AS batches, coalesce(now() - min(claimed_at), interval '0') AS oldest
+FROM staging.manifests WHERE claimed_at < now() - %(since)s

@@ -10,9 +10,10 @@ from croniter import croniter  # type: ignore[import-untyped]
 from perpflow.contracts import COLLECTED_STATUSES
 from perpflow.datasets import DATASETS
 from perpflow.exchange.listing import ListedSymbol
-from perpflow.health.finding import Finding, Level
+from perpflow.health.finding import Finding, Level, above, span
 from perpflow.health.surroundings import Surroundings
-from perpflow.planning import ABOUT_TO_BE_FORGOTTEN, settled
+from perpflow.monitoring import HealthSettings
+from perpflow.planning import settled
 from perpflow.rotation import runs_of_a_round
 from perpflow.settings import Collection
 from perpflow.specs import LoadedSpec
@@ -22,8 +23,6 @@ from perpflow.store.ledger import Coverage, SeriesKey
 from perpflow.symbols import closed_sessions
 from perpflow.windows import Window, merge
 
-#: A run may fail and the next one heal it; after so many in a row nobody is collecting.
-MISSED_RUNS = 3
 # Longer than any series' period, the month included.
 LONGEST = timedelta(days=62)
 
@@ -79,7 +78,7 @@ def _of_dataset(
     found: list[Newest] = []
     empty: list[SeriesKey] = []
     # Where the limits let a run take some of the symbols only, each misses all runs until its turn.
-    runs = MISSED_RUNS * runs_of_a_round(spec, collection, len(symbols), now)
+    runs = collection.health.missed_runs * runs_of_a_round(spec, collection, len(symbols), now)
     due_by = missed_since(collection.schedule(spec.name), now, runs)
     for key in ((symbol, series) for symbol in symbols for series in collection.series(spec.name)):
         row = rows.get((spec.name, *key))
@@ -95,7 +94,7 @@ def _reached(last: Window, closed: list[Window]) -> datetime:
     return next(window.end for window in merge([last, *closed]) if window.intersect(last))
 
 
-def missed_since(schedule: str, now: datetime, missed: int = MISSED_RUNS) -> datetime:
+def missed_since(schedule: str, now: datetime, missed: int) -> datetime:
     """When the third latest run was due, or another one: what had settled by then has been missed by so many."""
     runs, run = croniter(schedule, now), now
     for _ in range(missed):
@@ -158,7 +157,7 @@ async def holes(around: Surroundings) -> list[Finding]:
             first = begins.get((dataset, key), now)
             old = [window for window in windows if first <= window.start < recent]
             found += [Forgotten(dataset, key, old[0].start, wanted[dataset, key[1]].start)] if old else []
-    return [holes_finding(found)]
+    return [holes_finding(found, around.limits.forgotten_within)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +170,7 @@ class Forgotten:
     edge: datetime
 
 
-def holes_finding(found: list[Forgotten]) -> Finding:
+def holes_finding(found: list[Forgotten], urgent: timedelta) -> Finding:
     """Red where a hole is about to fall out of what REST gives; yellow where there is any."""
     if not found:
         return Finding(Level.GREEN, "nothing lacks that REST will have forgotten in a month")
@@ -180,17 +179,17 @@ def holes_finding(found: list[Forgotten]) -> Finding:
     cause = f"{len(found)} series lack points that REST forgets in time; first {worst.dataset} {' '.join(worst.key)}"
     cause += f" from {worst.start:%Y-%m-%d %H:%M} UTC, in {_hours(left)}"
     advice = "Switch the DAG repair_gaps on, or run `python -m perpflow repair`."
-    return Finding(Level.RED if left < ABOUT_TO_BE_FORGOTTEN else Level.YELLOW, cause, advice)
+    return Finding(Level.RED if left < urgent else Level.YELLOW, cause, advice)
 
 
 async def withheld(around: Surroundings) -> list[Finding]:
-    """What the gate has withheld and nobody has reviewed, and which archive files were left out in the last day."""
+    """What was withheld or left out in the last day, and what is released and was never published."""
     with session(around.deployment.database_url) as connection:
         found = one(connection, query("health_withheld"), {})
     causes, looks = [], []
     if found["withheld"]:
         rows = f"{found['withheld']:,} rows of {found['batches']} batches are in quarantine"
-        causes.append(f"{rows} ({', '.join(found['datasets'])}), {found['lately']:,} of them since 24 hours")
+        causes.append(f"{rows} ({', '.join(found['datasets'])}) since less than 24 hours")
         looks.append("See `python -m perpflow quarantine list`, then release or reject, or run review_quarantine.")
     if found["unsettled"]:
         causes.append(f"{found['unsettled']:,} rows are released and not published since an hour")
@@ -199,5 +198,22 @@ async def withheld(around: Surroundings) -> list[Finding]:
         causes.append(f"{found['objects']} archive files were left out in the last 24 hours")
         looks.append("Look into the table archive_objects.")
     if not causes:
-        return [Finding(Level.GREEN, "nothing waits for a review, no file was left out in 24 hours")]
+        return [Finding(Level.GREEN, "nothing in the last 24 hours")]
     return [Finding(Level.YELLOW, "; ".join(causes), " ".join(looks))]
+
+
+async def quarantine(around: Surroundings) -> list[Finding]:
+    """How many withheld rows wait for a review, and for how long."""
+    with session(around.deployment.database_url) as connection:
+        found = one(connection, query("health_quarantine"), {})
+    return [quarantine_finding(found["rows"], found["datasets"], found["oldest"], around.limits)]
+
+
+def quarantine_finding(rows: int, datasets: list[str], oldest: timedelta, limits: HealthSettings) -> Finding:
+    """Rows that nobody has reviewed, of these datasets, the oldest for so long."""
+    if not rows:
+        return Finding(Level.GREEN, "no row waits for a review")
+    level = above(oldest / timedelta(days=1), limits.quarantine_days)
+    cause = f"{rows:,} rows wait for a review ({', '.join(datasets)}), the oldest for {span(oldest)}"
+    advice = "Release or reject them: by the DAG review_quarantine, or `python -m perpflow quarantine`."
+    return Finding(level, cause, advice if level else "")

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+import psycopg
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from perpflow.errors import PerpflowError
-from perpflow.health import data, exchange, services, stream
+from perpflow.health import data, exchange, services, storage, stream
 from perpflow.health.finding import Finding, Level
 from perpflow.health.surroundings import Surroundings, surroundings
 from perpflow.settings import Deployment
@@ -29,6 +30,7 @@ CHECKS = (
     Check("database", services.database),
     Check("schema", services.schema, needs=("database",)),
     Check("redis", services.redis_server),
+    Check("disk", storage.disk),
     Check("exchange", exchange.rest_api),
     Check("archive", exchange.archive),
     Check("budget", exchange.budget, needs=("redis",)),
@@ -38,6 +40,8 @@ CHECKS = (
     Check("freshness", data.freshness, needs=("schema", "exchange")),
     Check("holes", data.holes, needs=("schema", "exchange")),
     Check("withheld", data.withheld, needs=("schema",)),
+    Check("quarantine", data.quarantine, needs=("schema",)),
+    Check("staging", storage.staging, needs=("schema",)),
     Check("stream", stream.stream, needs=("redis",)),
     Check("liquidations", stream.liquidations, needs=("schema", "redis")),
     Check("listening", stream.listening, needs=("schema", "redis", "exchange")),
@@ -71,6 +75,10 @@ async def _found(check: Check, around: Surroundings) -> list[Finding]:
         return [Finding.of_error(error)]
     except (AuthenticationError, NoPermissionError) as error:
         return [Finding.of_error(not_let_in(error))]
+    except psycopg.Error as error:
+        said = " ".join((error.diag.message_primary or str(error)).split())
+        advice = "Look at the rights of the database's user, and at the server's log."
+        return [Finding(Level.RED, f"the market database refuses: {said}", advice, blocks=True)]
     except (RedisError, OSError) as error:
         advice = "Check `python -m perpflow services status`, or the connection perpflow_redis."
         what = "refuses" if isinstance(error, ResponseError) else "does not answer"
@@ -78,4 +86,4 @@ async def _found(check: Check, around: Surroundings) -> list[Finding]:
 
 
 def _unknown(lacking: list[str]) -> Finding:
-    return Finding(Level.YELLOW, f"not known: see {', '.join(lacking)}", blocks=True)
+    return Finding(Level.YELLOW, f"not known: see {', '.join(lacking)}", blocks=True, is_known=False)

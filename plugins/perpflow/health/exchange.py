@@ -9,18 +9,13 @@ from datetime import UTC, datetime, timedelta
 from perpflow.errors import RateLimited
 from perpflow.exchange.rest import BASE_URL
 from perpflow.exchange.shared_budget import AddressState
-from perpflow.health.finding import Finding, Level, span
+from perpflow.health.finding import Finding, Level, above, span
 from perpflow.health.surroundings import PATIENCE_S, Surroundings
+from perpflow.monitoring import HealthSettings
 from perpflow.store.cache import read_counts
 
 #: The limiter may let a probe wait for its turn this long beyond the host's own time.
 QUEUE_S = 2.0
-MOST_CLOCK_ERROR = timedelta(seconds=1)
-#: Of our share of a limit: beyond it work is held up.
-NEARLY_SPENT = 0.95
-# Fewer requests prove nothing.
-FEWEST_REQUESTS = 20
-RED_RATE, YELLOW_RATE = 0.2, 0.05
 # What REST says of a delisted contract is an answer; a history of those gets nothing else.
 ANSWER = "errors.UnknownSymbol"
 SHORT_MINUTES, LONG_MINUTES = 5, 60
@@ -35,7 +30,8 @@ async def rest_api(around: Surroundings) -> list[Finding]:
     except (TimeoutError, RateLimited):
         return [_held_back(around.deployment.rest_url)]
     difference = now - datetime.now(UTC)
-    return [clock_finding(around.deployment.rest_url, difference, simulated=around.deployment.rest_url != BASE_URL)]
+    url = around.deployment.rest_url
+    return [clock_finding(url, difference, simulated=url != BASE_URL, most_s=around.limits.clock_error_s)]
 
 
 async def archive(around: Surroundings) -> list[Finding]:
@@ -55,11 +51,11 @@ def _held_back(url: str) -> Finding:
     return Finding(Level.YELLOW, cause, "See budget, bans and circuits.", blocks=True)
 
 
-def clock_finding(url: str, difference: timedelta, *, simulated: bool) -> Finding:
+def clock_finding(url: str, difference: timedelta, *, simulated: bool, most_s: float) -> Finding:
     """How the exchange's clock differs from this machine's: a simulated one may stand anywhere."""
     how = "ahead of" if difference > timedelta(0) else "behind"
     cause = f"{url} answers; its clock is {span(abs(difference))} {how} this machine's"
-    if simulated or abs(difference) <= MOST_CLOCK_ERROR:
+    if simulated or abs(difference) <= timedelta(seconds=most_s):
         return Finding(Level.GREEN, cause)
     return Finding(Level.YELLOW, cause, "Set this machine's clock by NTP; logs and bans are told in its time.")
 
@@ -70,11 +66,16 @@ def clock_finding(url: str, difference: timedelta, *, simulated: bool) -> Findin
 async def budget(around: Surroundings) -> list[Finding]:
     """How much of each limit is used in the window that ends now, by us and by others on the address."""
     rest, *_ = await around.states()
-    return [budget_finding(rest, around.deployment.collection.exchange.rate_share)]
+    share = around.deployment.collection.exchange.rate_share
+    return [budget_finding(rest, share, around.limits.budget_spent)]
 
 
-def budget_finding(state: AddressState, share: float) -> Finding:
-    """Red beyond the exchange's limit, yellow where nearly all of our share is spent."""
+def budget_finding(state: AddressState, share: float, nearly_spent: float) -> Finding:
+    """Red beyond the exchange's limit, yellow where nearly all of our share is spent.
+
+    Args:
+        nearly_spent: the part of our share from which on work is held up.
+    """
     parts, level = [], Level.GREEN
     for kind, used in state.used.items():
         limit, ours = state.limits[kind], int(state.limits[kind] * share)
@@ -82,7 +83,7 @@ def budget_finding(state: AddressState, share: float) -> Finding:
         parts.append(f"{kind} {used:,} of our {ours:,} (limit {limit:,}{f', others {others:,}' if others else ''})")
         if used + others > limit:
             level = Level.RED
-        elif used >= ours * NEARLY_SPENT:
+        elif used >= ours * nearly_spent:
             level = max(level, Level.YELLOW)
     if level is Level.RED:
         return Finding(level, f"the exchange's limit is exceeded: {'; '.join(parts)}", LOWER_SHARE)
@@ -128,16 +129,16 @@ def circuit_finding(state: AddressState) -> Finding:
 async def errors(around: Surroundings) -> list[Finding]:
     """How many requests of all processes failed in the last five and sixty minutes, and how."""
     assert around.redis is not None
-    return [rate_finding(await read_counts(around.redis, SHORT_MINUTES), await read_counts(around.redis, LONG_MINUTES))]
+    short, long = [await read_counts(around.redis, minutes) for minutes in (SHORT_MINUTES, LONG_MINUTES)]
+    return [rate_finding(short, long, around.limits)]
 
 
-def rate_finding(short: Mapping[str, int], long: Mapping[str, int]) -> Finding:
+def rate_finding(short: Mapping[str, int], long: Mapping[str, int], limits: HealthSettings) -> Finding:
     """Red for many errors now, yellow for some now or within the hour."""
     cause = f"last {SHORT_MINUTES} min: {_said(short)}; last {LONG_MINUTES} min: {_said(long)}"
-    if _rate(short) > RED_RATE:
-        level = Level.RED
-    else:
-        level = Level.YELLOW if max(_rate(short), _rate(long)) > YELLOW_RATE else Level.GREEN
+    now, within_the_hour = (_rate(counts, limits.fewest_requests) for counts in (short, long))
+    # What was red and is over is no more than yellow.
+    level = max(above(now, limits.error_rate), min(above(within_the_hour, limits.error_rate), Level.YELLOW))
     return Finding(level, cause, "Look at the tasks' logs for these errors." if level else "")
 
 
@@ -145,10 +146,11 @@ def _sum(counts: Mapping[str, int], prefix: str) -> int:
     return sum(amount for name, amount in counts.items() if name.startswith(prefix))
 
 
-def _rate(counts: Mapping[str, int]) -> float:
+def _rate(counts: Mapping[str, int], fewest: int) -> float:
+    # Fewer requests prove nothing.
     requests = _sum(counts, "requests.")
     failed = _sum(counts, "errors.") - counts.get(ANSWER, 0)
-    return failed / requests if requests >= FEWEST_REQUESTS else 0.0
+    return failed / requests if requests >= fewest else 0.0
 
 
 def _said(counts: Mapping[str, int]) -> str:

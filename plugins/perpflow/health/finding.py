@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Self
 
 from perpflow.errors import PerpflowError
+from perpflow.monitoring import Above, Below
 
 
 class Level(IntEnum):
@@ -26,7 +27,7 @@ class Finding:
     """One line of the report.
 
     `blocks`: checks that need this one cannot tell anything. `check` is the check's name, given by the examination;
-    `subject` tells its findings apart where it has several.
+    `subject` tells its findings apart where it has several. `is_known`: whether it could be looked at.
     """
 
     level: Level
@@ -34,6 +35,7 @@ class Finding:
     advice: str = ""
     subject: str = ""
     blocks: bool = False
+    is_known: bool = True
     check: str = ""
 
     @property
@@ -55,6 +57,20 @@ class Finding:
 def worst(findings: list[Finding]) -> Level:
     """The level of the whole."""
     return max((finding.level for finding in findings), default=Level.GREEN)
+
+
+def above(figure: float, limits: Above) -> Level:
+    """Yellow or red beyond the limits."""
+    if limits.red is not None and figure > limits.red:
+        return Level.RED
+    return Level.YELLOW if limits.yellow is not None and figure > limits.yellow else Level.GREEN
+
+
+def below(figure: float, limits: Below) -> Level:
+    """Yellow or red short of the limits."""
+    if figure < limits.red:
+        return Level.RED
+    return Level.YELLOW if figure < limits.yellow else Level.GREEN
 
 
 def span(length: timedelta) -> str:

@@ -8,25 +8,23 @@ from datetime import UTC, datetime, timedelta
 from perpflow.coverage_table import where
 from perpflow.draining import DATABASE, opened
 from perpflow.errors import PerpflowError
-from perpflow.health.finding import Finding, Level, span
+from perpflow.health.finding import Finding, Level, above, span
 from perpflow.health.surroundings import Surroundings
 from perpflow.listening_summary import ListeningSummary, read_listening, since_first
+from perpflow.monitoring import HealthSettings
 from perpflow.store.cache import read_counts
 from perpflow.store.database import session
 from perpflow.store.lease import Holder, holder
 from perpflow.store.received import MOST_ENTRIES, Backlog, RedisEntries
-from perpflow.store.stream_measures import KEPT_S, LASTS_S, LastMeasures, StreamMeasures, read_last_measures
+from perpflow.store.stream_measures import KEPT_S, LastMeasures, StreamMeasures, read_last_measures
 
 START = "Switch the DAG stream_market on, or run `python -m perpflow stream`."
 DRAIN = "Switch the DAG ingest_liquidations on, or run `python -m perpflow drain`."
 #: A stream that ended longer ago may have been given up: it is told, and is no alarm any more.
 MISSED_FOR = timedelta(seconds=KEPT_S)
-SLOWEST_WRITE_MS, LONGEST_LAG_MS = 1_000, 10_000
 #: Frames that are just being put away count among those that wait in memory.
 MOST_IN_MEMORY = 20
 LATELY_MINUTES = 60
-YELLOW_ROOM, RED_ROOM = 0.25, 0.5
-YELLOW_WAIT, RED_WAIT = timedelta(minutes=30), timedelta(hours=6)
 #: Of listening a stream tells every few seconds; what it told of last began so long before.
 TOLD_EVERY = timedelta(seconds=10)
 ONE_DAY = timedelta(days=1)
@@ -41,38 +39,44 @@ async def stream(around: Surroundings) -> list[Finding]:
     lease, last = await holder(around.redis), await read_last_measures(around.redis)
     if lease is not None:
         counts = await read_counts(around.redis, LATELY_MINUTES)
-        if last is not None and last.is_fresh and last.measures.holder == lease.name:
-            return [running_finding(lease, last.measures, counts)]
+        own = last if last is not None and last.measures.holder == lease.name else None
+        if own is not None and own.is_fresh:
+            return [running_finding(lease, own.measures, counts, around.limits)]
         seconds, _ = await around.redis.time()
-        return [mute_finding(lease, datetime.fromtimestamp(seconds, UTC))]
+        taken_ago = datetime.fromtimestamp(seconds, UTC) - lease.since if lease.since else None
+        return [mute_finding(lease, own.age if own else taken_ago, around.limits)]
     if last is not None:
         return [ended_finding(last)]
     return [await _without_any_trace(around)]
 
 
-def running_finding(lease: Holder, measures: StreamMeasures, counts: Mapping[str, int]) -> Finding:
+def running_finding(
+    lease: Holder, measures: StreamMeasures, counts: Mapping[str, int], limits: HealthSettings
+) -> Finding:
     """A stream and what it measures; `counts` are the counters of the last hour."""
     cause = f"{lease.name} streams{_since(lease)}: {_said(measures)}"
     if not measures.connections:
         cause = f"no connection to the exchange: {cause}"
         return Finding(Level.RED, cause, "It goes on trying. Check the network, and see exchange and circuits.")
-    problems = list(_problems(measures, counts))
+    problems = list(_problems(measures, counts, limits))
     if not problems:
         return Finding(Level.GREEN, cause)
     found, advice = zip(*problems, strict=True)
     return Finding(Level.YELLOW, f"{'; '.join(found)}; {cause}", " ".join(dict.fromkeys(advice)))
 
 
-def mute_finding(lease: Holder, now: datetime) -> Finding:
+def mute_finding(lease: Holder, silent: timedelta | None, limits: HealthSettings) -> Finding:
     """A stream that holds the lease and has said nothing of itself: it has just begun, or can't.
 
     Args:
-        now: by Redis' clock.
+        silent: for how long, by Redis' clock; None where that is not known.
     """
-    if lease.since is not None and now - lease.since < timedelta(seconds=LASTS_S):
-        return Finding(Level.GREEN, f"{lease.name} has begun to stream{_since(lease)}")
+    level = Level.YELLOW if silent is None else above(silent.total_seconds(), limits.stream_silence_s)
+    if level is Level.GREEN:
+        return Finding(level, f"{lease.name} has begun to stream{_since(lease)}")
     cause = f"{lease.name} holds the lease{_since(lease)} and says nothing of itself"
-    return Finding(Level.YELLOW, cause, f"Look at its log. {START} A new stream takes over.")
+    cause += f", for {span(silent)} now" if silent is not None else ""
+    return Finding(level, cause, f"Look at its log. {START} A new stream takes over.")
 
 
 def ended_finding(last: LastMeasures) -> Finding:
@@ -106,16 +110,16 @@ def _since(lease: Holder) -> str:
     return f" since {lease.since:%Y-%m-%d %H:%M:%S} UTC" if lease.since else ""
 
 
-def _problems(measures: StreamMeasures, counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+def _problems(measures: StreamMeasures, counts: Mapping[str, int], limits: HealthSettings) -> Iterator[tuple[str, str]]:
     """What is amiss, and what to do about it."""
     if measures.write_ms is None or measures.lag_ms is None:
         yield "nothing was written lately", "Look at its log, and see exchange."
-    elif measures.write_ms[1] > SLOWEST_WRITE_MS:
+    elif measures.write_ms[1] > limits.stream_write_s * 1000:
         yield (
             f"writing takes {measures.write_ms[1]:,.0f} ms",
             "Redis or the stream's machine is slow: look at its load.",
         )
-    if measures.lag_ms is not None and measures.lag_ms[1] > LONGEST_LAG_MS:
+    if measures.lag_ms is not None and measures.lag_ms[1] > limits.stream_lag_s * 1000:
         yield f"values are {measures.lag_ms[1] / 1000:,.0f} s late", "Check the network and the exchange's status page."
     if dropped := counts.get("stream.dropped", 0):
         yield f"{dropped:,} frames were dropped in the last hour", "Stream fewer symbols, or last_price: ticker."
@@ -153,7 +157,7 @@ async def liquidations(around: Surroundings) -> list[Finding]:
     assert around.redis is not None
     redis, database = await _backlogs(around)
     counts = await read_counts(around.redis, LATELY_MINUTES)
-    return [backlog_finding(redis, database, counts.get("liquidations.lost", 0))]
+    return [backlog_finding(redis, database, around.limits, counts.get("liquidations.lost", 0))]
 
 
 async def _backlogs(around: Surroundings) -> tuple[Backlog, Backlog]:
@@ -163,18 +167,16 @@ async def _backlogs(around: Surroundings) -> tuple[Backlog, Backlog]:
         return in_redis, await waiting.backlog()
 
 
-def backlog_finding(redis: Backlog, database: Backlog, lost: int = 0) -> Finding:
+def backlog_finding(redis: Backlog, database: Backlog, limits: HealthSettings, lost: int = 0) -> Finding:
     """Yellow and red long before there is no room: what does not fit any more pushes out what nobody has drained."""
     filled, waits = redis.entries / MOST_ENTRIES, max(redis.oldest, database.oldest)
     cause = f"{redis.entries:,} entries wait in Redis ({filled:.0%} of the room), {database.entries:,} in the database"
     cause += f", the oldest for {span(waits)}" if redis.entries + database.entries else ""
     if lost:
         return Finding(Level.RED, f"{lost:,} were lost in the last hour; {cause}", f"{DRAIN} See the stream's log.")
-    if filled >= RED_ROOM or waits >= RED_WAIT:
-        return Finding(Level.RED, cause, DRAIN)
-    if filled >= YELLOW_ROOM or waits >= YELLOW_WAIT:
-        return Finding(Level.YELLOW, cause, DRAIN)
-    return Finding(Level.GREEN, cause)
+    minutes = waits / timedelta(minutes=1)
+    level = max(above(filled, limits.liquidations_room), above(minutes, limits.liquidations_minutes))
+    return Finding(level, cause, DRAIN if level else "")
 
 
 # --- when it listened

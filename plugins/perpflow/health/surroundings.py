@@ -7,15 +7,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from psycopg.conninfo import make_conninfo
 from redis.asyncio import Redis
 
+from perpflow.errors import BadConfiguration
 from perpflow.exchange.archive import Archive
 from perpflow.exchange.rest import Rest
 from perpflow.exchange.shared_budget import AddressState, read_state
 from perpflow.health.shared_state import require_sound
+from perpflow.monitoring import HealthSettings
 from perpflow.sessions import exchange_sessions
 from perpflow.settings import Deployment
 from perpflow.store.cache import open_redis
+from perpflow.store.database import address_of
 
 #: Who asks how things are wants to know now: a host that takes this long is as good as away.
 PATIENCE_S = 5.0
@@ -29,6 +33,11 @@ class Surroundings:
     rest: Rest
     archive: Archive
     redis: Redis | None
+
+    @property
+    def limits(self) -> HealthSettings:
+        """What is yellow and red."""
+        return self.deployment.collection.health
 
     async def states(self) -> list[AddressState]:
         """How this address stands with each host that is asked, REST's first; none without Redis.
@@ -53,16 +62,30 @@ async def surroundings(deployment: Deployment) -> AsyncIterator[Surroundings]:
     Raises:
         BadConfiguration: Redis' URL is none.
     """
+    deployment = _impatient(deployment)
     async with AsyncExitStack() as stack:
         redis = None
         if deployment.redis_url is not None:
             redis = await stack.enter_async_context(open_redis(deployment.redis_url))
-        rest, archive = await stack.enter_async_context(exchange_sessions(_impatient(deployment), live=True))
+        rest, archive = await stack.enter_async_context(exchange_sessions(deployment, live=True))
         yield Surroundings(deployment, rest, archive, redis)
 
 
 def _impatient(deployment: Deployment) -> Deployment:
     configured = deployment.collection.exchange
+    url = impatient_database(deployment.database_url)
     waits = {name: min(getattr(configured, name), PATIENCE_S) for name in ("timeout_s", "connect_timeout_s")}
     exchange = configured.model_copy(update={"attempts": 1, **waits})
-    return deployment.model_copy(update={"collection": deployment.collection.model_copy(update={"exchange": exchange})})
+    collection = deployment.collection.model_copy(update={"exchange": exchange})
+    return deployment.model_copy(update={"collection": collection, "database_url": url})
+
+
+def impatient_database(url: str) -> str:
+    """The same database, for sessions that wait neither for a server that is away nor for a lock."""
+    try:
+        said = address_of(url)
+    except BadConfiguration:
+        # The check of the database says so.
+        return url
+    options = f"{said.get('options', '')} -c statement_timeout={PATIENCE_S:.0f}s".lstrip()
+    return make_conninfo(url, connect_timeout=said.get("connect_timeout", int(PATIENCE_S)), options=options)

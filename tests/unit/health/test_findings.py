@@ -11,7 +11,6 @@ from perpflow.datasets import DATASETS
 from perpflow.exchange.shared_budget import AddressState
 from perpflow.health.data import Newest, freshness_finding, missed_since
 from perpflow.health.exchange import (
-    FEWEST_REQUESTS,
     ban_finding,
     budget_finding,
     circuit_finding,
@@ -20,8 +19,10 @@ from perpflow.health.exchange import (
 )
 from perpflow.health.finding import Finding, Level
 from perpflow.health.services import redis_finding
+from perpflow.monitoring import HealthSettings
 
 NOW = datetime(2026, 10, 15, 12, 34, 56, tzinfo=UTC)
+LIMITS = HealthSettings()
 QUIET = AddressState(
     host="exchange",
     now=NOW,
@@ -40,11 +41,11 @@ QUIET = AddressState(
     ("seconds", "level"), [(0.9, Level.GREEN), (-0.9, Level.GREEN), (1.1, Level.YELLOW), (-90, Level.YELLOW)]
 )
 def test_a_clock_that_is_off_by_more_than_a_second_is_yellow(seconds: float, level: Level) -> None:
-    assert clock_finding("url", timedelta(seconds=seconds), simulated=False).level is level
+    assert clock_finding("url", timedelta(seconds=seconds), simulated=False, most_s=1).level is level
 
 
 def test_a_simulated_exchange_may_live_in_another_year() -> None:
-    found = clock_finding("url", timedelta(days=-400), simulated=True)
+    found = clock_finding("url", timedelta(days=-400), simulated=True, most_s=1)
     assert found.level is Level.GREEN
     assert "400 days behind" in found.cause
 
@@ -81,13 +82,15 @@ def test_a_budget_is_yellow_when_our_share_is_nearly_spent_and_red_beyond_the_li
     kind: str, used: int, others: int, level: Level
 ) -> None:
     state = replace(QUIET, used={**QUIET.used, kind: used}, others=others)
-    found = budget_finding(state, 0.5)
+    found = budget_finding(state, 0.5, LIMITS.budget_spent)
     assert found.level is level
     assert f"{kind} {used:,} of our" in found.cause
 
 
 def test_one_budget_in_the_red_is_not_covered_by_one_in_the_yellow() -> None:
-    found = budget_finding(replace(QUIET, used={"weight": 3000, "statistics": 490, "funding": 0}), 0.5)
+    found = budget_finding(
+        replace(QUIET, used={"weight": 3000, "statistics": 490, "funding": 0}), 0.5, LIMITS.budget_spent
+    )
     assert found.level is Level.RED
 
 
@@ -116,20 +119,20 @@ def test_a_circuit_that_is_not_closed_says_since_when_and_what_comes_next() -> N
 )  # fmt: skip
 def test_error_rates_count_from_twenty_requests_on(requests: int, errors: int, level: Level) -> None:
     counts = {"requests.klines": requests, "errors.ExchangeUnavailable": errors, "retries": errors}
-    found = rate_finding(counts, {})
+    found = rate_finding(counts, {}, LIMITS)
     assert found.level is level
     assert f"{errors} ExchangeUnavailable" in found.cause
 
 
 def test_a_symbol_that_rest_does_not_know_is_told_and_no_failure() -> None:
-    found = rate_finding({"requests.fundingRate": 100, "errors.UnknownSymbol": 90, "errors.RateLimited": 5}, {})
+    found = rate_finding({"requests.fundingRate": 100, "errors.UnknownSymbol": 90, "errors.RateLimited": 5}, {}, LIMITS)
     assert found.level is Level.GREEN
     assert "90 UnknownSymbol" in found.cause
 
 
 def test_errors_that_are_over_are_yellow_for_an_hour() -> None:
-    bad = {"requests.klines": FEWEST_REQUESTS, "errors.RateLimited": FEWEST_REQUESTS}
-    assert rate_finding({"requests.klines": 100}, bad).level is Level.YELLOW
+    bad = {"requests.klines": LIMITS.fewest_requests, "errors.RateLimited": LIMITS.fewest_requests}
+    assert rate_finding({"requests.klines": 100}, bad, LIMITS).level is Level.YELLOW
 
 
 @pytest.mark.parametrize(
@@ -138,7 +141,7 @@ def test_errors_that_are_over_are_yellow_for_an_hour() -> None:
      ("0 0 * * *", "2026-10-13T00:00:00+00:00")],
 )  # fmt: skip
 def test_three_runs_of_the_schedule_may_fail_before_data_is_late(schedule: str, due: str) -> None:
-    assert missed_since(schedule, NOW) == datetime.fromisoformat(due)
+    assert missed_since(schedule, NOW, LIMITS.missed_runs) == datetime.fromisoformat(due)
 
 
 def at(symbol: str, minutes_late: int) -> Newest:

@@ -20,6 +20,7 @@ from perpflow.health.stream import (
     running_finding,
 )
 from perpflow.listening_summary import summarise
+from perpflow.monitoring import HealthSettings
 from perpflow.store.lease import Holder
 from perpflow.store.received import MOST_ENTRIES, Backlog
 from perpflow.store.stream_measures import LastMeasures, StreamMeasures
@@ -43,10 +44,11 @@ SOUND = StreamMeasures(
     liquidations_waiting=0,
 )
 NOTHING = Backlog(0, timedelta(0))
+LIMITS = HealthSettings()
 
 
 def found(counts: dict[str, int] | None = None, **changes: Any) -> Finding:
-    return running_finding(HOLDER, msgspec.structs.replace(SOUND, **changes), counts or {})
+    return running_finding(HOLDER, msgspec.structs.replace(SOUND, **changes), counts or {}, LIMITS)
 
 
 def test_a_sound_stream_is_green_with_its_figures() -> None:
@@ -104,10 +106,16 @@ def test_several_problems_are_all_told_each_with_what_to_do() -> None:
     assert "ticker" in finding.advice
 
 
-@pytest.mark.parametrize(("held_s", "level"), [(5, Level.GREEN), (59, Level.GREEN), (60, Level.YELLOW)])
-def test_a_stream_that_says_nothing_of_itself_is_yellow_once_it_should(held_s: int, level: Level) -> None:
-    assert mute_finding(Holder("a", 1, NOW - timedelta(seconds=held_s)), NOW).level is level
-    assert mute_finding(Holder("a", 1, None), NOW).level is Level.YELLOW
+@pytest.mark.parametrize(
+    ("held_s", "level"),
+    [(5, Level.GREEN), (60, Level.GREEN), (61, Level.YELLOW), (300, Level.YELLOW), (301, Level.RED)],
+)
+def test_a_stream_that_says_nothing_of_itself_is_yellow_once_it_should_and_red_after_five_minutes(
+    held_s: int, level: Level
+) -> None:
+    silent = timedelta(seconds=held_s)
+    assert mute_finding(Holder("a", 1, NOW - silent), silent, LIMITS).level is level
+    assert mute_finding(Holder("a", 1, None), None, LIMITS).level is Level.YELLOW
 
 
 def test_a_stream_that_has_ended_is_red_with_its_last_error_and_what_to_do() -> None:
@@ -132,29 +140,29 @@ def test_a_stream_that_only_the_ledger_knows_of_is_missed_for_a_week(ago: timede
     ("entries", "waits", "level"),
     [
         (0, timedelta(0), Level.GREEN),
-        (MOST_ENTRIES // 4 - 1, timedelta(minutes=29), Level.GREEN),
-        (MOST_ENTRIES // 4, timedelta(0), Level.YELLOW),
-        (MOST_ENTRIES // 2 - 1, timedelta(0), Level.YELLOW),
-        (MOST_ENTRIES // 2, timedelta(0), Level.RED),
-        (1, timedelta(minutes=30), Level.YELLOW),
-        (1, timedelta(hours=6), Level.RED),
+        (MOST_ENTRIES // 4, timedelta(minutes=30), Level.GREEN),
+        (MOST_ENTRIES // 4 + 1, timedelta(0), Level.YELLOW),
+        (MOST_ENTRIES // 2, timedelta(0), Level.YELLOW),
+        (MOST_ENTRIES // 2 + 1, timedelta(0), Level.RED),
+        (1, timedelta(minutes=31), Level.YELLOW),
+        (1, timedelta(hours=7), Level.RED),
     ],
 )
 def test_what_waits_is_an_alarm_long_before_there_is_no_room(entries: int, waits: timedelta, level: Level) -> None:
-    said = backlog_finding(Backlog(entries, waits), NOTHING)
+    said = backlog_finding(Backlog(entries, waits), NOTHING, LIMITS)
     assert said.level is level
     assert f"{entries:,} entries wait in Redis" in said.cause
     assert ("python -m perpflow drain" in said.advice) is bool(level)
 
 
 def test_what_waits_in_the_database_counts_by_its_age() -> None:
-    said = backlog_finding(NOTHING, Backlog(1_000_000, timedelta(minutes=31)))
+    said = backlog_finding(NOTHING, Backlog(1_000_000, timedelta(minutes=31)), LIMITS)
     assert said.level is Level.YELLOW
     assert "1,000,000 in the database, the oldest for 31 min" in said.cause
 
 
 def test_liquidations_that_were_lost_are_red() -> None:
-    said = backlog_finding(NOTHING, NOTHING, lost=3)
+    said = backlog_finding(NOTHING, NOTHING, LIMITS, lost=3)
     assert said.level is Level.RED
     assert said.cause.startswith("3 were lost in the last hour")
 

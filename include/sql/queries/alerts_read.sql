@@ -1,0 +1,2 @@
+-- What everybody was told last.
+SELECT recipient, finding, level, since, told_at FROM alerts

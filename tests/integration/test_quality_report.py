@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from perpflow.__main__ import app
 from perpflow.datasets import DATASETS
 from perpflow.errors import BadConfiguration
 from perpflow.reports import history
@@ -311,7 +313,7 @@ def test_the_list_of_days_shows_what_the_pages_say(deployment: Deployment) -> No
     lines = listed.table("")
     assert [line["Day (UTC)"] for line in lines] == ["2026-11-26", "2026-11-25", "2026-11-24"]
     assert lines[0]["Complete"] == "99.82 %"
-    assert [whole(lines[0][name]) for name in ("Failed", "Warned", "Rows loaded", "Waiting for review")] == [
+    assert [whole(lines[0][name]) for name in ("Failed", "Warned", "Loaded", "Waiting")] == [
         8,
         288,
         15_000,
@@ -348,6 +350,18 @@ def test_a_folder_that_cannot_be_written_to_is_named(
 def test_a_report_is_written_while_the_exchange_is_away(deployment: Deployment) -> None:
     nowhere = deployment.model_copy(update={"rest_url": "http://127.0.0.1:9"})
     assert write_report(nowhere, DAY).summary == write_report(deployment, DAY).summary
+
+
+def test_the_command_writes_the_page_and_says_where(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("database", "rest"):
+        monkeypatch.setenv(f"PERPFLOW_{name.upper()}_URL", getattr(deployment, f"{name}_url"))
+    done = CliRunner().invoke(app, ["report", "--day", "2026-11-26"])
+    said, where = done.stdout.splitlines()
+    assert (done.exit_code, said) == (0, "2026-11-26: 3 symbols, 6 datasets, 99.82 % complete, 4 rows wait for review")
+    assert where.endswith("/reports/quality_2026-11-26.html")
+    assert Path(where).is_file()
+    refused = CliRunner().invoke(app, ["report", "--day", "soon"])
+    assert (refused.exit_code, refused.stderr.splitlines()[0][:15]) == (2, "'soon' is no da")
 
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)

@@ -36,6 +36,8 @@ _ROLES = {
     for number, role in enumerate((*STATES, "text", "line", "critical", "warning", "good", "card"))
 }
 _HATCHES = {"quarantined": "....", "missing": "////"}
+#: As much room there is for an expectation.
+MOST_WORDS = 58
 #: More letters of a name would leave no room for the plot.
 LONGEST_NAME = 26
 
@@ -151,13 +153,25 @@ def failures(found: Sequence[Row]) -> Markup:
         axes.barh(places, rows - 0.5, left=0.5, height=0.62, color=colours)
         axes.set_xscale("log")
         axes.set(ylim=(len(found) - 0.4, -0.6), xlim=(0.5, max(rows.max() * 4, 10)))
-        axes.set_yticks(list(places), [f"{row['dataset']}: {row['expectation'][:44]}" for row in found])
+        axes.set_yticks(list(places), [_label(row) for row in found])
         axes.set_xticks([])
         axes.set_xticks([], minor=True)
         for place, number in enumerate(rows.tolist()):
             axes.text(number * 1.08, place, f"{number:,.0f}", va="center")
         _only_line(axes, "left")
         return _svg(figure, "Rows that failed, by expectation; logarithmic")
+
+
+def _label(row: Row) -> str:
+    text = f"{row['dataset']}, {in_words(row['expectation'])}"
+    return text if len(text) <= MOST_WORDS else text[: MOST_WORDS - 1] + "…"
+
+
+def in_words(expectation: str) -> str:
+    """`high, close: pair values a to be greater than b`; what a suite has named itself without its underscores."""
+    named = re.fullmatch(r"expect_(?:column_)?(\w+)\((.*)\)", expectation)
+    text = f"{named[2].replace(',', ', ')}: {named[1]}" if named else expectation
+    return text.replace("_", " ")
 
 
 def by_hour(found: Sequence[Row], start: datetime) -> Markup:
@@ -184,11 +198,11 @@ def sparkline(
 ) -> Markup:
     """A line without scales, the last value marked; `values` in the order of time."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(3.2, 0.5))
-        axes = figure.add_axes((0.01, 0.08, 0.97, 0.84))
+        figure = Figure(figsize=(7.6, 0.75))
+        axes = figure.add_axes((0.0, 0.05, 1.0, 0.9))
         places = range(len(values))
-        axes.plot(places, values, color=_ROLES[role], linewidth=1.4, solid_joinstyle="round")
-        axes.plot(places[-1:], values[-1:], color=_ROLES[role], marker="o", markersize=3.5)
+        axes.plot(places, values, color=_ROLES[role], linewidth=1.6, solid_joinstyle="round")
+        axes.plot(places[-1:], values[-1:], color=_ROLES[role], marker="o", markersize=4.5)
         top = max([*values, least]) if most is None else most
         low = min([*values, least])
         room = (top - low) * 0.12 or 1.0

@@ -32,6 +32,7 @@ DAGS = {
     "ingest_liquidations",
     "load_history",
     "migrate_database",
+    "quality_report",
     "reconcile_sources",
     "repair_gaps",
     "stream_market",

@@ -10,7 +10,7 @@ COPY --chown=airflow:root plugins /opt/airflow/plugins
 COPY --chown=airflow:root include /opt/airflow/include
 
 # A named volume takes its first content, and so its owner, from the image.
-RUN mkdir -p /opt/airflow/auth /opt/airflow/logs
+RUN mkdir -p /opt/airflow/auth /opt/airflow/logs /opt/airflow/reports
 
 ENV PYTHONPATH=/opt/airflow/plugins \
     GX_ANALYTICS_ENABLED=false

@@ -1,4 +1,4 @@
-"""Perpflow's Airflow plugin. For now it only warms the processes that tasks are forked from.
+"""Perpflow's Airflow plugin: reports inside the UI, and warm processes for tasks to be forked from.
 
 Cold, a task spends most of its time on imports: ccxt 5 s, Great Expectations 9 s, pandas 1.4 s. LocalExecutor forks
 tasks from the scheduler and a Celery worker forks its own, so what these have imported is free in every task.
@@ -7,11 +7,16 @@ tasks from the scheduler and a Celery worker forks its own, so what these have i
 from __future__ import annotations
 
 import sys
+from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
+from perpflow.orchestration.quality_report import UI_ROUTE, URL_PREFIX, QualityReportLink
+
 #: `airflow scheduler`, `airflow celery worker`: the first argument of the processes that fork tasks.
 FORKING_COMMANDS = frozenset({"scheduler", "celery"})
+#: `airflow api-server`, whose workers keep its arguments.
+SERVING_COMMANDS = frozenset({"api-server"})
 
 
 def preload() -> None:
@@ -32,7 +37,27 @@ if len(sys.argv) > 1 and sys.argv[1] in FORKING_COMMANDS:
     preload()
 
 
+def report_pages() -> list[dict[str, Any]]:
+    """The app that serves reports, where it can be of use: nobody else needs to import what it is made of."""
+    if not SERVING_COMMANDS.intersection(sys.argv[1:2]):
+        return []
+    from perpflow.orchestration.report_pages import app
+
+    return [{"app": app(), "url_prefix": URL_PREFIX, "name": "Market data quality"}]
+
+
 class PerpflowPlugin(AirflowPlugin):
     """Registers Perpflow with Airflow."""
 
     name = "perpflow"
+    fastapi_apps = report_pages()
+    external_views: ClassVar = [
+        {
+            "name": "Market data quality",
+            "href": f"{URL_PREFIX}/",
+            "destination": "nav",
+            "category": "browse",
+            "url_route": UI_ROUTE,
+        }
+    ]
+    operator_extra_links: ClassVar = [QualityReportLink()]

@@ -33,6 +33,7 @@ DAGS = {
     "ingest_liquidations",
     "load_history",
     "migrate_database",
+    "quality_report",
     "reconcile_sources",
     "repair_gaps",
     "review_quarantine",

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -319,6 +320,21 @@ def reconcile(
         found = _after_bans(lambda: reconciling.reconcile(deployment, request, days))
         show(found, as_json=as_json)
         reconciling.complain(found)
+
+
+@app.command()
+def report(
+    day: Annotated[str | None, typer.Option(help="UTC day; left out: the last one that is over.")] = None,
+    output: Annotated[Path | None, typer.Option(dir_okay=False, help="Write this file instead.")] = None,
+    data_docs: Annotated[
+        bool, typer.Option("--data-docs", help="Render the day's failed expectations by Great Expectations as well.")
+    ] = False,
+) -> None:
+    """Write a day's quality report, one HTML page that needs nothing else, and say where it is."""
+    with _exit_codes():
+        from perpflow.reports.report_command import write
+
+        write(_deployment(), day, output, with_data_docs=data_docs)
 
 
 @app.command()

@@ -113,7 +113,7 @@ def summarise(
         _series(
             connection,
             row,
-            _window(DATASETS[row.dataset], row, start, now, is_collected(row.symbol)),
+            expected_window(DATASETS[row.dataset], row, start, now, is_collected(row.symbol)),
             closed.get(row.symbol, []),
             now,
         )
@@ -143,10 +143,10 @@ def _series(
     )
 
 
-def _window(
+def expected_window(
     spec: LoadedSpec, row: Coverage, start: datetime | None, now: datetime, is_collected: bool
 ) -> Window | None:
-    """What the series should hold: from its first instant on, as far as it has settled."""
+    """What the series should hold: from its first instant on, as far as it has settled; None where that is nothing."""
     if row.available_from is None:
         return None
     begins = max(start, row.available_from) if start else row.available_from

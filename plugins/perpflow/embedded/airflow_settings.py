@@ -164,6 +164,7 @@ def _airflow(home: Path, memory: AirflowMemory, services: Services, exchange: Ex
         "AIRFLOW__API_AUTH__JWT_SECRET": memory.jwt_secret,
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(logs),
         "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(logs / "dag_processor"),
+        "PERPFLOW_REPORTS": str(home.parent / "reports"),
         "AIRFLOW_CONN_PERPFLOW_DB": services.database.url or "",
         "AIRFLOW_CONN_PERPFLOW_REDIS": services.redis.url or "",
     }

@@ -49,11 +49,16 @@ class Newest:
 
 async def freshness(around: Surroundings) -> list[Finding]:
     """How far each enabled dataset is behind what the exchange has, against its schedule; on the exchange's clock."""
-    now, collection = await around.rest.now(), around.deployment.collection
+    now = await around.rest.now()
     with session(around.deployment.database_url) as connection:
-        symbols = _collected(connection, collection)
-        rows = {(row.dataset, row.symbol, row.series): row for row in ledger.read(connection)}
-        closed = closed_sessions(connection)
+        return freshness_at(connection, around.deployment.collection, now)
+
+
+def freshness_at(connection: Connection, collection: Collection, now: datetime) -> list[Finding]:
+    """The same at an instant that is given, by the ledger as it is; a finding for each enabled dataset, by name."""
+    symbols = _collected(connection, collection)
+    rows = {(row.dataset, row.symbol, row.series): row for row in ledger.read(connection)}
+    closed = closed_sessions(connection)
     enabled = [spec for spec in DATASETS.values() if collection.dataset(spec.name).enabled]
     return [_of_dataset(spec, collection, symbols, rows, closed, now) for spec in enabled]
 

@@ -1,0 +1,190 @@
+"""What batches have failed, as Great Expectations' Data Docs: a page for each, made of what the load log keeps.
+
+The staged rows are gone by then, and nothing is checked again: the log has every finding of the gate, with counts and
+samples, and what it does not name has passed. The library's pages ask eight hosts for styles and scripts; ours have a
+style of their own instead, and ask nobody. Importing the library costs seconds, hence inside the functions.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from perpflow.datasets import TABLES
+from perpflow.include import include_path
+from perpflow.quality.expectation_types import QUERY_TYPE
+from perpflow.quality.suites import Expectation, load_suite
+from perpflow.windows import Window
+
+SITE = "perpflow"
+
+
+@dataclass(frozen=True, slots=True)
+class FailedBatch:
+    """A batch of the load log that has failed: `findings` are its entry's, as `Finding.to_json` has them."""
+
+    number: int
+    dataset: str
+    label: str
+    window: Window
+    published_at: datetime
+    staged: int
+    findings: tuple[dict[str, Any], ...]
+
+    @property
+    def name(self) -> str:
+        """What the page is called: whose rows, and of which time."""
+        return f"{self.label}, {self.window.start:%Y-%m-%d %H:%M} to {self.window.end:%Y-%m-%d %H:%M}"
+
+    @property
+    def suite(self) -> str:
+        """What its suite is called."""
+        return f"{TABLES[self.dataset].title} ({self.dataset})"
+
+
+def render(folder: Path, batches: Iterable[FailedBatch]) -> Iterator[tuple[FailedBatch, Path]]:
+    """Render each batch's page into a folder that is empty; yields where it is, inside the folder.
+
+    Raises:
+        BadSuite: the suite is missing or broken.
+    """
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    from great_expectations.data_context.types.resource_identifiers import ValidationResultIdentifier
+
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
+    context = _context(folder)
+    keys = []
+    for batch in batches:
+        key, result = _result(batch)
+        context.validation_results_store.set(key, result)
+        keys.append((batch, key))
+    context.build_data_docs(build_index=False)
+    for page in folder.rglob("*.html"):
+        page.write_text(self_contained(page.read_text()))
+    for batch, key in keys:
+        assert isinstance(key, ValidationResultIdentifier)
+        yield batch, Path("validations", *key.to_tuple()).with_name(f"{batch.number}.html")
+
+
+def _context(folder: Path) -> Any:
+    import great_expectations as gx
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    for name in list(context.get_site_names()):
+        context.delete_data_docs_site(name)
+    # Without the suites' own pages: the files say it better. And without the library's list, which is made by scripts.
+    site = {
+        "class_name": "SiteBuilder",
+        "show_how_to_buttons": False,
+        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)},
+        "site_section_builders": {"expectations": "None", "profiling": "None"},
+    }
+    context.add_data_docs_site(SITE, site)
+    return context
+
+
+def _result(batch: FailedBatch) -> tuple[Any, Any]:
+    """The batch's key and its results, as the library would have written them."""
+    import great_expectations as gx
+    from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
+    from great_expectations.core.run_identifier import RunIdentifier
+    from great_expectations.data_context.types.resource_identifiers import (
+        ExpectationSuiteIdentifier,
+        ValidationResultIdentifier,
+    )
+
+    found = {finding["expectation"]: finding for finding in batch.findings}
+    results = [
+        _one(expectation, found.get(expectation.name), batch) for expectation in load_suite(batch.dataset).expectations
+    ]
+    passed = sum(result.success for result in results)
+    statistics = {
+        "evaluated_expectations": len(results),
+        "successful_expectations": passed,
+        "unsuccessful_expectations": len(results) - passed,
+        "success_percent": 100 * passed / len(results),
+    }
+    run = RunIdentifier(run_name=_as_file_name(batch.name), run_time=batch.published_at)
+    meta = {"run_id": run, "great_expectations_version": gx.__version__}
+    result = ExpectationSuiteValidationResult(
+        success=passed == len(results),
+        results=results,
+        suite_name=batch.suite,
+        statistics=statistics,
+        meta=meta,
+    )
+    suite = ExpectationSuiteIdentifier(_as_file_name(batch.suite))
+    return ValidationResultIdentifier(suite, run, str(batch.number)), result
+
+
+def _one(expectation: Expectation, finding: dict[str, Any] | None, batch: FailedBatch) -> Any:
+    from great_expectations.core.expectation_validation_result import ExpectationValidationResult
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    failing = int(finding["failing"]) if finding else 0
+    return ExpectationValidationResult(
+        success=finding is None,
+        expectation_config=ExpectationConfiguration(
+            type=expectation.type,
+            kwargs=expectation.kwargs,
+            meta={"name": expectation.name},
+            description=_as_text(described(expectation)),
+            severity=expectation.severity,
+        ),
+        result={
+            "element_count": batch.staged,
+            "unexpected_count": failing,
+            "unexpected_percent": 100 * failing / batch.staged if batch.staged else 0.0,
+            "partial_unexpected_list": [_as_text(row) for row in finding["sample"]] if finding else [],
+        },
+        exception_info={"raised_exception": False, "exception_message": None, "exception_traceback": None},
+        meta={},
+    )
+
+
+def described(expectation: Expectation) -> str:
+    """An expectation in words: what it asks for, of which columns, and the suite's why."""
+    words = expectation.name if expectation.type == QUERY_TYPE else expectation.type.removeprefix("expect_")
+    return f"{words.replace('_', ' ').capitalize()} ({', '.join(expectation.columns)}): {expectation.reason}"
+
+
+def _as_text(text: str) -> str:
+    """Text for the library's templates, which escape nothing and read $name as a place to fill in."""
+    return escape(text).replace("$", "&#36;")
+
+
+def _as_file_name(name: str) -> str:
+    """Names become folders: without what paths, addresses or markup would read otherwise."""
+    return re.sub(r"[^\w ,.()#-]", "-", name)
+
+
+#: Of the library's pages what asks other hosts, runs, or leads to what is not there.
+_LEFT_OUT = (
+    r"<script\b.*?</script>",
+    r"<style\b.*?</style>",
+    r"<footer\b.*?</footer>",
+    r"<(?:link|img)\b[^>]*>",
+    r"\son\w+=\"[^\"]*\"",
+    r"Data asset: None<br>",
+)
+_SUITE_LINK = re.compile(r'<a href="[^"]*/expectations/[^"]*"[^>]*>(.*?)</a>', re.DOTALL)
+#: What their scripts did: the page's style hides what has passed while this is ticked.
+_FAILED_ONLY = '<label class="only"><input type="checkbox" id="failed-only" checked> Failed only</label>'
+
+
+def self_contained(page: str) -> str:
+    """A page of the library that asks no other host and runs nothing: without its scripts and styles, with ours."""
+    for pattern in _LEFT_OUT:
+        page = re.sub(pattern, "", page, flags=re.DOTALL)
+    page = _SUITE_LINK.sub(r"\1", page)
+    style = "".join((include_path() / "reports" / name).read_text() for name in ("style.css", "data_docs.css"))
+    page = page.replace("<body>", f"<body>{_FAILED_ONLY}", 1)
+    return page.replace("</head>", f"<style>{style}</style></head>", 1)

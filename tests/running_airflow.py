@@ -28,6 +28,7 @@ from simulator.process import Handle, running
 RUN_TIMEOUT_S = 240
 DAGS = {
     "correct_reissued",
+    "example_downstream",
     "fold_load_log",
     "ingest_liquidations",
     "load_history",
@@ -36,7 +37,7 @@ DAGS = {
     "repair_gaps",
     "stream_market",
     "sync_symbols",
-} | {f"{kind}_{name}" for kind in ("ingest", "history") for name in DATASETS}
+} | {f"{kind}_{name}" for kind in ("audit", "ingest", "history") for name in DATASETS}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from perpflow.errors import PerpflowError
-from perpflow.health import data, exchange, services, stream
+from perpflow.health import audits, data, exchange, services, stream
 from perpflow.health.finding import Finding, Level
 from perpflow.health.surroundings import Surroundings, surroundings
 from perpflow.settings import Deployment
@@ -38,6 +38,7 @@ CHECKS = (
     Check("freshness", data.freshness, needs=("schema", "exchange")),
     Check("holes", data.holes, needs=("schema", "exchange")),
     Check("withheld", data.withheld, needs=("schema",)),
+    Check("audits", audits.audits, needs=("schema",)),
     Check("stream", stream.stream, needs=("redis",)),
     Check("liquidations", stream.liquidations, needs=("schema", "redis")),
     Check("listening", stream.listening, needs=("schema", "redis", "exchange")),

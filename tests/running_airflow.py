@@ -29,6 +29,7 @@ RUN_TIMEOUT_S = 240
 DAGS = {
     "check_health",
     "correct_reissued",
+    "example_downstream",
     "fold_load_log",
     "ingest_liquidations",
     "load_history",
@@ -39,7 +40,7 @@ DAGS = {
     "review_quarantine",
     "stream_market",
     "sync_symbols",
-} | {f"{kind}_{name}" for kind in ("ingest", "history") for name in DATASETS}
+} | {f"{kind}_{name}" for kind in ("audit", "ingest", "history") for name in DATASETS}
 
 
 @dataclass(frozen=True)

@@ -338,6 +338,24 @@ def report(
 
 
 @app.command()
+def audit(
+    symbols: Annotated[str | None, typer.Option(help="`SOL/USDT,BTC/USDT`; left out: all that the ledger has.")] = None,
+    datasets: DatasetsOption = "all",
+    again: Annotated[bool, typer.Option("--again", help="Also what was audited since it was published.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Audit what was published, and say how far each series is verified. Exit 1 if a critical finding is open."""
+    with _exit_codes():
+        from perpflow import auditing
+        from perpflow.audit_command import show
+
+        request, deployment = _request("audit", datasets, symbols, None), _deployment()
+        done = auditing.audit(deployment, request.datasets, request.symbols, again=again)
+        state = auditing.state(deployment, request.datasets, request.symbols)
+        raise typer.Exit(show(done, state, as_json=as_json))
+
+
+@app.command()
 def health(
     continuous: Annotated[
         float | None,

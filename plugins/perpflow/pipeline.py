@@ -436,6 +436,7 @@ def _publish_dataset(
             answered=answered_in(evidence, spec),
             now=datetime.fromisoformat(evidence["now"]),
             covered=covered_in(evidence, spec) if loaded.quarantined == 0 else None,
+            changed=loaded.inserted + loaded.updated > 0,
         )
     ledger.record_version(
         connection,

@@ -132,7 +132,7 @@ def test_a_database_and_a_redis_that_are_stopped_are_red_and_green_when_they_run
         assert not_green(look(own)) == unknown
         embedded.stop(state)
         findings = look_alone(own)
-        waiting = ("schema", *OF_REDIS, "freshness", "holes", "withheld", "quarantine", "staging")
+        waiting = ("schema", *OF_REDIS, "freshness", "holes", "withheld", "quarantine", "staging", "audits")
         assert not_green(findings) == {"database": "red", "redis": "red"} | dict.fromkeys(waiting, "yellow")
         for check in ("database", "redis"):
             assert "does not answer" in findings[check].cause
@@ -571,3 +571,26 @@ def test_looking_again_and_again_says_what_changes_and_ends_with_the_last_code(
                 assert said
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == (1 if still_wrong else 0)
+
+
+DISPUTED = """
+INSERT INTO audit_findings (audit, dataset, symbol, series, "window", severity, "column")
+VALUES ('cross_timeframe', 'ohlcv', 'SOL/USDT', '1h', '[2026-10-11 06:00Z,2026-10-11 07:00Z)', 'critical', 'high')
+"""
+UNAUDITED = "UPDATE coverage SET unaudited_since = now() - interval '4 hours' WHERE dataset = 'ohlcv'"
+AUDITED = "UPDATE coverage SET unaudited_since = NULL"
+
+
+def test_what_audits_dispute_is_red_and_what_waits_for_them_for_hours_is_yellow(deployment: Deployment) -> None:
+    with session(deployment.database_url) as connection:
+        connection.execute(UNAUDITED)
+        findings = look(deployment)
+        assert not_green(findings) == {"audits": "yellow"}
+        assert "audit_ohlcv" in findings["audits"].advice
+        connection.execute(AUDITED)
+        connection.execute(DISPUTED)
+        findings = look(deployment)
+        assert not_green(findings) == {"audits": "red"}
+        assert "1 critical findings are open" in findings["audits"].cause
+        connection.execute("DELETE FROM audit_findings")
+        assert not_green(look(deployment)) == {}

@@ -1,6 +1,7 @@
 -- Describe what this transaction publishes. On a grid a series covers its points; where every source has answered, what
 -- is still absent is missing upstream. Without a grid (funding) a window that a source answered fully is covered whole.
 -- Where staging has kept what the rows cover, and none is withheld, they are not looked through again.
+-- What the audits have looked at and this transaction has changed, they have to look at again: rows that it wrote carry its time.
 WITH staged AS (
     SELECT symbol, series,
            coalesce(range_agg(tstzrange(time, until)) FILTER (WHERE withheld IS NULL), '{{}}') AS present,
@@ -20,6 +21,14 @@ WITH staged AS (
            CASE WHEN %(on_grid)s THEN coalesce(s.present, '{{}}') ELSE coalesce(a.by_any, '{{}}') - coalesce(s.withheld, '{{}}') END AS present,
            CASE WHEN %(on_grid)s THEN coalesce(a.by_all, '{{}}') ELSE '{{}}' END AS absent
     FROM staged s FULL JOIN answered a USING (symbol, series)
+), rewritten AS (
+    SELECT c.symbol, c.series, r.windows
+    FROM coverage c CROSS JOIN LATERAL (
+        SELECT range_agg(tstzrange(t.time, t.time + staging.period({step}))) AS windows FROM {table} t
+        WHERE t.symbol = c.symbol AND {of_series} AND t.time >= %(start)s AND t.time < %(end)s AND t.ingested_at = now() AND c.audited @> t.time
+    ) r
+    WHERE %(changed)s AND c.dataset = %(dataset)s AND c.audited && tstzrange(%(start)s, %(end)s)
+      AND c.symbol IN (SELECT symbol FROM change)
 ), merged AS (
     SELECT c.symbol, c.series, c.present + v.present AS present, c.quarantined + v.withheld AS held,
            c.missing_upstream + v.absent AS lacking,
@@ -27,11 +36,11 @@ WITH staged AS (
            -- What nobody has asked for in all that time does not hold up the rest for ever: the round begins anew.
            CASE WHEN c.recheck_at <= %(overdue)s THEN %(now)s ELSE c.recheck_at END AS recheck_at,
            CASE WHEN c.recheck_at <= %(overdue)s THEN v.absent ELSE c.rechecked + v.absent END AS rechecked,
-           c.rechecks
-    FROM coverage c JOIN change v USING (symbol, series)
+           c.rechecks, c.audited - coalesce(r.windows, '{{}}') AS audited
+    FROM coverage c JOIN change v USING (symbol, series) LEFT JOIN rewritten r USING (symbol, series)
     WHERE c.dataset = %(dataset)s
 ), described AS (
-    SELECT symbol, series, present, held - present AS quarantined, lacking - present - held AS missing, recheck_at, rechecks,
+    SELECT symbol, series, present, held - present AS quarantined, lacking - present - held AS missing, recheck_at, rechecks, audited,
            CASE WHEN is_due THEN rechecked * (lacking - present - held) ELSE '{{}}' END AS rechecked
     FROM merged
 ), decided AS (
@@ -48,6 +57,8 @@ SET present          = d.present,
                             ELSE d.recheck_at END,
     rechecked        = CASE WHEN d.in_vain THEN '{{}}' ELSE d.rechecked END,
     rechecks         = CASE WHEN isempty(d.missing) THEN 0 WHEN d.in_vain THEN least(d.rechecks + 1, 100) ELSE d.rechecks END,
+    audited          = d.audited,
+    unaudited_since  = CASE WHEN NOT d.audited @> d.present THEN coalesce(c.unaudited_since, now()) END,
     updated_at       = now()
 FROM decided d
 WHERE c.dataset = %(dataset)s AND c.symbol = d.symbol AND c.series = d.series

@@ -10,7 +10,7 @@ import psycopg
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from perpflow.errors import PerpflowError
-from perpflow.health import data, exchange, services, storage, stream
+from perpflow.health import audits, data, exchange, services, storage, stream
 from perpflow.health.finding import Finding, Level
 from perpflow.health.surroundings import Surroundings, surroundings
 from perpflow.settings import Deployment
@@ -42,6 +42,7 @@ CHECKS = (
     Check("withheld", data.withheld, needs=("schema",)),
     Check("quarantine", data.quarantine, needs=("schema",)),
     Check("staging", storage.staging, needs=("schema",)),
+    Check("audits", audits.audits, needs=("schema",)),
     Check("stream", stream.stream, needs=("redis",)),
     Check("liquidations", stream.liquidations, needs=("schema", "redis")),
     Check("listening", stream.listening, needs=("schema", "redis", "exchange")),

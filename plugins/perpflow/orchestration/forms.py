@@ -15,6 +15,12 @@ AGAIN = Param(
     title="Load again",
     description="Also what the ledger holds already; unchanged facts stay untouched.",
 )
+AUDIT_AGAIN = Param(
+    False,
+    type="boolean",
+    title="Look again",
+    description="Also at what was audited since it was published: whoever changes tables by hand tells nobody.",
+)
 SYMBOLS_PER_TASK = Param(1, type="integer", minimum=1, maximum=100, title="Symbols per task")
 
 DAYS = Param(3, type="integer", minimum=1, maximum=29, title="Days", description="How many whole days back.")

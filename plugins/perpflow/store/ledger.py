@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from psycopg import sql
 from psycopg.types.json import Jsonb
 from psycopg.types.multirange import TimestamptzMultirange
 
@@ -210,11 +211,13 @@ def describe(
     answered: dict[SeriesKey, Answered],
     now: datetime,
     covered: dict[SeriesKey, list[Window]] | None = None,
+    changed: bool = True,
 ) -> None:
     """Write into the ledger what the staged rows and the sources' answers prove; part of the publish transaction.
 
     `now` is when the sources were asked, on the exchange's clock: what all of them lack is asked for again later.
     `covered` says what the rows cover where that is known and none of them is withheld; else they are looked through.
+    `changed` says whether the transaction has written any row: those wait for their audits again.
     """
     keys, known = sorted(answered), sorted(covered or {})
     parameters = {
@@ -234,8 +237,21 @@ def describe(
         "known_symbols": [symbol for symbol, _ in known],
         "known_series": [series for _, series in known],
         "covered": [to_multirange((covered or {})[key]) for key in known],
+        "changed": changed,
     }
-    connection.execute(query("coverage_publish", points=points_view(spec)), parameters)
+    grid = spec.instants_of(spec.series[0])
+    assert grid is not None, "what is loaded has instants on a grid"
+    statement = query(
+        "coverage_publish",
+        points=points_view(spec),
+        table=sql.Identifier(spec.name),
+        # Of a row that several series share, every one is looked at again.
+        of_series=query("audit_of_timeframe", series=sql.Identifier("c", "series"))
+        if spec.series_in_key
+        else sql.Literal(True),
+        step=sql.Identifier("c", "series") if spec.series_in_key else sql.Literal(grid.name),
+    )
+    connection.execute(statement, parameters)
 
 
 def listen(connection: Connection, spec: StreamedSpec, symbol: str, listened: list[Window]) -> None:

@@ -1,0 +1,2 @@
+-- The rows of one series where its timeframe is part of the key.
+t.timeframe = {series}

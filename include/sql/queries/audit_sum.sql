@@ -1,0 +1,2 @@
+-- What a coarser candle adds up.
+, sum(t.{column}) AS {column}

@@ -1,0 +1,194 @@
+"""The audits: what is held against what once rows are published, each as one SQL query over whatever has not been
+audited.
+
+The gate sees one batch of one dataset. What two timeframes, two datasets or ledger and table say of the same instant,
+it can't compare: often the other half comes later. So an audit runs for the un-audited windows of each dataset that it
+reads, whichever of them was published last.
+
+Each query gives its findings: symbol, series, window, severity, column and detail. It has to make every finding that
+overlaps the windows asked for, and none depends on how these are cut: then looking again finds the same again, and a
+finding that is not made again is no more. Times are UTC, windows half-open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg import sql
+
+from perpflow.datasets import DATASETS
+from perpflow.specs import LoadedSpec
+from perpflow.store.database import query
+from perpflow.windows import DAY, MILLISECOND, TIMEFRAMES, Timeframe, Window, merge
+
+CANDLES = tuple(name for name, spec in DATASETS.items() if spec.series_in_key)
+ON_GRID = tuple(name for name, spec in DATASETS.items() if spec.series_in_key or spec.grid)
+
+#: Columns of a candle that are picked out of finer ones, not added up.
+PICKED = ("open", "high", "low", "close")
+#: Prices that are picked are the same decimal text, and so the same number. Sums of up to 8,928 doubles of one sign (a
+#: month of 5m candles) are off by 1e-12 of themselves at most. 1e-9 is well above that, and below one lot of 0.001 in
+#: a day of 300,000 BTC: no candle that lacks a trade passes.
+TOLERANCE_OF_SUMS = 1e-9
+#: Prices implied by recorded metrics (BTC/USDT, 2023-11-14) move by 0.25 % at most from one instant to the next, and
+#: have the eight decimals of mark prices, which lie within some tenths of a percent of the last price: this is eight
+#: times as much. In a crash it is the candle's own range that grows.
+TOLERANCE_OF_VALUE = 0.02
+#: A settlement's mark price is one of the mark prices of its minute; prices of trades lie further off when markets are
+#: upset.
+TOLERANCE_OF_MARK = 0.005
+TOLERANCE_OF_TRADES = 0.03
+#: As of the gate's outliers: from candle to candle.
+SPIKE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What is compared.
+
+    `reads` are the datasets whose un-audited windows it looks at; its findings are about `of`, or, where that is empty,
+    about whichever of them it runs for. `reach` is how many periods beyond those windows a finding may lie that depends
+    on them. One that looks `everywhere` reads the ledger or another small table, not facts: it looks at all of it.
+    """
+
+    name: str
+    query: str
+    reads: tuple[str, ...]
+    says: str
+    of: str = ""
+    reach: int = 0
+    everywhere: bool = False
+    constants: dict[str, Any] = field(default_factory=dict)
+
+    def target(self, dataset: str) -> str:
+        """The dataset that its findings are about when it runs for `dataset`."""
+        return self.of or dataset
+
+
+AUDITS: tuple[Audit, ...] = (
+    Audit(
+        "completeness",
+        "audit_completeness",
+        reads=tuple(DATASETS),
+        says="between what is accounted for nothing is neither present nor explained",
+        everywhere=True,
+    ),
+    Audit(
+        "ledger_agrees",
+        "audit_ledger_agrees",
+        reads=ON_GRID,
+        says="the table has the points that the ledger calls present, and no others",
+    ),
+    Audit(
+        "settlements_follow",
+        "audit_settlements_follow",
+        reads=("funding_rate",),
+        says="each settlement follows the one before by its interval, and the ledger calls it present",
+        # The longest funding interval, in hours: the settlement that tells of a missing one.
+        reach=8,
+    ),
+    Audit(
+        "cross_timeframe",
+        "audit_cross_timeframe",
+        reads=CANDLES,
+        says="a coarser candle is what the finest ones of its time amount to",
+    ),
+    Audit(
+        "open_interest_value",
+        "audit_open_interest_value",
+        reads=("open_interest", "ohlcv"),
+        of="open_interest",
+        says="open interest is valued at the price of its instant",
+        reach=1,
+        constants={"tolerance": TOLERANCE_OF_VALUE},
+    ),
+    Audit(
+        "spike_denied_by_mark",
+        "audit_spike_denied_by_mark",
+        reads=("ohlcv", "mark_price"),
+        of="ohlcv",
+        says="a close far from both its neighbours is one that the mark price went along with",
+        reach=1,
+        constants={"jump": SPIKE},
+    ),
+    Audit(
+        "funding_mark",
+        "audit_funding_mark",
+        reads=("funding_rate", "mark_price", "ohlcv"),
+        of="funding_rate",
+        says="a settlement's mark price is one of the candles' at its instant",
+        reach=1,
+        constants={
+            "tolerance": TOLERANCE_OF_MARK,
+            "tolerance_of_trades": TOLERANCE_OF_TRADES,
+            # Finest first, none longer than the shortest interval.
+            "timeframes": [name for name, frame in TIMEFRAMES.items() if frame.length and frame.length * 24 <= DAY],
+        },
+    ),
+    Audit(
+        "sources_agree",
+        "audit_sources_agree",
+        reads=tuple(DATASETS),
+        says="archive and REST agree about what both have",
+        everywhere=True,
+    ),
+)
+
+
+def _tiles(coarse: Timeframe, fine: Timeframe) -> bool:
+    """Whether periods of the one are made up of whole periods of the other."""
+    # Weeks and months begin at midnight, but not on a grid of days.
+    length = coarse.length if coarse.length and coarse.length <= 3 * DAY else DAY
+    return fine is not coarse and fine.length is not None and fine.length <= length and length % fine.length == DAY * 0
+
+
+#: What there is to compare of candles: (coarser, finer) timeframes, the finest first.
+PAIRS: tuple[tuple[str, str], ...] = tuple(
+    (coarse.name, fine.name) for coarse in TIMEFRAMES.values() for fine in TIMEFRAMES.values() if _tiles(coarse, fine)
+)
+
+
+def windows_to_look_at(spec: LoadedSpec, series: str, windows: Iterable[Window], reach: int) -> list[Window]:
+    """The windows by whole periods of the series, and so many periods more on either side."""
+    grid = spec.instants_of(series)
+    assert grid is not None, "what is loaded has instants on a grid"
+    return merge(_extended(grid, window, reach) for window in windows)
+
+
+def _extended(grid: Timeframe, window: Window, reach: int) -> Window:
+    start, end = grid.floor(window.start), grid.ceil(window.end)
+    for _ in range(reach):
+        start, end = grid.floor(start - MILLISECOND), grid.after(end)
+    return Window(start, end)
+
+
+def statement(audit: Audit, dataset: str) -> sql.Composed:
+    """The audit's query for when it runs for that dataset."""
+    spec = DATASETS[audit.target(dataset)]
+    values = [column.name for column in spec.values]
+    summed = [name for name in values if name not in PICKED]
+    tolerances = dict.fromkeys(PICKED, 0.0) | dict.fromkeys(summed, TOLERANCE_OF_SUMS)
+    return query(
+        audit.query,
+        table=sql.Identifier(spec.name),
+        of_series=_of_series(spec),
+        sums=sql.SQL("").join(query("audit_sum", column=sql.Identifier(name)) for name in summed),
+        compared=sql.SQL(", ").join(
+            query("audit_compared", title=sql.Literal(name), column=sql.Identifier(name), tolerance=sql.Literal(value))
+            for name, value in tolerances.items()
+        ),
+    )
+
+
+def _of_series(spec: LoadedSpec) -> sql.Composable:
+    """What makes a row of the table one of the series."""
+    if spec.series_in_key:
+        return query("audit_of_timeframe", series=sql.Identifier("l", "series"))
+    if not spec.partial_rows:
+        return sql.Literal(True)
+    ratios = (
+        query("audit_of_ratio", title=sql.Literal(series), column=sql.Identifier(series)) for series in spec.series
+    )
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(ratios))

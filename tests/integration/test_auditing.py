@@ -1,0 +1,294 @@
+"""Audits of published rows: each kind of damage ends `verified_until` before it, and its repair brings it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from perpflow import auditing, reader
+from perpflow.datasets import DATASETS
+from perpflow.settings import Deployment
+from perpflow.store.database import session
+from perpflow.windows import Window
+from simulator.process import Handle
+from tests.loading import deployment_of, load, request, rows, utc
+
+SPAN = Window(utc("2026-10-10"), utc("2026-10-12"))
+SYMBOLS = ("SOL/USDT", "BTC/USDT")
+AT = utc("2026-10-11T06:00")
+KEY = ("ohlcv", "SOL/USDT", "5m")
+#: In statements CANDLE stands for this.
+CANDLE = f"symbol = 'SOL/USDT' AND time = '{AT.isoformat()}'"
+HOLE = "'{[2026-10-11 06:00Z,2026-10-11 07:00Z)}'"
+
+
+@pytest.fixture(scope="module")
+def deployment(database_url: str, exchange: Handle) -> Deployment:
+    """Two clean days of all datasets, audited."""
+    made = deployment_of(database_url, exchange, symbols=SYMBOLS)
+    load(made, request("first", SPAN.start, SPAN.end, symbols=SYMBOLS))
+    auditing.audit(made, tuple(DATASETS))
+    return made
+
+
+#: What tests damage, and what they are put back from.
+KEPT = (*DATASETS, "coverage", "audit_findings", "reconciliations")
+KEEP = "CREATE TABLE kept_{0} AS TABLE {0}"
+EMPTY = "DELETE FROM {0}"
+PUT_BACK = "INSERT INTO {0} OVERRIDING SYSTEM VALUE TABLE kept_{0}"
+
+
+@pytest.fixture(scope="module")
+def kept(deployment: Deployment) -> Deployment:
+    """The same, with a copy of what tests damage."""
+    with session(deployment.database_url) as connection:
+        for name in KEPT:
+            connection.execute(KEEP.format(name).encode())
+    return deployment
+
+
+@pytest.fixture
+def damaged(kept: Deployment) -> Iterator[Deployment]:
+    """The same, to be damaged; put back afterwards."""
+    yield kept
+    with session(kept.database_url) as connection, connection.transaction():
+        for name in KEPT:
+            connection.execute(EMPTY.format(name).encode())
+            connection.execute(PUT_BACK.format(name).encode())
+
+
+def execute(deployment: Deployment, statement: str) -> int:
+    with session(deployment.database_url) as connection:
+        return connection.execute(statement.replace("CANDLE", CANDLE).encode()).rowcount
+
+
+def disputed(deployment: Deployment) -> dict[tuple[str, str, str], datetime]:
+    """Series that are not verified to their end, and until when they are."""
+    state = auditing.state(deployment, tuple(DATASETS))
+    return {each.key: each.verified_until for each in state.series if each.verified_until < each.covered_until}
+
+
+def audits_open(deployment: Deployment) -> set[str]:
+    return {f.audit for f in auditing.state(deployment, tuple(DATASETS)).findings if f.severity == "critical"}
+
+
+def test_nothing_is_verified_before_it_is_audited_and_all_of_it_afterwards(
+    empty_database_url: str, exchange: Handle
+) -> None:
+    made = deployment_of(empty_database_url, exchange)
+    load(made, request("young", SPAN.start, SPAN.end, datasets=("ohlcv", "open_interest")))
+    assert reader.verified_until(*KEY, database_url=made.database_url) is None
+    assert set(disputed(made).values()) == {SPAN.start}
+    done = auditing.audit(made, ("ohlcv",))
+    assert {series.dataset for series in done.moved} == {"ohlcv"}
+    assert reader.verified_until(*KEY, database_url=made.database_url) == SPAN.end
+    assert auditing.audit(made, ("ohlcv",)) == auditing.Audited(0, 0, ())
+    # Each dataset waits for its own audits, whoever has looked at it beside another.
+    assert disputed(made) == {("open_interest", "SOL/USDT", "5m"): SPAN.start}
+
+
+HOUR = AT
+DAY = utc("2026-10-11")
+#: What is done to the tables; which audits tell; until when each series of SOL/USDT is verified then.
+DAMAGE: dict[str, tuple[str, set[str], dict[tuple[str, str], datetime]]] = {
+    "a row is deleted": (
+        "DELETE FROM ohlcv WHERE timeframe = '5m' AND CANDLE",
+        {"ledger_agrees"},
+        {("ohlcv", "5m"): AT},
+    ),
+    "a settlement is deleted": (
+        "DELETE FROM funding_rate WHERE symbol = 'SOL/USDT' AND time = '2026-10-11 08:00Z'",
+        {"settlements_follow"},
+        {("funding_rate", "settlement"): utc("2026-10-11T08:00")},
+    ),
+    "one ratio is emptied": (
+        "UPDATE long_short_ratio SET top_account = NULL WHERE CANDLE",
+        {"ledger_agrees"},
+        {("long_short_ratio", "top_account"): AT},
+    ),
+    "a row lies beside the grid": (
+        "INSERT INTO open_interest SELECT symbol, '2026-10-11 06:02Z', open_interest, open_interest_value, source "
+        "FROM open_interest WHERE CANDLE",
+        {"ledger_agrees"},
+        {("open_interest", "5m"): AT + timedelta(minutes=2)},
+    ),
+    "an hour's high is changed": (
+        "UPDATE ohlcv SET high = high * 1.001 WHERE timeframe = '1h' AND CANDLE",
+        {"cross_timeframe"},
+        {("ohlcv", "1h"): HOUR, ("ohlcv", "5m"): HOUR},
+    ),
+    "a trade is missing from a day": (
+        "UPDATE ohlcv SET volume = volume - 1 WHERE timeframe = '1d' AND symbol = 'SOL/USDT' AND time = '2026-10-11Z'",
+        {"cross_timeframe"},
+        {("ohlcv", "1d"): DAY, ("ohlcv", "5m"): DAY},
+    ),
+    "hours are shifted by one": (
+        "UPDATE ohlcv o SET (open, high, low, close) = (SELECT p.open, p.high, p.low, p.close FROM ohlcv p "
+        "WHERE p.symbol = o.symbol AND p.timeframe = '1h' AND p.time = o.time - interval '1 hour') "
+        "WHERE timeframe = '1h' AND symbol = 'SOL/USDT' AND time >= '2026-10-11 06:00Z'",
+        {"cross_timeframe"},
+        {("ohlcv", "1h"): HOUR, ("ohlcv", "5m"): HOUR},
+    ),
+    "volumes are in another unit": (
+        "UPDATE ohlcv SET volume = volume * 1000 WHERE timeframe = '5m' AND CANDLE",
+        {"cross_timeframe"},
+        {("ohlcv", name): DAY if name in ("1d", "5m") else AT - timedelta(hours=2 * (name == "4h"))
+         for name in ("5m", "15m", "1h", "4h", "1d")},
+    ),
+    "an hour of mark prices is another symbol's": (
+        "UPDATE mark_price m SET (open, high, low, close) = (SELECT b.open, b.high, b.low, b.close FROM mark_price b "
+        "WHERE b.symbol = 'BTC/USDT' AND b.timeframe = '1h' AND b.time = m.time) WHERE timeframe = '1h' AND CANDLE",
+        {"cross_timeframe"},
+        {("mark_price", "1h"): HOUR, ("mark_price", "5m"): HOUR},
+    ),
+    "a premium is changed by its last digit": (
+        "UPDATE premium_index SET low = low - 1e-8 WHERE timeframe = '1h' AND CANDLE",
+        {"cross_timeframe"},
+        {("premium_index", "1h"): HOUR, ("premium_index", "5m"): HOUR},
+    ),
+    "open interest is in another unit": (
+        "UPDATE open_interest SET open_interest = open_interest * 1000 WHERE CANDLE",
+        {"open_interest_value"},
+        {("open_interest", "5m"): AT},
+    ),
+    "open interest's value is another symbol's": (
+        "UPDATE open_interest o SET open_interest_value = (SELECT b.open_interest_value FROM open_interest b "
+        "WHERE b.symbol = 'BTC/USDT' AND b.time = o.time) WHERE CANDLE",
+        {"open_interest_value"},
+        {("open_interest", "5m"): AT},
+    ),
+    "a close is a lone spike": (
+        "UPDATE ohlcv SET close = close * 1.3, high = high * 1.3 WHERE timeframe = '5m' AND CANDLE",
+        {"cross_timeframe", "spike_denied_by_mark"},
+        {("ohlcv", name): DAY if name in ("1d", "5m") else AT - timedelta(hours=2 * (name == "4h"))
+         for name in ("5m", "15m", "1h", "4h", "1d")},
+    ),
+    "a settlement's mark price is off": (
+        "UPDATE funding_rate SET mark_price = mark_price * 1.01 "
+        "WHERE symbol = 'SOL/USDT' AND time = '2026-10-11 08:00Z'",
+        {"funding_mark"},
+        {("funding_rate", "settlement"): utc("2026-10-11T08:00")},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damage_ends_what_is_verified_before_it_and_repair_brings_it_back(damaged: Deployment, what: str) -> None:
+    statement, audits, until = DAMAGE[what]
+    assert execute(damaged, statement) > 0
+    assert disputed(damaged) == {}, "who changes tables by hand tells nobody"
+    auditing.audit(damaged, tuple(DATASETS), again=True)
+    assert audits_open(damaged) == audits
+    assert disputed(damaged) == {(name, "SOL/USDT", series): at for (name, series), at in until.items()}
+    # What is disputed is looked at again each time, and the same is found.
+    again = auditing.audit(damaged, tuple(DATASETS))
+    assert (again.found, again.resolved) == (0, 0)
+
+    (dataset,) = {name for name, _ in until}
+    load(damaged, request(f"mend {what}", SPAN.start, SPAN.end, datasets=(dataset,), again=True))
+    execute(damaged, "DELETE FROM open_interest WHERE time = '2026-10-11 06:02Z'")
+    assert set(disputed(damaged)) >= {(name, "SOL/USDT", series) for name, series in until}
+    assert auditing.audit(damaged, tuple(DATASETS)).resolved > 0
+    assert (disputed(damaged), audits_open(damaged)) == ({}, set())
+
+
+def coverage(deployment: Deployment, column: str, key: tuple[str, str, str] = KEY) -> Any:
+    text = "SELECT {} FROM coverage WHERE dataset = %s AND symbol = %s AND series = %s"
+    with session(deployment.database_url) as connection:
+        return rows(connection, text.format(column), *key)[0][0]
+
+
+def test_publishing_takes_exactly_the_rows_that_it_writes_out_of_what_was_audited(damaged: Deployment) -> None:
+    execute(damaged, "DELETE FROM ohlcv WHERE timeframe = '5m' AND CANDLE")
+    execute(
+        damaged, "UPDATE open_interest SET open_interest = 1 WHERE symbol = 'SOL/USDT' AND time = '2026-10-10 12:00Z'"
+    )
+    load(damaged, request("one row", SPAN.start, SPAN.end, datasets=("ohlcv", "open_interest"), again=True))
+    assert coverage(damaged, "(present - audited)::text") == '{["2026-10-11 06:00:00+00","2026-10-11 06:05:00+00")}'
+    assert coverage(damaged, "unaudited_since IS NOT NULL")
+    corrected = ("open_interest", "SOL/USDT", "5m")
+    assert coverage(damaged, "(present - audited)::text", corrected) == (
+        '{["2026-10-10 12:00:00+00","2026-10-10 12:05:00+00")}'
+    )
+    assert coverage(damaged, "(present - audited)::text", ("ohlcv", "SOL/USDT", "1h")) == "{}"
+    assert disputed(damaged) == {KEY: AT, corrected: utc("2026-10-10T12:00")}
+    auditing.audit(damaged, tuple(DATASETS))
+    assert disputed(damaged) == {}
+    assert not coverage(damaged, "unaudited_since IS NOT NULL")
+
+
+def test_publishing_what_changes_nothing_leaves_audited_as_it_is(deployment: Deployment) -> None:
+    key = ("open_interest", "SOL/USDT", "5m")
+    before = coverage(deployment, "audited::text", key)
+    load(deployment, request("again", SPAN.start, SPAN.end, datasets=("funding_rate", "open_interest"), again=True))
+    assert coverage(deployment, "audited::text", key) == before
+    assert disputed(deployment) == {}
+
+
+def test_an_audit_that_dies_leaves_everything_as_it_was(damaged: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    execute(damaged, "UPDATE ohlcv SET high = high * 2 WHERE timeframe = '1h' AND CANDLE")
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(auditing.verification, "dispute", killed)
+        with pytest.raises(KeyboardInterrupt):
+            auditing.audit(damaged, ("ohlcv",), again=True)
+    assert (disputed(damaged), audits_open(damaged)) == ({}, set())
+    auditing.audit(damaged, ("ohlcv",), again=True)
+    assert audits_open(damaged) == {"cross_timeframe"}
+
+
+def test_what_a_publisher_changes_while_an_audit_looks_is_not_audited(
+    damaged: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A publisher commits between the snapshot and the lock: the unit is forgotten, and looked at again."""
+    real, looks = auditing.verification.series_of, []
+
+    def meddled(*arguments: Any) -> Any:
+        found = real(*arguments)
+        looks.append(1)
+        if len(looks) == 2:  # The first one is what is looked at everywhere.
+            execute(damaged, "DELETE FROM ohlcv WHERE timeframe = '5m' AND CANDLE")
+            execute(damaged, "UPDATE coverage SET updated_at = now() WHERE dataset = 'ohlcv' AND series = '5m'")
+        return found
+
+    monkeypatch.setattr(auditing.verification, "series_of", meddled)
+    auditing.audit(damaged, ("ohlcv",), again=True)
+    assert len(looks) == 3
+    assert audits_open(damaged) == {"ledger_agrees"}
+
+
+def test_a_warning_disputes_nothing(damaged: Deployment) -> None:
+    with session(damaged.database_url) as connection:
+        connection.execute(
+            """INSERT INTO reconciliations (dataset, symbol, series, "column", "window", tolerance, agree, within,
+                   beyond, archive_only, rest_only)
+               VALUES ('long_short_ratio', 'SOL/USDT', 'all', 'top_account', '[2026-10-10 00:00Z,2026-10-12 00:00Z)',
+                       1e-4, 570, 5, 1, 0, 0)"""
+        )
+    auditing.audit(damaged, ("long_short_ratio",))
+    (finding,) = auditing.state(damaged, tuple(DATASETS)).findings
+    assert (finding.audit, finding.severity, finding.series) == ("sources_agree", "warning", "top_account")
+    assert disputed(damaged) == {}
+    execute(damaged, "DELETE FROM reconciliations")
+    assert auditing.audit(damaged, ("long_short_ratio",)).resolved == 1
+
+
+EXPLAIN = "UPDATE coverage SET missing_upstream = {}{} WHERE series = '1h' AND dataset = 'mark_price'"
+
+
+def test_a_hole_that_nothing_explains_is_told_and_ends_what_is_verified(damaged: Deployment) -> None:
+    execute(damaged, EXPLAIN.format("present - ", HOLE).replace("missing_upstream", "present"))
+    execute(damaged, "DELETE FROM mark_price WHERE timeframe = '1h' AND time = '2026-10-11 06:00Z'")
+    auditing.audit(damaged, ("mark_price",))
+    assert disputed(damaged) == {("mark_price", symbol, "1h"): AT for symbol in SYMBOLS}
+    (finding,) = auditing.state(damaged, tuple(DATASETS)).findings
+    assert (finding.audit, finding.severity, finding.findings) == ("completeness", "warning", 2)
+    # An absence that is explained is none to wait for.
+    execute(damaged, EXPLAIN.format("", HOLE))
+    assert disputed(damaged) == {}

@@ -164,8 +164,7 @@ class Planner:
     async def reissued(self, request: LoadRequest) -> Plan:
         """Batches of the archive files that were issued again since they were read, or are still to be tried again."""
         names = {contract.exchange_symbol: symbol for symbol, contract in self._table.known().items()}
-        series = {name: self._collection.series(name) for name in request.datasets}
-        return await plan_reissued(self._archive, self._connection, request, names, series)
+        return await plan_reissued(self._archive, self._connection, request, names, self._collection)
 
     def _holes(self, request: LoadRequest, now: datetime) -> dict[str, dict[SeriesKey, list[Window]]]:
         """Of contracts that are known; the ledger may have met others."""

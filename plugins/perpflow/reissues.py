@@ -15,6 +15,7 @@ from perpflow.datasets import DATASETS, by_archive_kind
 from perpflow.exchange.archive import Archive, ArchiveObject, Listed, object_of
 from perpflow.fetching import bounded
 from perpflow.issue import Issue
+from perpflow.settings import Collection
 from perpflow.store import archive_objects
 from perpflow.store.archive_objects import Folder
 from perpflow.store.database import Connection
@@ -30,21 +31,26 @@ async def plan_reissued(
     connection: Connection,
     request: LoadRequest,
     names: Mapping[str, str],
-    series: Mapping[str, tuple[str, ...]],
+    collection: Collection,
 ) -> Plan:
     """Batches that read changed files again: for each archive folder's datasets one a symbol, granularity and month.
 
+    A file is read again for all datasets that it feeds, also where one of them alone is asked for: what is recorded of
+    it is that it was read, not for whom.
+
     Args:
         names: unified symbols by the exchange's names.
-        series: of each dataset those that are collected; files of other intervals are left as they were read.
+        collection: files of intervals that it does not collect are left as they were read.
 
     Raises:
         ExchangeUnavailable, RateLimited, AccessDenied, RequestRejected: the listing does not answer.
     """
     plan, batches = Plan(), []
     folders = archive_objects.folders(connection)
-    for group in by_archive_kind(request.datasets):
-        intervals = {interval for name in group for interval in series[name]}
+    for group in by_archive_kind(tuple(DATASETS)):
+        if not set(group).intersection(request.datasets):
+            continue
+        intervals = {interval for name in group for interval in collection.series(name)}
         mine = [folder for folder in folders if _is_wanted(folder, group, request, names, intervals)]
         found: list[str] = []
         await bounded(_look_through(archive, connection, folder, found) for folder in mine)

@@ -97,18 +97,24 @@ def test_a_reissued_file_is_noticed_read_again_and_its_rows_corrected(
     }
     assert all(old != new for _, _, old, new, *_ in corrections)
     ((corrected, updated),) = table(
-        deployment, "SELECT corrected, updated FROM data_versions WHERE batch = %s", batch.id
+        deployment,
+        "SELECT corrected, updated FROM data_versions WHERE batch = %s AND dataset = %s",
+        batch.id,
+        dataset,
     )
     assert (corrected, updated) == (CHANGED, CHANGED)
     assert reread(deployment, datasets=(dataset,)).batches == []
 
 
-def test_a_file_of_two_datasets_is_read_again_for_both(deployment: Deployment, exchange: Handle) -> None:
+@pytest.mark.parametrize("asked", [("open_interest", "long_short_ratio"), ("long_short_ratio",)])
+def test_a_file_of_two_datasets_is_read_again_for_both_whichever_is_asked_for(
+    deployment: Deployment, exchange: Handle, asked: tuple[str, ...]
+) -> None:
     both = ("open_interest", "long_short_ratio")
     first = revise(exchange, "metrics", DAILY)
     load(deployment, request("first", "2026-10-01", datasets=both))
     exchange.remove_fault(first)
-    (batch,) = reread(deployment, datasets=both).batches
+    (batch,) = reread(deployment, datasets=asked).batches
     assert batch.datasets == both
     assert table(deployment, "SELECT dataset, count(*) FROM corrections GROUP BY 1 ORDER BY 1") == [
         ("long_short_ratio", 3),

@@ -247,6 +247,30 @@ def test_a_file_that_stays_broken_is_not_asked_for_for_ever_and_explained(
     assert table(deployment, "SELECT verdict, attempts FROM archive_objects WHERE key = %s", KEY) == [("ok", 1)]
 
 
+def test_a_new_issue_of_which_a_part_was_read_after_it_was_left_out_is_read_as_a_whole(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    first = revise(exchange, "metrics", "2026-09-10")
+    load(deployment, request("first", OLD_DAY.start, OLD_DAY.end, datasets=("open_interest",)))
+    exchange.remove_fault(first)
+    hole = Window(utc("2026-09-10T20:00"), utc("2026-09-10T20:05"))
+    table(
+        deployment,
+        "UPDATE coverage SET present = present - tstzmultirange(tstzrange(%s, %s)) RETURNING 1",
+        hole.start,
+        hole.end,
+    )
+    late = exchange.add_fault("bad_checksum", match="SOLUSDT-metrics-2026-09-10")
+    assert len(repair(deployment, "morning").batches) == 1
+    exchange.remove_fault(late)
+    assert len(repair(deployment, "evening").batches) == 1
+    assert table(deployment, "SELECT verdict, mixed FROM archive_objects") == [("ok", True)]
+    (batch,) = reread(deployment, datasets=("open_interest",)).batches
+    assert batch.objects == (KEY,)
+    assert len(table(deployment, "SELECT FROM corrections")) == CHANGED
+    assert reread(deployment, datasets=("open_interest",)).batches == []
+
+
 @pytest.mark.parametrize(
     ("read", "listed", "is_changed"),
     [
@@ -261,17 +285,21 @@ def test_a_file_that_stays_broken_is_not_asked_for_for_ever_and_explained(
         ({"verdict": "damaged", "attempts": MOST_ATTEMPTS}, {}, False),
         ({"verdict": "damaged", "attempts": MOST_ATTEMPTS}, {"checksum_etag": "d"}, True),
         ({"verdict": "accepted", "attempts": MOST_ATTEMPTS}, {}, False),
+        ({"mixed": True}, {}, True),
+        ({"mixed": True, "verdict": "damaged", "attempts": MOST_ATTEMPTS}, {}, False),
+        ({"mixed": True, "verdict": "wrong checksum", "attempts": MOST_ATTEMPTS}, {}, False),
     ],
 )
 def test_an_issue_is_told_by_its_etag_or_else_by_its_date(
     empty_database_url: str, read: dict[str, Any], listed: dict[str, Any], is_changed: bool
 ) -> None:
-    recorded = {"etag": "a", "last_modified": MODIFIED, "checksum_etag": "c", "verdict": "ok", "attempts": 1} | read
+    recorded = {"etag": "a", "last_modified": MODIFIED, "checksum_etag": "c", "verdict": "ok"} | read
+    recorded = {"attempts": 1, "mixed": False} | recorded
     issue = Issue("", **{"etag": "a", "last_modified": MODIFIED, "checksum_etag": "c"} | listed)
     with session(empty_database_url) as connection:
         connection.execute(
-            "INSERT INTO archive_objects (key, etag, last_modified, checksum_etag, verdict, attempts)"
-            " VALUES (%(key)s, %(etag)s, %(last_modified)s, %(checksum_etag)s, %(verdict)s, %(attempts)s)",
+            "INSERT INTO archive_objects (key, etag, last_modified, checksum_etag, verdict, attempts, mixed)"
+            " VALUES (%(key)s, %(etag)s, %(last_modified)s, %(checksum_etag)s, %(verdict)s, %(attempts)s, %(mixed)s)",
             {"key": KEY, **recorded},
         )
         assert archive_objects.changed(connection, {KEY: issue}) == ([KEY] if is_changed else [])

@@ -224,7 +224,7 @@ def _reading(connection: Connection, deployment: Deployment, batch: Batch) -> Re
     return Reading(
         only=tuple(filter(None, map(object_of, batch.objects))),
         left_alone=archive_objects.left_alone(connection),
-        accepts_wrong_checksums=deployment.collection.exchange.wrong_checksums == "accept",
+        accepts_wrong_checksums=deployment.collection.exchange.accepts_wrong_checksums,
     )
 
 

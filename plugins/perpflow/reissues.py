@@ -47,13 +47,14 @@ async def plan_reissued(
     """
     plan, batches = Plan(), []
     folders = archive_objects.folders(connection)
+    accepts = collection.exchange.accepts_wrong_checksums
     for group in by_archive_kind(tuple(DATASETS)):
         if not set(group).intersection(request.datasets):
             continue
         intervals = {interval for name in group for interval in collection.series(name)}
         mine = [folder for folder in folders if _is_wanted(folder, group, request, names, intervals)]
         found: list[str] = []
-        await bounded(_look_through(archive, connection, folder, found) for folder in mine)
+        await bounded(_look_through(archive, connection, folder, found, accepts) for folder in mine)
         changed = [wanted for key in found if (wanted := object_of(key))]
         log.info("%s: %d files of %d folders were issued again", ", ".join(group), len(changed), len(mine))
         batches += list(_batches(request, group, changed, names))
@@ -74,11 +75,13 @@ def _is_wanted(
     return symbol is not None and asked and (found.interval is None or found.interval in intervals)
 
 
-async def _look_through(archive: Archive, connection: Connection, folder: Folder, found: list[str]) -> None:
+async def _look_through(
+    archive: Archive, connection: Connection, folder: Folder, found: list[str], accepts: bool
+) -> None:
     """Add the keys of a folder whose files are another issue than was read."""
     # A listing begins after its marker: without its last letter the first key's is the one before it.
     listed = await archive.listed(folder.name, after=folder.first[:-1], until=folder.last + CHECKSUM)
-    found += archive_objects.changed(connection, issues_of(listed))
+    found += archive_objects.changed(connection, issues_of(listed), accepts_wrong_checksums=accepts)
 
 
 def issues_of(listed: Iterable[Listed]) -> dict[str, Issue]:

@@ -217,6 +217,11 @@ class ExchangeSettings(Switchless):
     connect_timeout_s: float = Field(10, ge=1, le=600)
     proxy: str | None = None
 
+    @property
+    def accepts_wrong_checksums(self) -> bool:
+        """Whether archive files are read whose checksum stays wrong."""
+        return self.wrong_checksums == "accept"
+
     @field_validator("proxy")
     @classmethod
     def _proxy_address(cls, value: str | None) -> str | None:

@@ -302,7 +302,8 @@ def test_an_issue_is_told_by_its_etag_or_else_by_its_date(
             " VALUES (%(key)s, %(etag)s, %(last_modified)s, %(checksum_etag)s, %(verdict)s, %(attempts)s, %(mixed)s)",
             {"key": KEY, **recorded},
         )
-        assert archive_objects.changed(connection, {KEY: issue}) == ([KEY] if is_changed else [])
+        found = archive_objects.changed(connection, {KEY: issue}, accepts_wrong_checksums=False)
+    assert found == ([KEY] if is_changed else [])
 
 
 def test_a_wrong_checksum_is_accepted_where_the_configuration_says_so(deployment: Deployment, exchange: Handle) -> None:
@@ -317,6 +318,20 @@ def test_a_wrong_checksum_is_accepted_where_the_configuration_says_so(deployment
     # Again, and no sooner than asked for.
     load(accepting, request("again", OLD_DAY.start, OLD_DAY.end, datasets=("open_interest",), again=True))
     assert table(deployment, "SELECT key, verdict FROM archive_objects WHERE verdict <> 'ok'") == [(KEY, "accepted")]
+def test_a_new_issue_with_a_wrong_checksum_is_accepted_where_the_configuration_says_so(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    accepting, dataset = asking(deployment, wrong_checksums="accept"), ("open_interest",)
+    load(accepting, request("first", OLD_DAY.start, OLD_DAY.end, datasets=dataset))
+    exchange.add_fault("bad_checksum", match="SOLUSDT-metrics-2026-09-10")
+    revise(exchange, "metrics", "2026-09-10")
+    for _ in range(MOST_ATTEMPTS):
+        assert len(reread(deployment, datasets=dataset).batches) == 1
+    assert reread(deployment, datasets=dataset).batches == []
+    assert len(reread(accepting, datasets=dataset).batches) == 1
+    assert table(deployment, "SELECT verdict, mixed FROM archive_objects") == [("accepted", False)]
+    assert len(table(deployment, "SELECT FROM corrections")) == CHANGED
+    assert reread(accepting, datasets=dataset).batches == []
 
 
 def test_the_pause_before_a_hole_is_asked_for_again_doubles(deployment: Deployment, exchange: Handle) -> None:

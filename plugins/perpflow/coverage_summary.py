@@ -19,7 +19,7 @@ from psycopg import sql
 from perpflow.datasets import DATASETS
 from perpflow.exchange.archive import period_of, spelled
 from perpflow.fetching import ARCHIVE_LAG
-from perpflow.planning import settled
+from perpflow.settling import settled
 from perpflow.specs import LoadedSpec
 from perpflow.store import ledger
 from perpflow.store.database import Connection, from_multirange, one, query, to_multirange

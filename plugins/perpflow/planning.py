@@ -37,7 +37,8 @@ from perpflow.parsing import labels
 from perpflow.reissues import plan_reissued
 from perpflow.rotation import Due, allowance, longest_wait, turn
 from perpflow.settings import Collection
-from perpflow.specs import Budget, DatasetSpec, LoadedSpec, RestSource
+from perpflow.settling import settled
+from perpflow.specs import Budget, LoadedSpec, RestSource
 from perpflow.store import ledger, turns
 from perpflow.store.database import Connection
 from perpflow.store.ledger import SeriesKey
@@ -387,22 +388,6 @@ def _unusable(first: ArchiveObject) -> Life:
     # There is something of its time, and a later issue of the file may be fit for use: a gap until then.
     period = "day" if first.granularity == "daily" else "month"
     return first.period.start, f"{period} of {first.key}, which can't be used as it is"
-
-
-def settled(spec: DatasetSpec, series: str, start: datetime, end: datetime, now: datetime) -> Window | None:
-    """The whole periods that begin in `[start, end)` and have settled by `now`, the exchange's clock.
-
-    A week that begins before `end` belongs to the range even where it ends after it: batches are cut at months.
-    """
-    timeframe, latest = spec.timeframe_of(series), now - spec.settles_after
-    if timeframe is not None:
-        start, end, latest = timeframe.ceil(start), timeframe.ceil(end), timeframe.floor(latest)
-    elif spec.settles_on is not None:
-        # What settles is over in an instant: the last one that may have is itself within reach.
-        hour = spec.settles_on
-        start, end, latest = hour.ceil(start), hour.ceil(end), hour.after(hour.floor(latest))
-    end = min(end, latest)
-    return Window(start, end) if start < end else None
 
 
 def _within_reach(

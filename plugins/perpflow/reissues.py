@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from perpflow.batches import MOST_BATCHES, Batch, LoadRequest, Plan
 from perpflow.datasets import DATASETS, by_archive_kind
@@ -16,10 +17,12 @@ from perpflow.exchange.archive import Archive, ArchiveObject, Listed, object_of
 from perpflow.fetching import bounded
 from perpflow.issue import Issue
 from perpflow.settings import Collection
+from perpflow.settling import settled
 from perpflow.store import archive_objects
 from perpflow.store.archive_objects import Folder
 from perpflow.store.database import Connection
-from perpflow.windows import Window, month_of
+from perpflow.store.ledger import Coverage
+from perpflow.windows import Window, intersect, month_of
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +96,22 @@ def issues_of(listed: Iterable[Listed]) -> dict[str, Issue]:
         for key, entry in entries.items()
         if not key.endswith(CHECKSUM)
     }
+
+
+def accounted_in(
+    wanted: ArchiveObject, rows: Iterable[Coverage], now: datetime
+) -> dict[tuple[str, str, str], list[Window]]:
+    """What the ledger covers or explains of a file's points, by dataset, symbol and series; `rows` are of its symbol.
+
+    A week belongs to the month in which it begins, wherever it ends.
+    """
+    found = {}
+    for row in rows:
+        spec = DATASETS[row.dataset]
+        if spec.archive.kind == wanted.kind and wanted.interval in (None, row.series):
+            span = settled(spec, row.series, wanted.period.start, wanted.period.end, now)
+            found[row.dataset, row.symbol, row.series] = intersect(row.accounted, [span] if span else [])
+    return {key: windows for key, windows in found.items() if windows}
 
 
 def _batches(

@@ -184,6 +184,18 @@ def test_rows_of_an_earlier_issue_that_come_while_a_file_is_read_again_are_not_f
     assert reread(deployment, datasets=dataset).batches == []
 
 
+def test_a_candle_that_reaches_over_the_edge_of_its_file_leaves_nothing_to_read_again(
+    empty_database_url: str, exchange: Handle
+) -> None:
+    weekly = {"ohlcv": {"timeframes": ["1w"]}}
+    made = deployment_of(empty_database_url, exchange, symbols=("SOL/USDT",), datasets=weekly, start="2026-06-01")
+    load(made, request("all", "2026-06-01", datasets=("ohlcv",)))
+    month = "data/futures/um/monthly/klines/SOLUSDT/1w/SOLUSDT-1w-2026-08.zip"
+    table(made, "UPDATE archive_objects SET etag = 'older' WHERE key = %s RETURNING key", month)
+    assert [batch.objects for batch in reread(made, datasets=("ohlcv",)).batches] == [(month,)]
+    assert reread(made, datasets=("ohlcv",)).batches == []
+
+
 def test_what_a_better_source_overwrites_is_no_correction(deployment: Deployment, exchange: Handle) -> None:
     held = exchange.add_fault("not_found", match="SOLUSDT-metrics-2026-10-10")
     window = (utc("2026-10-10"), utc("2026-10-11"))

@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"quality"}),
     frozenset(
         {"aligning", "alignment", "costing", "draining", "estimating", "evidence", "fetching", "planning", "reissues"}
-        | {"proof", "reconciling", "rotation", "sessions", "symbols"}
+        | {"proof", "reconciling", "rotation", "sessions", "settling", "symbols"}
     ),
     frozenset({"pipeline"}),
 )

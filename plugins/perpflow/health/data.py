@@ -12,9 +12,10 @@ from perpflow.datasets import DATASETS
 from perpflow.exchange.listing import ListedSymbol
 from perpflow.health.finding import Finding, Level
 from perpflow.health.surroundings import Surroundings
-from perpflow.planning import ABOUT_TO_BE_FORGOTTEN, settled
+from perpflow.planning import ABOUT_TO_BE_FORGOTTEN
 from perpflow.rotation import runs_of_a_round
 from perpflow.settings import Collection
+from perpflow.settling import settled
 from perpflow.specs import LoadedSpec
 from perpflow.store import ledger
 from perpflow.store.database import Connection, one, query, session

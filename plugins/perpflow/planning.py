@@ -165,7 +165,8 @@ class Planner:
     async def reissued(self, request: LoadRequest) -> Plan:
         """Batches of the archive files that were issued again since they were read, or are still to be tried again."""
         names = {contract.exchange_symbol: symbol for symbol, contract in self._table.known().items()}
-        return await plan_reissued(self._archive, self._connection, request, names, self._collection)
+        now = await self._rest.now()
+        return await plan_reissued(self._archive, self._connection, request, names, self._collection, now)
 
     def _holes(self, request: LoadRequest, now: datetime) -> dict[str, dict[SeriesKey, list[Window]]]:
         """Of contracts that are known; the ledger may have met others."""

@@ -18,7 +18,7 @@ from perpflow.fetching import bounded
 from perpflow.issue import Issue
 from perpflow.settings import Collection
 from perpflow.settling import settled
-from perpflow.store import archive_objects
+from perpflow.store import archive_objects, ledger
 from perpflow.store.archive_objects import Folder
 from perpflow.store.database import Connection
 from perpflow.store.ledger import Coverage
@@ -35,6 +35,7 @@ async def plan_reissued(
     request: LoadRequest,
     names: Mapping[str, str],
     collection: Collection,
+    now: datetime,
 ) -> Plan:
     """Batches that read changed files again: for each archive folder's datasets one a symbol, granularity and month.
 
@@ -44,6 +45,7 @@ async def plan_reissued(
     Args:
         names: unified symbols by the exchange's names.
         collection: files of intervals that it does not collect are left as they were read.
+        now: the exchange's clock.
 
     Raises:
         ExchangeUnavailable, RateLimited, AccessDenied, RequestRejected: the listing does not answer.
@@ -58,7 +60,7 @@ async def plan_reissued(
         mine = [folder for folder in folders if _is_wanted(folder, group, request, names, intervals)]
         found: list[str] = []
         await bounded(_look_through(archive, connection, folder, found, accepts) for folder in mine)
-        changed = [wanted for key in found if (wanted := object_of(key))]
+        changed = _accounted_for(connection, group, [wanted for key in found if (wanted := object_of(key))], names, now)
         log.info("%s: %d files of %d folders were issued again", ", ".join(group), len(changed), len(mine))
         batches += list(_batches(request, group, changed, names))
     plan.batches = batches[:MOST_BATCHES]
@@ -96,6 +98,24 @@ def issues_of(listed: Iterable[Listed]) -> dict[str, Issue]:
         for key, entry in entries.items()
         if not key.endswith(CHECKSUM)
     }
+
+
+def _accounted_for(
+    connection: Connection,
+    group: tuple[str, ...],
+    changed: list[ArchiveObject],
+    names: Mapping[str, str],
+    now: datetime,
+) -> list[ArchiveObject]:
+    """The files of whose time the ledger has anything.
+
+    Of others nothing would be read: they were left out, and whether their time is a hole is repair's to say.
+    """
+    symbols = tuple({names[wanted.exchange_symbol] for wanted in changed})
+    rows: dict[str, list[Coverage]] = {symbol: [] for symbol in symbols}
+    for row in ledger.read(connection, group, symbols):
+        rows[row.symbol].append(row)
+    return [wanted for wanted in changed if accounted_in(wanted, rows[names[wanted.exchange_symbol]], now)]
 
 
 def accounted_in(

@@ -283,6 +283,18 @@ def test_a_new_issue_of_which_a_part_was_read_after_it_was_left_out_is_read_as_a
     assert reread(deployment, datasets=("open_interest",)).batches == []
 
 
+def test_a_file_that_was_left_out_and_of_which_nothing_is_known_is_not_read_again(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    eth = ("ETH/USDT",)
+    exchange.add_fault("bad_checksum", match="ETHUSDT-metrics-2026-08-20")
+    load(deployment, request("once", "2026-08-20", "2026-08-22", datasets=("open_interest",), symbols=eth))
+    left_out = table(deployment, "SELECT attempts FROM archive_objects WHERE verdict <> 'ok'")
+    assert left_out == [(1,)]
+    # Nobody asks for its time any more: who does, reads it.
+    assert reread(deployment, datasets=("open_interest",)).batches == []
+
+
 @pytest.mark.parametrize(
     ("read", "listed", "is_changed"),
     [

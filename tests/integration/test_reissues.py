@@ -342,6 +342,8 @@ def test_a_wrong_checksum_is_accepted_where_the_configuration_says_so(deployment
     # Again, and no sooner than asked for.
     load(accepting, request("again", OLD_DAY.start, OLD_DAY.end, datasets=("open_interest",), again=True))
     assert table(deployment, "SELECT key, verdict FROM archive_objects WHERE verdict <> 'ok'") == [(KEY, "accepted")]
+
+
 def test_a_new_issue_with_a_wrong_checksum_is_accepted_where_the_configuration_says_so(
     deployment: Deployment, exchange: Handle
 ) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg import sql
@@ -22,7 +22,7 @@ from perpflow.fetching import Fetcher, Wanted
 from perpflow.sessions import exchange_sessions
 from perpflow.settings import Collection, Deployment
 from perpflow.specs import LoadedSpec
-from perpflow.store import ledger, loader, manifests
+from perpflow.store import ledger, loader, manifests, turns
 from perpflow.store.database import Connection, columns, query, session, to_multirange, to_range
 from perpflow.store.loader import StagingArea
 from perpflow.windows import DAY, Window, intersect, merge, start_of_day
@@ -31,6 +31,9 @@ from perpflow.windows import DAY, Window, intersect, merge, start_of_day
 MOST_DAYS = STATISTICS_REACH // DAY
 #: Of `all` so many symbols are compared in a run, others in the next: thirty days of one cost some 200 requests.
 SYMBOLS_A_RUN = 20
+#: What their turns are kept under, beside those of datasets.
+TURNS = "reconcile"
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,8 @@ async def _reconcile(deployment: Deployment, request: LoadRequest, days: int) ->
         now = await rest.now()
         with session(deployment.database_url) as connection:
             names = {row["symbol"]: row["exchange_symbol"] for row in connection.execute(query("symbols_read"))}
-            for symbol in _symbols(connection, request, deployment.collection, now):
+            symbols = _symbols(connection, request, deployment.collection)
+            for symbol in symbols:
                 for group in by_archive_kind(request.datasets):
                     wanted = _wanted(connection, group, symbol, deployment.collection, now, days)
                     if any(wanted.values()):
@@ -80,18 +84,20 @@ async def _reconcile(deployment: Deployment, request: LoadRequest, days: int) ->
                             fetcher = Fetcher(rest, archive, area, exchange_symbols=names, now=now, wanted=wanted)
                             await fetcher.both()
                         found += _compared(connection, fetcher, batch, stage_id)
+            # Once all were compared: who tries again compares the same, and sees what has differed.
+            turns.take(connection, TURNS, tuple(symbols), now)
     return found
 
 
-def _symbols(connection: Connection, request: LoadRequest, collection: Collection, now: datetime) -> list[str]:
-    """Those asked for that the ledger has met; of all of them some, others each day."""
-    met = sorted({row.symbol for row in ledger.read(connection, request.datasets)})
+def _symbols(connection: Connection, request: LoadRequest, collection: Collection) -> list[str]:
+    """Those asked for that the ledger has met; of all of them those whose turn is longest ago."""
+    met = sorted({row.symbol for row in ledger.bounds(connection, request.datasets)})
     asked = request.symbols or collection.symbols
     if asked not in ("all", ("all",)):
         return [symbol for symbol in met if symbol in asked]
-    collected = [symbol for symbol in met if collection.collects(symbol)]
-    rounds = max(-(-len(collected) // SYMBOLS_A_RUN), 1)
-    return collected[(now - datetime.min.replace(tzinfo=now.tzinfo)) // DAY % rounds :: rounds]
+    collected = tuple(symbol for symbol in met if collection.collects(symbol))
+    taken_at = turns.read(connection, TURNS, collected)
+    return sorted(collected, key=lambda symbol: (taken_at.get(symbol, NEVER), symbol))[:SYMBOLS_A_RUN]
 
 
 def _wanted(

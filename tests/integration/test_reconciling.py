@@ -106,6 +106,10 @@ def test_of_all_symbols_some_have_their_turn(deployment: Deployment, monkeypatch
     everything = deployment.collection.model_copy(update={"symbols": "all"})
     asked = request("reconcile", datasets=("open_interest",), symbols=None)
     of_all = deployment.model_copy(update={"collection": everything})
+    monkeypatch.setattr(reconciling, "SYMBOLS_A_RUN", 1)
+    runs = [{one.symbol for one in reconciling.reconcile(of_all, asked, 1)} for _ in range(3)]
+    assert sorted(runs, key=sorted) == [{"BTC/USDT"}, {"ETH/USDT"}, {"SOL/USDT"}]
+    monkeypatch.setattr(reconciling, "SYMBOLS_A_RUN", 3)
     assert len({one.symbol for one in reconciling.reconcile(of_all, asked, 1)}) == 3
     monkeypatch.setattr(reconciling, "SYMBOLS_A_RUN", 2)
     assert 1 <= len({one.symbol for one in reconciling.reconcile(of_all, asked, 1)}) <= 2

@@ -231,7 +231,7 @@ class Planner:
         await self._table.complete(self._contracts[symbol] for symbol in of)
         self._contracts = self._table.known()
         if wanted is None:
-            start = request.start or self._collection.start
+            start = request.start or min(map(self._collection.start_of, request.datasets))
             wanted = [contract.symbol for contract in self._contracts.values() if self._traded_after(contract, start)]
         return {symbol: self._contracts[symbol].exchange_symbol for symbol in wanted}
 

@@ -81,6 +81,13 @@ def test_a_history_of_all_is_filtered_by_type_and_keeps_those_that_are_gone_what
     wanted = request("all", "2026-06-20", "2026-06-21", datasets=("funding_rate",), symbols=("all",))
     symbols = {symbol for batch in pipeline.plan(deployment, wanted).batches for symbol in batch.symbols}
     assert symbols == LISTED - {"TSLA/USDT", "SOL/USDT", "NEW/USDT"} | {"FTM/USDT"}
+def test_a_history_of_all_has_those_that_were_gone_before_the_start_of_other_datasets(of_all: Any) -> None:
+    begins = {"funding_rate": {"start": "2021-05-01"}}
+    deployment = of_all(start="2026-01-01", exclude=sorted(LISTED), datasets=begins)
+    plan = pipeline.plan(deployment, request("history", symbols=("all",), datasets=("funding_rate",)))
+    assert "ICP/USDT#SETTLED" in {symbol for batch in plan.batches for symbol in batch.symbols}
+    plan = pipeline.plan(deployment, request("history", symbols=("all",), datasets=("open_interest",)))
+    assert "ICP/USDT#SETTLED" not in {symbol for batch in plan.batches for symbol in batch.symbols}
 
 
 # --- rotation

@@ -178,7 +178,8 @@ class Planner:
         }
         symbols = None if request.symbols == ("all",) else request.symbols
         found = ledger.holes(self._connection, wanted, symbols, now=now)
-        others = {s for holes in found.values() for s, _ in holes if not (symbols or self._collection.collects(s))}
+        ours = set(symbols or self._collection.collected(self._contracts.values()))
+        others = {symbol for holes in found.values() for symbol, _ in holes} - ours
         extents = {
             (row.dataset, (row.symbol, row.series)): row.extent
             for row in (ledger.bounds(self._connection, request.datasets, tuple(others)) if others else ())

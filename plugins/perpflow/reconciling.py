@@ -16,6 +16,7 @@ from typing import Any
 from psycopg import sql
 
 from perpflow.batches import Batch, LoadRequest
+from perpflow.contracts import Contract
 from perpflow.datasets import DATASETS, STATISTICS_REACH, by_archive_kind
 from perpflow.errors import BatchFaulty
 from perpflow.fetching import Fetcher, Wanted
@@ -25,6 +26,7 @@ from perpflow.specs import LoadedSpec
 from perpflow.store import ledger, loader, manifests, turns
 from perpflow.store.database import Connection, columns, query, session, to_multirange, to_range
 from perpflow.store.loader import StagingArea
+from perpflow.symbols import known_contracts
 from perpflow.windows import DAY, Window, intersect, merge, start_of_day
 
 #: REST gives statistics for thirty days; the day in which it ends is left out.
@@ -72,8 +74,9 @@ async def _reconcile(deployment: Deployment, request: LoadRequest, days: int) ->
     async with exchange_sessions(deployment, live=False) as (rest, archive):
         now = await rest.now()
         with session(deployment.database_url) as connection:
-            names = {row["symbol"]: row["exchange_symbol"] for row in connection.execute(query("symbols_read"))}
-            symbols = _symbols(connection, request, deployment.collection)
+            contracts = known_contracts(connection)
+            names = {symbol: contract.exchange_symbol for symbol, contract in contracts.items()}
+            symbols = _symbols(connection, request, deployment.collection, contracts.values())
             for symbol in symbols:
                 for group in by_archive_kind(request.datasets):
                     wanted = _wanted(connection, group, symbol, deployment.collection, now, days)
@@ -89,14 +92,16 @@ async def _reconcile(deployment: Deployment, request: LoadRequest, days: int) ->
     return found
 
 
-def _symbols(connection: Connection, request: LoadRequest, collection: Collection) -> list[str]:
+def _symbols(
+    connection: Connection, request: LoadRequest, collection: Collection, contracts: Iterable[Contract]
+) -> list[str]:
     """Those asked for that the ledger has met; of all of them those whose turn is longest ago."""
     met = sorted({row.symbol for row in ledger.bounds(connection, request.datasets)})
     asked = request.symbols or collection.symbols
     if asked not in ("all", ("all",)):
         return [symbol for symbol in met if symbol in asked]
-    collected = tuple(symbol for symbol in met if collection.collects(symbol))
-    taken_at = turns.read(connection, TURNS, collected)
+    collected = collection.collected(contracts).intersection(met)
+    taken_at = turns.read(connection, TURNS, tuple(collected))
     return sorted(collected, key=lambda symbol: (taken_at.get(symbol, NEVER), symbol))[:SYMBOLS_A_RUN]
 
 

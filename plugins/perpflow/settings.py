@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from functools import partial
 from itertools import pairwise
@@ -313,11 +313,11 @@ class Collection(Switchless):
         """The first instant that is wanted of a dataset."""
         return self.dataset(name).start or self.start
 
-    def collects(self, symbol: str) -> bool:
-        """Whether the symbol is among those to collect, as far as its name tells."""
+    def collected(self, contracts: Iterable[Contract]) -> set[str]:
+        """The symbols of those contracts that are to be collected, whatever their status."""
         if self.symbols != "all":
-            return symbol in self.symbols
-        return symbol.partition("/")[2].partition("#")[0] in self.quote and symbol not in self.exclude
+            return set(self.symbols)
+        return {contract.symbol for contract in contracts if self.covers(contract)}
 
     def covers(self, contract: Contract) -> bool:
         """Whether `all` means the contract, whatever its status: it is of the quotes and types, and not left out."""

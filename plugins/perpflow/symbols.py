@@ -76,7 +76,7 @@ class Symbols:
 
     def known(self) -> dict[str, ListedSymbol]:
         """Every contract of the table, by unified symbol."""
-        return {row["symbol"]: ListedSymbol(**row) for row in self._connection.execute(query("symbols_read"))}
+        return known_contracts(self._connection)
 
     async def refresh(self) -> None:
         """Take over what exchangeInfo says now; contracts that it no longer names are delisted.
@@ -208,6 +208,11 @@ class Symbols:
         source = spec.archive
         wanted = ArchiveObject(source.kind, source.granularities[-1], contract.exchange_symbol, None, month)
         return after_last_settlement(await first_readable(self._archive, [wanted]), spec, ends)
+
+
+def known_contracts(connection: Connection) -> dict[str, ListedSymbol]:
+    """Every contract of the table `symbols`, by unified symbol."""
+    return {row["symbol"]: ListedSymbol(**row) for row in connection.execute(query("symbols_read"))}
 
 
 def after_last_settlement(month: FetchedObject | None, spec: LoadedSpec, ends: datetime) -> datetime:

@@ -9,7 +9,6 @@ from croniter import croniter  # type: ignore[import-untyped]
 
 from perpflow.contracts import COLLECTED_STATUSES
 from perpflow.datasets import DATASETS
-from perpflow.exchange.listing import ListedSymbol
 from perpflow.health.finding import Finding, Level
 from perpflow.health.surroundings import Surroundings
 from perpflow.planning import ABOUT_TO_BE_FORGOTTEN
@@ -20,7 +19,7 @@ from perpflow.specs import LoadedSpec
 from perpflow.store import ledger
 from perpflow.store.database import Connection, one, query, session
 from perpflow.store.ledger import Coverage, SeriesKey
-from perpflow.symbols import closed_sessions
+from perpflow.symbols import closed_sessions, known_contracts
 from perpflow.windows import Window, merge
 
 #: A run may fail and the next one heal it; after so many in a row nobody is collecting.
@@ -62,7 +61,7 @@ async def freshness(around: Surroundings) -> list[Finding]:
 
 def _collected(connection: Connection, collection: Collection) -> list[str]:
     """The configured symbols that something new is to come of; one that was never planned counts too."""
-    known = {row["symbol"]: ListedSymbol(**row) for row in connection.execute(query("symbols_read"))}
+    known = known_contracts(connection)
     if collection.symbols == "all":
         return sorted(symbol for symbol, contract in known.items() if collection.follows(contract))
     trading = {symbol for symbol, contract in known.items() if contract.status in COLLECTED_STATUSES}

@@ -19,12 +19,14 @@ from perpflow.batches import Batch, LoadRequest
 from perpflow.contracts import Contract
 from perpflow.datasets import DATASETS, STATISTICS_REACH, by_archive_kind
 from perpflow.errors import BatchFaulty
+from perpflow.exchange.archive import object_of
 from perpflow.fetching import Fetcher, Wanted
 from perpflow.sessions import exchange_sessions
 from perpflow.settings import Collection, Deployment
 from perpflow.specs import LoadedSpec
 from perpflow.store import ledger, loader, manifests, turns
 from perpflow.store.database import Connection, columns, query, session, to_multirange, to_range
+from perpflow.store.ledger import SeriesKey
 from perpflow.store.loader import StagingArea
 from perpflow.symbols import known_contracts
 from perpflow.windows import DAY, Window, intersect, merge, start_of_day
@@ -132,13 +134,15 @@ def _compared(connection: Connection, fetcher: Fetcher, batch: Batch, stage_id: 
     with connection.transaction():
         for name, of_series in fetcher.wanted.items():
             spec = DATASETS[name]
-            both = _given_by_both(fetcher, spec, of_series)
+            both = {key: given for key in of_series if (given := _given_by_both(fetcher, name, key))}
             parameters = {
                 "stage_id": stage_id,
                 "start": batch.window.start - timedelta(days=1),
                 "end": batch.window.end + timedelta(days=1),
                 "window": to_range(batch.window),
-                "compared": to_multirange(both),
+                "symbols": [symbol for symbol, _ in both],
+                "series": [series for _, series in both],
+                "compared": [to_multirange(windows) for windows in both.values()],
                 "dataset": name,
             }
             if both:
@@ -149,14 +153,17 @@ def _compared(connection: Connection, fetcher: Fetcher, batch: Batch, stage_id: 
     return found
 
 
-def _given_by_both(fetcher: Fetcher, spec: LoadedSpec, of_series: dict[tuple[str, str], list[Window]]) -> list[Window]:
-    """The time of files that the archive has and that were fit for use, as far as REST answered for it.
+def _given_by_both(fetcher: Fetcher, dataset: str, key: SeriesKey) -> list[Window]:
+    """The time of a series' files that the archive has and that were fit for use, as far as REST answered for it.
 
-    A file that is not there yet says nothing about its day.
+    A file that is not there yet says nothing about its day; nor does REST about a contract that it no longer knows.
     """
-    files = [origin.period for origin in fetcher.evidence.origins if origin.period and origin.name.endswith(".zip")]
-    answered = [w for key in of_series for w in fetcher.evidence.rest.get((spec.name, key), [])]
-    return intersect(merge(files), merge(answered))
+    evidence, kind = fetcher.evidence, DATASETS[dataset].archive.kind
+    if (dataset, key) in evidence.unknown:
+        return []
+    objects = filter(None, (object_of(origin.name) for origin in evidence.origins))
+    files = [found.period for found in objects if found.kind == kind and found.interval in (None, key[1])]
+    return intersect(merge(files), merge(evidence.rest.get((dataset, key), [])))
 
 
 def _comparison(spec: LoadedSpec) -> sql.Composed:
@@ -164,12 +171,14 @@ def _comparison(spec: LoadedSpec) -> sql.Composed:
         query("reconcile_value", title=sql.Literal(name), column=sql.Identifier(name), tolerance=sql.Literal(tolerance))
         for name, tolerance in spec.comparable.items()
     ]
+    series = sql.Identifier("timeframe") if spec.series_in_key else sql.Literal(spec.series_of_rows)
     return query(
         "reconcile",
         archive=loader.staged_rows(spec, "archive"),
         rest=loader.staged_rows(spec, "rest"),
         key=columns(spec.key),
-        series=sql.Identifier("timeframe") if spec.series_in_key else sql.Literal(spec.series_of_rows),
+        series=series,
+        ledger_series=sql.SQL('v."column"') if spec.partial_rows else series,
         values=sql.SQL(", ").join(values),
     )
 

@@ -196,6 +196,17 @@ def test_a_candle_that_reaches_over_the_edge_of_its_file_leaves_nothing_to_read_
     assert reread(made, datasets=("ohlcv",)).batches == []
 
 
+def test_a_folder_that_cannot_be_listed_does_not_stop_the_others(deployment: Deployment, exchange: Handle) -> None:
+    oi = ("open_interest",)
+    load(deployment, request("all", OLD_DAY.start, OLD_DAY.end, datasets=oi, symbols=("SOL/USDT", "BTC/USDT")))
+    table(deployment, "UPDATE archive_objects SET etag = 'older' RETURNING key")
+    exchange.add_fault("status", code=503, match="prefix=*SOLUSDT")
+    plan = reread(deployment, datasets=oi)
+    assert [batch.symbols for batch in plan.batches] == [("BTC/USDT",)]
+    with pytest.raises(BatchFaulty, match="rejected data/futures/um/daily/metrics/SOLUSDT/: "):
+        reporting.report(deployment, plan)
+
+
 def test_what_a_better_source_overwrites_is_no_correction(deployment: Deployment, exchange: Handle) -> None:
     held = exchange.add_fault("not_found", match="SOLUSDT-metrics-2026-10-10")
     window = (utc("2026-10-10"), utc("2026-10-11"))

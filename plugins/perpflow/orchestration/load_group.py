@@ -32,18 +32,28 @@ MOST_IN_AN_EVENT = 200
 
 #: Years of one symbol in one task, within the exchange's limits, may take this long.
 STAGE_TIMEOUT = timedelta(hours=3)
+PLAN_TIMEOUT = timedelta(minutes=30)
 
 
-def load_group(make_plan: Callable[[Deployment, str, Context], Plan], pool: str, *, raises_alarm: bool = False) -> Any:
+def load_group(
+    make_plan: Callable[[Deployment, str, Context], Plan],
+    pool: str,
+    *,
+    raises_alarm: bool = False,
+    plan_timeout: timedelta = PLAN_TIMEOUT,
+) -> Any:
     """Add the tasks to the DAG that is being defined; returns the first one, for what must come before it.
 
     Args:
         make_plan: gets deployment, the run's name in the load log, and its context; gives the plan.
         pool: Airflow pool of the staging tasks, the only ones that ask the exchange.
         raises_alarm: whether its plans tell of holes that are about to be forgotten.
+        plan_timeout: how long planning may take.
     """
 
-    @task(task_id="plan_windows", pool=pool, outlets=[ALARMED] if raises_alarm else [])
+    outlets = [ALARMED] if raises_alarm else []
+
+    @task(task_id="plan_windows", pool=pool, outlets=outlets, execution_timeout=plan_timeout)
     def plan_windows() -> list[dict[str, Any]]:
         from perpflow.orchestration.connections import deployment
 

@@ -259,7 +259,8 @@ class Collection(Switchless):
     #: None: as many as `batches.symbols_per_task` finds fit.
     symbols_per_task: int | None = Field(None, ge=1, le=1000)
     # An Airflow task that is cleared while its batch is in the log is done already; afterwards it asks again in vain.
-    load_log_days: int = Field(30, ge=1, le=3650)
+    # What a run under way has published must still be there when it reports: none takes a week.
+    load_log_days: int = Field(30, ge=7, le=3650)
     datasets: dict[str, DatasetSettings] = Field(default_factory=dict)
     stream: StreamSettings = StreamSettings()
     exchange: ExchangeSettings = ExchangeSettings()

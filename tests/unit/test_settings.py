@@ -197,6 +197,7 @@ REFUSED = [
     ("start: 'January'", ["start", "'January'"]),
     ("datasets: {ohlcv: {start: 2026-01-01T12:00:00}}", ["datasets.ohlcv.start", "no time zone"]),
     ("look_back_days: 31", ["look_back_days = 31", "30"]),
+    ("load_log_days: 6", ["load_log_days = 6", "7"]),
     ("exchange: {rate_share: 0}", ["exchange.rate_share = 0", "greater than or equal to 0.01"]),
     ("exchange: {rate_share: 1.5}", ["exchange.rate_share = 1.5", "less than or equal to 1"]),
     ("exchange: {processes: many}", ["exchange.processes = 'many'", "integer"]),

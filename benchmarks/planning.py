@@ -17,8 +17,8 @@ from perpflow import pipeline
 from perpflow.batches import LoadRequest
 from perpflow.datasets import DATASETS
 from perpflow.exchange import rest
-from perpflow.planning import settled
 from perpflow.settings import Collection, Deployment
+from perpflow.settling import settled
 from perpflow.specs import LoadedSpec
 from perpflow.store import ledger
 from perpflow.store.database import Connection, session, to_multirange

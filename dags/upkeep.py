@@ -4,6 +4,7 @@ reconcile_sources compares archive and REST."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Context, CronTriggerTimetable, dag, task
@@ -56,7 +57,7 @@ REISSUED_DOC = """
 Once a day, or by form: the listing's ETag and date of every archive file that was read are compared with those that it
 had then, a thousand files to a request. What differs is read again: rows that differ are corrected, their old and new
 values kept in the table `corrections` (`python -m perpflow corrections` shows them), points that are new are added.
-Rows that a new issue no longer has stay.
+Rows that a new issue no longer has stay. A folder that can't be listed makes the run red; all others are read.
 
 Files that had to be left out are tried three times in all, by this and by `repair_gaps`, and again when they change.
 `python -m perpflow repair --reissued` does the same outside Airflow.
@@ -92,6 +93,8 @@ WEEKLY = "50 11 * * 0"
 AFTER_REPAIR = "10 11 * * *"
 #: Long before REST forgets anything, and after the archive has published.
 TWICE_A_DAY = "40 9,21 * * *"
+#: A universe of contracts has tens of thousands of folders, each of which is listed.
+LISTING_TIMEOUT = timedelta(hours=3)
 #: When nothing else is due.
 AT_NIGHT = "25 2 * * *"
 
@@ -182,7 +185,7 @@ def reissued_plan(deployment: Deployment, run: str, context: Context) -> Plan:
 )
 def correct_reissued() -> None:
     """Read again what was issued again."""
-    load_group(reissued_plan, ARCHIVE_POOL)
+    load_group(reissued_plan, ARCHIVE_POOL, plan_timeout=LISTING_TIMEOUT)
 
 
 @dag(

@@ -172,6 +172,11 @@ def repair(
         from perpflow import pipeline
 
         request = _request("repair", datasets, symbols, start)
+        if reissued and start is not None:
+            raise BadConfiguration(
+                "--start is of holes; files that were issued again are read whole, and all of them.",
+                hint="Leave out --start, or --reissued.",
+            )
         deployment = _deployment()
         plan = pipeline.plan_reissued if reissued else pipeline.plan_repair
         nothing = "no file was issued again" if reissued else "the ledger has no hole that is not explained"

@@ -17,6 +17,7 @@ from perpflow.errors import Transient
 from perpflow.sessions import exchange_sessions
 from perpflow.settings import Deployment
 from perpflow.store.database import session
+from perpflow.symbols import known_contracts
 
 
 def show(deployment: Deployment, asked: LoadRequest, *, as_json: bool) -> int:
@@ -27,6 +28,7 @@ def show(deployment: Deployment, asked: LoadRequest, *, as_json: bool) -> int:
     """
     now = asyncio.run(_now(deployment))
     with session(deployment.database_url) as connection:
+        collected = deployment.collection.collected(known_contracts(connection).values())
         summaries = [
             summary
             for name in asked.datasets
@@ -36,7 +38,7 @@ def show(deployment: Deployment, asked: LoadRequest, *, as_json: bool) -> int:
                 now=now,
                 datasets=(name,),
                 symbols=asked.symbols,
-                is_collected=deployment.collection.collects,
+                is_collected=collected.__contains__,
             )
         ]
     if as_json:

@@ -8,10 +8,12 @@ unexplained, and a reason to look.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from psycopg import sql
@@ -19,7 +21,7 @@ from psycopg import sql
 from perpflow.datasets import DATASETS
 from perpflow.exchange.archive import period_of, spelled
 from perpflow.fetching import ARCHIVE_LAG
-from perpflow.planning import settled
+from perpflow.settling import settled
 from perpflow.specs import LoadedSpec
 from perpflow.store import ledger
 from perpflow.store.database import Connection, from_multirange, one, query, to_multirange
@@ -109,28 +111,47 @@ def summarise(
     """
     rows = ledger.read(connection, datasets or tuple(DATASETS), symbols)
     closed = closed_sessions(connection, symbols)
-    return [
-        _series(
-            connection,
-            row,
-            expected_window(DATASETS[row.dataset], row, start, now, is_collected(row.symbol)),
-            closed.get(row.symbol, []),
-            now,
-        )
-        for row in rows
-    ]
+    summaries = []
+    for name, of_dataset in groupby(rows, attrgetter("dataset")):
+        spec, series = DATASETS[name], list(of_dataset)
+        told = _told(connection, spec, sorted({row.symbol for row in series}), closed)
+        windows = [expected_window(spec, row, start, now, is_collected(row.symbol)) for row in series]
+        summaries += [_series(connection, row, window, told, now) for row, window in zip(series, windows, strict=True)]
+    return summaries
 
 
-def _series(
-    connection: Connection, row: Coverage, window: Window | None, closed: list[Window], now: datetime
-) -> SeriesSummary:
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What explains the holes of a dataset, by symbol: when it was asked for, files that were left out, closed markets.
+
+    The log has thousands of entries a day, each of many symbols: it is read once for all of them.
+    """
+
+    asked: Mapping[str, list[Window]]
+    left_out: Mapping[str, list[str]]
+    closed: Mapping[str, list[Window]]
+
+
+def _told(connection: Connection, spec: LoadedSpec, symbols: list[str], closed: Mapping[str, list[Window]]) -> Told:
+    parameters = {"dataset": spec.name, "kind": spec.archive.kind, "symbols": symbols}
+    asked = connection.execute(query("summary_asked"), parameters)
+    left_out = connection.execute(query("summary_refused"), parameters)
+    return Told(
+        {row["symbol"]: from_multirange(row["asked"]) for row in asked},
+        {row["symbol"]: row["keys"] for row in left_out},
+        closed,
+    )
+
+
+def _series(connection: Connection, row: Coverage, window: Window | None, told: Told, now: datetime) -> SeriesSummary:
     spec = DATASETS[row.dataset]
     if window is None:
         return SeriesSummary(row.dataset, row.symbol, row.series, None, None, None, 0, 0, 0, 0, (), row.recheck_at)
     counted = _count(connection, spec, row, window)
     held = counted.pop("held")
     grid = spec.timeframe_of(row.series)
-    gaps = _gaps(row, grid, window, _asked(connection, row), _refused(connection, spec, row), closed, now)
+    closed = told.closed.get(row.symbol, [])
+    gaps = _gaps(row, grid, window, _asked(row, told), _refused(spec, row, told), closed, now)
     return SeriesSummary(
         row.dataset,
         row.symbol,
@@ -174,23 +195,20 @@ def _count(connection: Connection, spec: LoadedSpec, row: Coverage, window: Wind
     return one(connection, statement, parameters)
 
 
-def _asked(connection: Connection, row: Coverage) -> list[Window]:
+def _asked(row: Coverage, told: Told) -> list[Window]:
     """Where the sources were asked, as the load log has it, from the first to the last instant they have answered for.
 
     What comes after that they may not have had yet, or nobody has asked for it: no file is awaited for it. And the log
     speaks of datasets: a timeframe that was added later has not been asked for before its own first point.
     """
-    parameters = {"dataset": row.dataset, "symbol": row.symbol}
-    windows = from_multirange(one(connection, query("summary_asked"), parameters)["asked"])
-    return intersect(windows, [row.extent] if row.extent else [])
+    return intersect(told.asked.get(row.symbol, []), [row.extent] if row.extent else [])
 
 
-def _refused(connection: Connection, spec: LoadedSpec, row: Coverage) -> list[Window]:
+def _refused(spec: LoadedSpec, row: Coverage, told: Told) -> list[Window]:
     """The months and days of archive files that had to be left out."""
-    parameters = {"symbol": row.symbol, "kind": spec.archive.kind}
-    keys = [found["key"] for found in connection.execute(query("summary_refused"), parameters)]
     folder = f"/{spelled(row.series)}/" if spec.archive.by_interval else ""
-    return merge(period for key in keys if folder in key and (period := period_of(key)))
+    keys = (key for key in told.left_out.get(row.symbol, []) if folder in key)
+    return merge(filter(None, map(period_of, keys)))
 
 
 def _gaps(

@@ -25,13 +25,17 @@ from perpflow.windows import LATEST_MS, MILLISECOND, Timeframe, Window, from_ms,
 
 @dataclass(slots=True)
 class Evidence:
-    """What an attempt read and asked: origins by number, objects, and answers by dataset and series."""
+    """What an attempt read and asked: origins by number, objects, and answers by dataset and series.
+
+    `unknown` are the series whose symbol REST no longer knows: it has answered, and can have nothing.
+    """
 
     origins: list[Origin] = field(default_factory=list)
     objects: list[dict[str, Any]] = field(default_factory=list)
     archive: dict[tuple[str, SeriesKey], list[Window]] = field(default_factory=dict)
     rest: dict[tuple[str, SeriesKey], list[Window]] = field(default_factory=dict)
     whole: dict[tuple[str, SeriesKey], list[Window]] = field(default_factory=dict)
+    unknown: set[tuple[str, SeriesKey]] = field(default_factory=set)
 
     def number(self, origin: Origin) -> int:
         """Register an origin; returns its number in staging."""

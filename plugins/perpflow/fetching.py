@@ -343,6 +343,7 @@ class Fetcher:
         except UnknownSymbol:
             # A delisted contract is the archive's alone; REST has said so, and proves nothing beyond that.
             log.info("%s %s %s: REST no longer knows the symbol", spec.name, symbol, series)
+            self.evidence.unknown.add((spec.name, key))
         for answered in answers:
             answered.setdefault((spec.name, key), []).extend(wanted)
 

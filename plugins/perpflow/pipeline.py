@@ -26,6 +26,7 @@ from perpflow.planning import Planner, wanted_of
 from perpflow.proof import answered_in, covered_in, evidence_of, windows_of
 from perpflow.quality import gate
 from perpflow.quality.verdict import Verdict
+from perpflow.reissues import accounted_in
 from perpflow.sessions import counts_exported, exchange_sessions
 from perpflow.settings import Deployment
 from perpflow.specs import DatasetSpec, StreamedSpec
@@ -34,7 +35,7 @@ from perpflow.store.database import Connection, query, session
 from perpflow.store.loader import Digest, StagingArea
 from perpflow.store.received import RECLAIM_AFTER_S
 from perpflow.symbols import Symbols, Synced
-from perpflow.windows import intersect, subtract
+from perpflow.windows import subtract
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +227,7 @@ def _reading(connection: Connection, deployment: Deployment, batch: Batch) -> Re
     return Reading(
         only=tuple(filter(None, map(object_of, batch.objects))),
         left_alone=archive_objects.left_alone(connection),
-        accepts_wrong_checksums=deployment.collection.exchange.wrong_checksums == "accept",
+        accepts_wrong_checksums=deployment.collection.exchange.accepts_wrong_checksums,
     )
 
 
@@ -385,18 +386,13 @@ def _read_again(connection: Connection, batch: Batch, evidence: dict[str, Any]) 
         (entry["dataset"], entry["symbol"], entry["series"]): windows_of(entry["windows"])
         for entry in evidence["wanted"]
     }
-    others = {
-        (row.dataset, row.symbol, row.series): subtract(
-            row.accounted, read.get((row.dataset, row.symbol, row.series), [])
-        )
-        for row in ledger.read(connection, batch.datasets, batch.symbols)
-    }
+    rows = ledger.read(connection, batch.datasets, batch.symbols)
     named = {wanted.key: wanted for wanted in map(object_of, batch.objects) if wanted}
+    now = datetime.fromisoformat(evidence["now"])
 
     def is_mixed(key: str) -> bool:
-        wanted = named[key]
-        mine = (windows for (*_, series), windows in others.items() if wanted.interval in (None, series))
-        return any(intersect(windows, [wanted.period]) for windows in mine)
+        known = accounted_in(named[key], rows, now)
+        return any(subtract(windows, read.get(series, [])) for series, windows in known.items())
 
     return [entry | {"mixed": is_mixed(entry["key"])} for entry in evidence["objects"]]
 

@@ -37,7 +37,8 @@ from perpflow.parsing import labels
 from perpflow.reissues import plan_reissued
 from perpflow.rotation import Due, allowance, longest_wait, turn
 from perpflow.settings import Collection
-from perpflow.specs import Budget, DatasetSpec, LoadedSpec, RestSource
+from perpflow.settling import settled
+from perpflow.specs import Budget, LoadedSpec, RestSource
 from perpflow.store import ledger, turns
 from perpflow.store.database import Connection
 from perpflow.store.ledger import SeriesKey
@@ -164,8 +165,8 @@ class Planner:
     async def reissued(self, request: LoadRequest) -> Plan:
         """Batches of the archive files that were issued again since they were read, or are still to be tried again."""
         names = {contract.exchange_symbol: symbol for symbol, contract in self._table.known().items()}
-        series = {name: self._collection.series(name) for name in request.datasets}
-        return await plan_reissued(self._archive, self._connection, request, names, series)
+        now = await self._rest.now()
+        return await plan_reissued(self._archive, self._connection, request, names, self._collection, now)
 
     def _holes(self, request: LoadRequest, now: datetime) -> dict[str, dict[SeriesKey, list[Window]]]:
         """Of contracts that are known; the ledger may have met others."""
@@ -177,7 +178,8 @@ class Planner:
         }
         symbols = None if request.symbols == ("all",) else request.symbols
         found = ledger.holes(self._connection, wanted, symbols, now=now)
-        others = {s for holes in found.values() for s, _ in holes if not (symbols or self._collection.collects(s))}
+        ours = set(symbols or self._collection.collected(self._contracts.values()))
+        others = {symbol for holes in found.values() for symbol, _ in holes} - ours
         extents = {
             (row.dataset, (row.symbol, row.series)): row.extent
             for row in (ledger.bounds(self._connection, request.datasets, tuple(others)) if others else ())
@@ -230,7 +232,7 @@ class Planner:
         await self._table.complete(self._contracts[symbol] for symbol in of)
         self._contracts = self._table.known()
         if wanted is None:
-            start = request.start or self._collection.start
+            start = request.start or min(map(self._collection.start_of, request.datasets))
             wanted = [contract.symbol for contract in self._contracts.values() if self._traded_after(contract, start)]
         return {symbol: self._contracts[symbol].exchange_symbol for symbol in wanted}
 
@@ -388,22 +390,6 @@ def _unusable(first: ArchiveObject) -> Life:
     # There is something of its time, and a later issue of the file may be fit for use: a gap until then.
     period = "day" if first.granularity == "daily" else "month"
     return first.period.start, f"{period} of {first.key}, which can't be used as it is"
-
-
-def settled(spec: DatasetSpec, series: str, start: datetime, end: datetime, now: datetime) -> Window | None:
-    """The whole periods that begin in `[start, end)` and have settled by `now`, the exchange's clock.
-
-    A week that begins before `end` belongs to the range even where it ends after it: batches are cut at months.
-    """
-    timeframe, latest = spec.timeframe_of(series), now - spec.settles_after
-    if timeframe is not None:
-        start, end, latest = timeframe.ceil(start), timeframe.ceil(end), timeframe.floor(latest)
-    elif spec.settles_on is not None:
-        # What settles is over in an instant: the last one that may have is itself within reach.
-        hour = spec.settles_on
-        start, end, latest = hour.ceil(start), hour.ceil(end), hour.after(hour.floor(latest))
-    end = min(end, latest)
-    return Window(start, end) if start < end else None
 
 
 def _within_reach(

@@ -10,27 +10,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg import sql
 
 from perpflow.batches import Batch, LoadRequest
+from perpflow.contracts import Contract
 from perpflow.datasets import DATASETS, STATISTICS_REACH, by_archive_kind
 from perpflow.errors import BatchFaulty
+from perpflow.exchange.archive import object_of
 from perpflow.fetching import Fetcher, Wanted
 from perpflow.sessions import exchange_sessions
 from perpflow.settings import Collection, Deployment
 from perpflow.specs import LoadedSpec
-from perpflow.store import ledger, loader, manifests
+from perpflow.store import ledger, loader, manifests, turns
 from perpflow.store.database import Connection, columns, query, session, to_multirange, to_range
+from perpflow.store.ledger import SeriesKey
 from perpflow.store.loader import StagingArea
+from perpflow.symbols import known_contracts
 from perpflow.windows import DAY, Window, intersect, merge, start_of_day
 
 #: REST gives statistics for thirty days; the day in which it ends is left out.
 MOST_DAYS = STATISTICS_REACH // DAY
 #: Of `all` so many symbols are compared in a run, others in the next: thirty days of one cost some 200 requests.
 SYMBOLS_A_RUN = 20
+#: What their turns are kept under, beside those of datasets.
+TURNS = "reconcile"
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +76,10 @@ async def _reconcile(deployment: Deployment, request: LoadRequest, days: int) ->
     async with exchange_sessions(deployment, live=False) as (rest, archive):
         now = await rest.now()
         with session(deployment.database_url) as connection:
-            names = {row["symbol"]: row["exchange_symbol"] for row in connection.execute(query("symbols_read"))}
-            for symbol in _symbols(connection, request, deployment.collection, now):
+            contracts = known_contracts(connection)
+            names = {symbol: contract.exchange_symbol for symbol, contract in contracts.items()}
+            symbols = _symbols(connection, request, deployment.collection, contracts.values())
+            for symbol in symbols:
                 for group in by_archive_kind(request.datasets):
                     wanted = _wanted(connection, group, symbol, deployment.collection, now, days)
                     if any(wanted.values()):
@@ -80,18 +89,22 @@ async def _reconcile(deployment: Deployment, request: LoadRequest, days: int) ->
                             fetcher = Fetcher(rest, archive, area, exchange_symbols=names, now=now, wanted=wanted)
                             await fetcher.both()
                         found += _compared(connection, fetcher, batch, stage_id)
+            # Once all were compared: who tries again compares the same, and sees what has differed.
+            turns.take(connection, TURNS, tuple(symbols), now)
     return found
 
 
-def _symbols(connection: Connection, request: LoadRequest, collection: Collection, now: datetime) -> list[str]:
-    """Those asked for that the ledger has met; of all of them some, others each day."""
-    met = sorted({row.symbol for row in ledger.read(connection, request.datasets)})
+def _symbols(
+    connection: Connection, request: LoadRequest, collection: Collection, contracts: Iterable[Contract]
+) -> list[str]:
+    """Those asked for that the ledger has met; of all of them those whose turn is longest ago."""
+    met = sorted({row.symbol for row in ledger.bounds(connection, request.datasets)})
     asked = request.symbols or collection.symbols
     if asked not in ("all", ("all",)):
         return [symbol for symbol in met if symbol in asked]
-    collected = [symbol for symbol in met if collection.collects(symbol)]
-    rounds = max(-(-len(collected) // SYMBOLS_A_RUN), 1)
-    return collected[(now - datetime.min.replace(tzinfo=now.tzinfo)) // DAY % rounds :: rounds]
+    collected = collection.collected(contracts).intersection(met)
+    taken_at = turns.read(connection, TURNS, tuple(collected))
+    return sorted(collected, key=lambda symbol: (taken_at.get(symbol, NEVER), symbol))[:SYMBOLS_A_RUN]
 
 
 def _wanted(
@@ -121,13 +134,15 @@ def _compared(connection: Connection, fetcher: Fetcher, batch: Batch, stage_id: 
     with connection.transaction():
         for name, of_series in fetcher.wanted.items():
             spec = DATASETS[name]
-            both = _given_by_both(fetcher, spec, of_series)
+            both = {key: given for key in of_series if (given := _given_by_both(fetcher, name, key))}
             parameters = {
                 "stage_id": stage_id,
                 "start": batch.window.start - timedelta(days=1),
                 "end": batch.window.end + timedelta(days=1),
                 "window": to_range(batch.window),
-                "compared": to_multirange(both),
+                "symbols": [symbol for symbol, _ in both],
+                "series": [series for _, series in both],
+                "compared": [to_multirange(windows) for windows in both.values()],
                 "dataset": name,
             }
             if both:
@@ -138,14 +153,17 @@ def _compared(connection: Connection, fetcher: Fetcher, batch: Batch, stage_id: 
     return found
 
 
-def _given_by_both(fetcher: Fetcher, spec: LoadedSpec, of_series: dict[tuple[str, str], list[Window]]) -> list[Window]:
-    """The time of files that the archive has and that were fit for use, as far as REST answered for it.
+def _given_by_both(fetcher: Fetcher, dataset: str, key: SeriesKey) -> list[Window]:
+    """The time of a series' files that the archive has and that were fit for use, as far as REST answered for it.
 
-    A file that is not there yet says nothing about its day.
+    A file that is not there yet says nothing about its day; nor does REST about a contract that it no longer knows.
     """
-    files = [origin.period for origin in fetcher.evidence.origins if origin.period and origin.name.endswith(".zip")]
-    answered = [w for key in of_series for w in fetcher.evidence.rest.get((spec.name, key), [])]
-    return intersect(merge(files), merge(answered))
+    evidence, kind = fetcher.evidence, DATASETS[dataset].archive.kind
+    if (dataset, key) in evidence.unknown:
+        return []
+    objects = filter(None, (object_of(origin.name) for origin in evidence.origins))
+    files = [found.period for found in objects if found.kind == kind and found.interval in (None, key[1])]
+    return intersect(merge(files), merge(evidence.rest.get((dataset, key), [])))
 
 
 def _comparison(spec: LoadedSpec) -> sql.Composed:
@@ -153,12 +171,14 @@ def _comparison(spec: LoadedSpec) -> sql.Composed:
         query("reconcile_value", title=sql.Literal(name), column=sql.Identifier(name), tolerance=sql.Literal(tolerance))
         for name, tolerance in spec.comparable.items()
     ]
+    series = sql.Identifier("timeframe") if spec.series_in_key else sql.Literal(spec.series_of_rows)
     return query(
         "reconcile",
         archive=loader.staged_rows(spec, "archive"),
         rest=loader.staged_rows(spec, "rest"),
         key=columns(spec.key),
-        series=sql.Identifier("timeframe") if spec.series_in_key else sql.Literal(spec.series_of_rows),
+        series=series,
+        ledger_series=sql.SQL('v."column"') if spec.partial_rows else series,
         values=sql.SQL(", ").join(values),
     )
 

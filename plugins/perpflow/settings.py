@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from functools import partial
 from itertools import pairwise
@@ -187,6 +187,11 @@ class ExchangeSettings(Switchless):
     connect_timeout_s: float = Field(10, ge=1, le=600)
     proxy: str | None = None
 
+    @property
+    def accepts_wrong_checksums(self) -> bool:
+        """Whether archive files are read whose checksum stays wrong."""
+        return self.wrong_checksums == "accept"
+
     @field_validator("proxy")
     @classmethod
     def _proxy_address(cls, value: str | None) -> str | None:
@@ -224,7 +229,8 @@ class Collection(Switchless):
     #: None: as many as `batches.symbols_per_task` finds fit.
     symbols_per_task: int | None = Field(None, ge=1, le=1000)
     # An Airflow task that is cleared while its batch is in the log is done already; afterwards it asks again in vain.
-    load_log_days: int = Field(30, ge=1, le=3650)
+    # What a run under way has published must still be there when it reports: none takes a week.
+    load_log_days: int = Field(30, ge=7, le=3650)
     datasets: dict[str, DatasetSettings] = Field(default_factory=dict)
     stream: StreamSettings = StreamSettings()
     exchange: ExchangeSettings = ExchangeSettings()
@@ -288,11 +294,11 @@ class Collection(Switchless):
         """The first instant that is wanted of a dataset."""
         return self.dataset(name).start or self.start
 
-    def collects(self, symbol: str) -> bool:
-        """Whether the symbol is among those to collect, as far as its name tells."""
+    def collected(self, contracts: Iterable[Contract]) -> set[str]:
+        """The symbols of those contracts that are to be collected, whatever their status."""
         if self.symbols != "all":
-            return symbol in self.symbols
-        return symbol.partition("/")[2].partition("#")[0] in self.quote and symbol not in self.exclude
+            return set(self.symbols)
+        return {contract.symbol for contract in contracts if self.covers(contract)}
 
     def covers(self, contract: Contract) -> bool:
         """Whether `all` means the contract, whatever its status: it is of the quotes and types, and not left out."""

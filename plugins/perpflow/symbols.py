@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 
 from perpflow.contracts import TRADIFI
 from perpflow.datasets import DATASETS, FIVE_MINUTES, MONTH_PUBLISHED_AFTER
-from perpflow.errors import ExchangeUnavailable, ObjectDamaged, StructurallyBad
+from perpflow.errors import AccessDenied, ExchangeUnavailable, ObjectDamaged, RequestRejected, StructurallyBad
 from perpflow.evidence import settlements
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject, folder_of
 from perpflow.exchange.listing import (
@@ -32,7 +32,6 @@ from perpflow.exchange.listing import (
     split_name,
 )
 from perpflow.exchange.rest import Rest
-from perpflow.exchange.schedule import Schedule
 from perpflow.fetching import ARCHIVE_LAG
 from perpflow.parsing import numbers
 from perpflow.specs import LoadedSpec
@@ -76,7 +75,7 @@ class Symbols:
 
     def known(self) -> dict[str, ListedSymbol]:
         """Every contract of the table, by unified symbol."""
-        return {row["symbol"]: ListedSymbol(**row) for row in self._connection.execute(query("symbols_read"))}
+        return known_contracts(self._connection)
 
     async def refresh(self) -> None:
         """Take over what exchangeInfo says now; contracts that it no longer names are delisted.
@@ -91,14 +90,12 @@ class Symbols:
         self._write(listed, whole=True)
 
     async def sync(self) -> Synced:
-        """`refresh`, and take up the contracts that only the archive knows, with their lives.
+        """`refresh`, and take up the contracts that only the archive knows, with their lives; last, markets' sessions.
 
         Raises: as `refresh`.
         """
         await self.refresh()
         known = self.known().values()
-        if any(contract.contract_type == TRADIFI for contract in known):
-            self._learn(await self._rest.schedules())
         names = {contract.exchange_symbol for contract in known}
         folders = await asyncio.gather(*(self._archive.symbols(*folder) for folder in FOLDERS))
         unknown = set().union(*folders) - names
@@ -109,6 +106,8 @@ class Symbols:
         unreadable = tuple(name for name, pair in pairs.items() if pair is None)
         for name in unreadable:
             log.warning("%s: the archive has it, and its name is none of a base and a known quote; left alone", name)
+        if any(contract.contract_type == TRADIFI for contract in known):
+            await self._learn_sessions()
         return Synced(len(names), len(archived), len(unknown) - len(perpetuals), unreadable)
 
     async def look_up(self, symbol: str) -> bool:
@@ -171,7 +170,13 @@ class Symbols:
         for row in self._connection.execute(query("symbols_upsert"), parameters):
             log.info("%s: %s", row["symbol"], row["status"])
 
-    def _learn(self, told: list[Schedule]) -> None:
+    async def _learn_sessions(self) -> None:
+        """Learn when markets are closed. That only explains holes, and the next days' answers tell of this one too."""
+        try:
+            told = await self._rest.schedules()
+        except (ExchangeUnavailable, AccessDenied, RequestRejected, StructurallyBad) as error:
+            log.warning("when the markets of TradFi contracts are closed is not known beyond what was: %s", error)
+            return
         for schedule in told:
             known, closed = to_multirange(schedule.known), to_multirange(schedule.closed)
             parameters = {"market": schedule.market, "known": known, "closed": closed}
@@ -208,6 +213,11 @@ class Symbols:
         source = spec.archive
         wanted = ArchiveObject(source.kind, source.granularities[-1], contract.exchange_symbol, None, month)
         return after_last_settlement(await first_readable(self._archive, [wanted]), spec, ends)
+
+
+def known_contracts(connection: Connection) -> dict[str, ListedSymbol]:
+    """Every contract of the table `symbols`, by unified symbol."""
+    return {row["symbol"]: ListedSymbol(**row) for row in connection.execute(query("symbols_read"))}
 
 
 def after_last_settlement(month: FetchedObject | None, spec: LoadedSpec, ends: datetime) -> datetime:

@@ -39,6 +39,7 @@ print(json.dumps({
         "catchup": dag.catchup,
         "pools": {task.task_id: task.pool for task in dag.tasks},
         "retries": {task.task_id: task.retries for task in dag.tasks},
+        "timeouts_s": {task.task_id: task.execution_timeout.total_seconds() for task in dag.tasks},
         "weights": [task.priority_weight for task in dag.tasks],
         "deadlines": [[alert.interval.total_seconds(), alert.callback.path] for alert in dag.deadline or ()],
         "params": {key: value for key, value in dag.params.dump().items()},
@@ -76,6 +77,16 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_every_dag_file_parses(parsed: dict[str, Any]) -> None:
     assert parsed["errors"] == {}
+
+
+def test_only_who_lists_the_whole_archive_may_plan_for_hours(parsed: dict[str, Any]) -> None:
+    planning = {
+        name: dag["timeouts_s"]["plan_windows"]
+        for name, dag in parsed["dags"].items()
+        if "plan_windows" in dag["timeouts_s"]
+    }
+    assert planning.pop("correct_reissued") == 3 * 3600
+    assert set(planning.values()) == {30 * 60}
 
 
 def test_each_dataset_has_its_ingest_and_its_history_and_nothing_else_is_registered(parsed: dict[str, Any]) -> None:

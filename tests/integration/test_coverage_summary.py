@@ -10,7 +10,7 @@ from rich.console import Console
 
 from perpflow.coverage_summary import Reason, SeriesSummary, summarise
 from perpflow.coverage_table import WIDTH, render
-from perpflow.store.database import Connection, session, to_multirange, to_range
+from perpflow.store.database import Connection, one, session, to_multirange, to_range
 from perpflow.windows import Window
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
@@ -222,3 +222,21 @@ def test_the_table_names_every_hole_without_cutting_anything_off(connection: Con
     text = captured.get()
     assert "…" not in text
     assert "open_interest SOL/USDT 5m: 1,152 points 2026-10-07 00:00 to 2026-10-11 00:00: no source has it" in text
+
+
+def scans_of_the_log(connection: Connection) -> int:
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    counted = "SELECT seq_scan + idx_scan AS scans FROM pg_stat_user_tables WHERE relname = 'data_versions'"
+    return int(one(connection, counted, {})["scans"])
+
+
+def test_the_log_is_read_once_for_all_the_symbols_of_a_dataset(connection: Connection) -> None:
+    connection.execute(
+        """INSERT INTO coverage (dataset, symbol, series, available_from, present)
+           SELECT 'open_interest', 'S' || n || '/USDT', '5m', %s, %s FROM generate_series(1, 20) n""",
+        [START, to_multirange([Window(day(0), day(10))])],
+    )
+    log_load(connection, 0, 10, "{S1/USDT,S20/USDT}")
+    before = scans_of_the_log(connection)
+    assert len(summarise(connection, start=START, now=NOW)) == 20
+    assert scans_of_the_log(connection) - before == 1

@@ -118,6 +118,18 @@ async def test_damage_is_fetched_again_and_then_raised(exchange: Handle, fault: 
             await archive.fetch(MONTH)
     assert naps.slept == [1, 2, 4, 8]
     assert caught.value.window == APRIL
+    assert caught.value.issue is not None
+
+
+async def test_an_object_in_a_false_encoding_tells_which_issue_is_damaged(exchange: Handle) -> None:
+    headers = {"Content-Encoding": "gzip", "ETag": '"a"'}
+    exchange.add_fault("status", code=200, body="no gzip", headers=headers, match=".zip")
+    async with session(exchange) as archive:
+        with pytest.raises(ObjectDamaged) as caught:
+            await archive.fetch(MONTH)
+    issue = caught.value.issue
+    assert issue is not None
+    assert (issue.etag, issue.checksum_etag) == ("a", "a")
 
 
 @pytest.mark.parametrize("fault", [*DAMAGE, {"kind": "truncated_body"}, {"kind": "status", "code": 503}], ids=str)

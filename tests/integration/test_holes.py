@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perpflow.datasets import DATASETS
-from perpflow.planning import settled
+from perpflow.settling import settled
 from perpflow.store import ledger
 from perpflow.store.database import Connection, session, to_multirange
 from perpflow.windows import Window

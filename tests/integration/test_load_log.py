@@ -11,7 +11,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from perpflow.store import ledger
-from perpflow.store.database import Connection, from_multirange, one, query, session, to_range
+from perpflow.store.database import Connection, from_multirange, query, session, to_range
 from perpflow.windows import Window
 from tests.loading import rows
 
@@ -55,12 +55,10 @@ def entries(connection: Connection) -> list[tuple[Any, ...]]:
 
 def sums(connection: Connection) -> list[tuple[Any, ...]]:
     """What the quality table and the summary of what was asked make of the log."""
-    asked = [
-        one(connection, query("summary_asked"), {"dataset": "ohlcv", "symbol": s}) for s in ("SOL/USDT", "ETH/USDT")
-    ]
+    asked = connection.execute(query("summary_asked"), {"dataset": "ohlcv", "symbols": ["SOL/USDT", "ETH/USDT"]})
     quality = [tuple(row.values()) for row in connection.execute(query("summary_quality"))]
     corrected = rows(connection, "SELECT dataset, sum(corrected)::bigint FROM data_versions GROUP BY 1 ORDER BY 1")
-    return [*quality, *corrected, *(tuple(from_multirange(row["asked"])) for row in asked)]
+    return [*quality, *corrected, *sorted((row["symbol"], *from_multirange(row["asked"])) for row in asked)]
 
 
 def test_the_old_entries_of_a_day_and_the_same_symbols_become_one_whose_counts_are_their_sums(

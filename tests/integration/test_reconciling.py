@@ -106,6 +106,27 @@ def test_of_all_symbols_some_have_their_turn(deployment: Deployment, monkeypatch
     everything = deployment.collection.model_copy(update={"symbols": "all"})
     asked = request("reconcile", datasets=("open_interest",), symbols=None)
     of_all = deployment.model_copy(update={"collection": everything})
+    monkeypatch.setattr(reconciling, "SYMBOLS_A_RUN", 1)
+    runs = [{one.symbol for one in reconciling.reconcile(of_all, asked, 1)} for _ in range(3)]
+    assert sorted(runs, key=sorted) == [{"BTC/USDT"}, {"ETH/USDT"}, {"SOL/USDT"}]
+    monkeypatch.setattr(reconciling, "SYMBOLS_A_RUN", 3)
     assert len({one.symbol for one in reconciling.reconcile(of_all, asked, 1)}) == 3
-    monkeypatch.setattr(reconciling, "SYMBOLS_A_RUN", 2)
-    assert 1 <= len({one.symbol for one in reconciling.reconcile(of_all, asked, 1)}) <= 2
+
+
+def test_each_series_is_compared_where_its_own_files_are(empty_database_url: str, exchange: Handle) -> None:
+    candles = {"ohlcv": {"timeframes": ["5m", "1h"]}}
+    made = deployment_of(empty_database_url, exchange, symbols=("SOL/USDT",), datasets=candles)
+    load(made, request("all", START, datasets=("ohlcv",)))
+    lacking = exchange.add_fault("not_found", match="SOLUSDT-1h-2026-10-14")
+    asked = request("reconcile", datasets=("ohlcv",), symbols=None)
+    found = {one.series: one for one in reconciling.reconcile(made, asked, 2) if one.column == "close"}
+    exchange.remove_fault(lacking)
+    assert {series: (one.agree, one.rest_only) for series, one in found.items()} == {"5m": (576, 0), "1h": (24, 0)}
+
+
+def test_a_contract_that_rest_no_longer_knows_is_not_compared(deployment: Deployment, exchange: Handle) -> None:
+    unknown = {"code": -1121, "msg": "Invalid symbol."}
+    refusing = exchange.add_fault("status", code=400, body=unknown, match="/fapi/v1/klines")
+    found = reconcile(deployment, "ohlcv", "open_interest", days=1)
+    exchange.remove_fault(refusing)
+    assert {dataset for dataset, _ in found} == {"open_interest"}

@@ -97,18 +97,24 @@ def test_a_reissued_file_is_noticed_read_again_and_its_rows_corrected(
     }
     assert all(old != new for _, _, old, new, *_ in corrections)
     ((corrected, updated),) = table(
-        deployment, "SELECT corrected, updated FROM data_versions WHERE batch = %s", batch.id
+        deployment,
+        "SELECT corrected, updated FROM data_versions WHERE batch = %s AND dataset = %s",
+        batch.id,
+        dataset,
     )
     assert (corrected, updated) == (CHANGED, CHANGED)
     assert reread(deployment, datasets=(dataset,)).batches == []
 
 
-def test_a_file_of_two_datasets_is_read_again_for_both(deployment: Deployment, exchange: Handle) -> None:
+@pytest.mark.parametrize("asked", [("open_interest", "long_short_ratio"), ("long_short_ratio",)])
+def test_a_file_of_two_datasets_is_read_again_for_both_whichever_is_asked_for(
+    deployment: Deployment, exchange: Handle, asked: tuple[str, ...]
+) -> None:
     both = ("open_interest", "long_short_ratio")
     first = revise(exchange, "metrics", DAILY)
     load(deployment, request("first", "2026-10-01", datasets=both))
     exchange.remove_fault(first)
-    (batch,) = reread(deployment, datasets=both).batches
+    (batch,) = reread(deployment, datasets=asked).batches
     assert batch.datasets == both
     assert table(deployment, "SELECT dataset, count(*) FROM corrections GROUP BY 1 ORDER BY 1") == [
         ("long_short_ratio", 3),
@@ -178,6 +184,29 @@ def test_rows_of_an_earlier_issue_that_come_while_a_file_is_read_again_are_not_f
     assert reread(deployment, datasets=dataset).batches == []
 
 
+def test_a_candle_that_reaches_over_the_edge_of_its_file_leaves_nothing_to_read_again(
+    empty_database_url: str, exchange: Handle
+) -> None:
+    weekly = {"ohlcv": {"timeframes": ["1w"]}}
+    made = deployment_of(empty_database_url, exchange, symbols=("SOL/USDT",), datasets=weekly, start="2026-06-01")
+    load(made, request("all", "2026-06-01", datasets=("ohlcv",)))
+    month = "data/futures/um/monthly/klines/SOLUSDT/1w/SOLUSDT-1w-2026-08.zip"
+    table(made, "UPDATE archive_objects SET etag = 'older' WHERE key = %s RETURNING key", month)
+    assert [batch.objects for batch in reread(made, datasets=("ohlcv",)).batches] == [(month,)]
+    assert reread(made, datasets=("ohlcv",)).batches == []
+
+
+def test_a_folder_that_cannot_be_listed_does_not_stop_the_others(deployment: Deployment, exchange: Handle) -> None:
+    oi = ("open_interest",)
+    load(deployment, request("all", OLD_DAY.start, OLD_DAY.end, datasets=oi, symbols=("SOL/USDT", "BTC/USDT")))
+    table(deployment, "UPDATE archive_objects SET etag = 'older' RETURNING key")
+    exchange.add_fault("status", code=503, match="prefix=*SOLUSDT")
+    plan = reread(deployment, datasets=oi)
+    assert [batch.symbols for batch in plan.batches] == [("BTC/USDT",)]
+    with pytest.raises(BatchFaulty, match="rejected data/futures/um/daily/metrics/SOLUSDT/: "):
+        reporting.report(deployment, plan)
+
+
 def test_what_a_better_source_overwrites_is_no_correction(deployment: Deployment, exchange: Handle) -> None:
     held = exchange.add_fault("not_found", match="SOLUSDT-metrics-2026-10-10")
     window = (utc("2026-10-10"), utc("2026-10-11"))
@@ -241,6 +270,42 @@ def test_a_file_that_stays_broken_is_not_asked_for_for_ever_and_explained(
     assert table(deployment, "SELECT verdict, attempts FROM archive_objects WHERE key = %s", KEY) == [("ok", 1)]
 
 
+def test_a_new_issue_of_which_a_part_was_read_after_it_was_left_out_is_read_as_a_whole(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    first = revise(exchange, "metrics", "2026-09-10")
+    load(deployment, request("first", OLD_DAY.start, OLD_DAY.end, datasets=("open_interest",)))
+    exchange.remove_fault(first)
+    hole = Window(utc("2026-09-10T20:00"), utc("2026-09-10T20:05"))
+    table(
+        deployment,
+        "UPDATE coverage SET present = present - tstzmultirange(tstzrange(%s, %s)) RETURNING 1",
+        hole.start,
+        hole.end,
+    )
+    late = exchange.add_fault("bad_checksum", match="SOLUSDT-metrics-2026-09-10")
+    assert len(repair(deployment, "morning").batches) == 1
+    exchange.remove_fault(late)
+    assert len(repair(deployment, "evening").batches) == 1
+    assert table(deployment, "SELECT verdict, mixed FROM archive_objects") == [("ok", True)]
+    (batch,) = reread(deployment, datasets=("open_interest",)).batches
+    assert batch.objects == (KEY,)
+    assert len(table(deployment, "SELECT FROM corrections")) == CHANGED
+    assert reread(deployment, datasets=("open_interest",)).batches == []
+
+
+def test_a_file_that_was_left_out_and_of_which_nothing_is_known_is_not_read_again(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    eth = ("ETH/USDT",)
+    exchange.add_fault("bad_checksum", match="ETHUSDT-metrics-2026-08-20")
+    load(deployment, request("once", "2026-08-20", "2026-08-22", datasets=("open_interest",), symbols=eth))
+    left_out = table(deployment, "SELECT attempts FROM archive_objects WHERE verdict <> 'ok'")
+    assert left_out == [(1,)]
+    # Nobody asks for its time any more: who does, reads it.
+    assert reread(deployment, datasets=("open_interest",)).batches == []
+
+
 @pytest.mark.parametrize(
     ("read", "listed", "is_changed"),
     [
@@ -255,20 +320,25 @@ def test_a_file_that_stays_broken_is_not_asked_for_for_ever_and_explained(
         ({"verdict": "damaged", "attempts": MOST_ATTEMPTS}, {}, False),
         ({"verdict": "damaged", "attempts": MOST_ATTEMPTS}, {"checksum_etag": "d"}, True),
         ({"verdict": "accepted", "attempts": MOST_ATTEMPTS}, {}, False),
+        ({"mixed": True}, {}, True),
+        ({"mixed": True, "verdict": "damaged", "attempts": MOST_ATTEMPTS}, {}, False),
+        ({"mixed": True, "verdict": "wrong checksum", "attempts": MOST_ATTEMPTS}, {}, False),
     ],
 )
 def test_an_issue_is_told_by_its_etag_or_else_by_its_date(
     empty_database_url: str, read: dict[str, Any], listed: dict[str, Any], is_changed: bool
 ) -> None:
-    recorded = {"etag": "a", "last_modified": MODIFIED, "checksum_etag": "c", "verdict": "ok", "attempts": 1} | read
+    recorded = {"etag": "a", "last_modified": MODIFIED, "checksum_etag": "c", "verdict": "ok"} | read
+    recorded = {"attempts": 1, "mixed": False} | recorded
     issue = Issue("", **{"etag": "a", "last_modified": MODIFIED, "checksum_etag": "c"} | listed)
     with session(empty_database_url) as connection:
         connection.execute(
-            "INSERT INTO archive_objects (key, etag, last_modified, checksum_etag, verdict, attempts)"
-            " VALUES (%(key)s, %(etag)s, %(last_modified)s, %(checksum_etag)s, %(verdict)s, %(attempts)s)",
+            "INSERT INTO archive_objects (key, etag, last_modified, checksum_etag, verdict, attempts, mixed)"
+            " VALUES (%(key)s, %(etag)s, %(last_modified)s, %(checksum_etag)s, %(verdict)s, %(attempts)s, %(mixed)s)",
             {"key": KEY, **recorded},
         )
-        assert archive_objects.changed(connection, {KEY: issue}) == ([KEY] if is_changed else [])
+        found = archive_objects.changed(connection, {KEY: issue}, accepts_wrong_checksums=False)
+    assert found == ([KEY] if is_changed else [])
 
 
 def test_a_wrong_checksum_is_accepted_where_the_configuration_says_so(deployment: Deployment, exchange: Handle) -> None:
@@ -283,6 +353,22 @@ def test_a_wrong_checksum_is_accepted_where_the_configuration_says_so(deployment
     # Again, and no sooner than asked for.
     load(accepting, request("again", OLD_DAY.start, OLD_DAY.end, datasets=("open_interest",), again=True))
     assert table(deployment, "SELECT key, verdict FROM archive_objects WHERE verdict <> 'ok'") == [(KEY, "accepted")]
+
+
+def test_a_new_issue_with_a_wrong_checksum_is_accepted_where_the_configuration_says_so(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    accepting, dataset = asking(deployment, wrong_checksums="accept"), ("open_interest",)
+    load(accepting, request("first", OLD_DAY.start, OLD_DAY.end, datasets=dataset))
+    exchange.add_fault("bad_checksum", match="SOLUSDT-metrics-2026-09-10")
+    revise(exchange, "metrics", "2026-09-10")
+    for _ in range(MOST_ATTEMPTS):
+        assert len(reread(deployment, datasets=dataset).batches) == 1
+    assert reread(deployment, datasets=dataset).batches == []
+    assert len(reread(accepting, datasets=dataset).batches) == 1
+    assert table(deployment, "SELECT verdict, mixed FROM archive_objects") == [("accepted", False)]
+    assert len(table(deployment, "SELECT FROM corrections")) == CHANGED
+    assert reread(accepting, datasets=dataset).batches == []
 
 
 def test_the_pause_before_a_hole_is_asked_for_again_doubles(deployment: Deployment, exchange: Handle) -> None:

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from perpflow import batches, pipeline, planning
 from perpflow.counters import COUNTS
+from perpflow.coverage_summary import Reason, summarise
 from perpflow.datasets import DATASETS, STATISTICS_REACH
 from perpflow.settings import COLLECTION_VARIABLE, Deployment
 from perpflow.store import ledger
@@ -163,6 +164,23 @@ def test_what_no_source_has_is_asked_for_once_and_not_again_before_its_time(depl
     with session(deployment.database_url) as connection:
         assert ledger.read(connection, ("open_interest",))[0].missing_upstream == [hole]
     assert repair(deployment, datasets=("open_interest",), start="2026-10-05").batches == []
+
+
+def test_settlements_of_a_delisted_contract_that_no_source_has_are_not_asked_for_for_ever(
+    empty_database_url: str, exchange: Handle
+) -> None:
+    gone, dataset = ("ICP/USDT#SETTLED",), ("funding_rate",)
+    made = deployment_of(empty_database_url, exchange, symbols=gone, start="2021-05-01")
+    lacking = exchange.add_fault("not_found", match="ICPUSDTSETTLED-fundingRate-2021-08")
+    load(made, request("all", "2021-05-01", datasets=dataset, symbols=gone))
+    exchange.remove_fault(lacking)
+    with session(made.database_url) as connection:
+        (row,) = ledger.read(connection, dataset)
+        (summary,) = summarise(connection, start=row.available_from, now=exchange.now)
+    assert [window.start.month for window in row.missing_upstream] == [8]
+    assert row.recheck_at is not None
+    assert [hole.reason for hole in summary.holes] == [Reason.NO_SOURCE]
+    assert repair(made, datasets=dataset).batches == []
 
 
 def test_the_commands_find_explain_and_fill_a_hole(deployment: Deployment, exchange: Handle, tmp_path: Path) -> None:

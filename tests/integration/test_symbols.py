@@ -110,6 +110,17 @@ def test_the_sessions_of_the_markets_of_tradfi_contracts_are_kept(deployment: De
     assert set(first["TSLA/USDT"]) < set(both["TSLA/USDT"])
 
 
+def test_where_sessions_are_refused_contracts_that_are_gone_are_found_all_the_same(
+    deployment: Deployment, market: Handle, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusing = market.add_fault("status", code=400, body={"code": -1, "msg": "no"}, match="tradingSchedule")
+    pipeline.sync_symbols(deployment)
+    market.remove_fault(refusing)
+    assert gone(deployment) == [FTM, ICP]
+    (said,) = [record.message for record in caplog.records if "TradFi" in record.message]
+    assert said.startswith("when the markets of TradFi contracts are closed is not known beyond what was: ")
+
+
 def saturdays(closed: dict[str, list[Window]]) -> list[tuple[datetime, timedelta]]:
     return [(window.start, window.length) for windows in closed.values() for window in windows]
 

@@ -14,8 +14,9 @@ from perpflow.health import data as health_data
 from perpflow.settings import Deployment
 from perpflow.store import ledger
 from perpflow.store.database import session
+from perpflow.symbols import known_contracts
 from simulator.process import Handle
-from tests.loading import EAGER, deployment_of, request, run_batch, utc
+from tests.loading import EAGER, deployment_of, load, request, run_batch, utc
 
 NOW = utc("2026-10-15T12:34:56")
 #: What the simulated exchange lists then.
@@ -81,6 +82,27 @@ def test_a_history_of_all_is_filtered_by_type_and_keeps_those_that_are_gone_what
     wanted = request("all", "2026-06-20", "2026-06-21", datasets=("funding_rate",), symbols=("all",))
     symbols = {symbol for batch in pipeline.plan(deployment, wanted).batches for symbol in batch.symbols}
     assert symbols == LISTED - {"TSLA/USDT", "SOL/USDT", "NEW/USDT"} | {"FTM/USDT"}
+
+
+def test_repair_and_coverage_leave_out_what_all_leaves_out(of_all: Any) -> None:
+    funding = ("funding_rate",)
+    deployment = of_all(contract_types=["TRADIFI_PERPETUAL"], start="2026-08-01")
+    for symbol in ("SOL/USDT", "TSLA/USDT"):
+        load(deployment, request("once", "2026-10-10", "2026-10-12", datasets=funding, symbols=(symbol,)))
+    plan = pipeline.plan_repair(deployment, request("repair", symbols=("all",), datasets=funding))
+    assert {symbol for batch in plan.batches for symbol in batch.symbols} == {"TSLA/USDT"}
+    with session(deployment.database_url) as connection:
+        known = known_contracts(connection)
+    assert deployment.collection.collected(known.values()) == {"TSLA/USDT"}
+
+
+def test_a_history_of_all_has_those_that_were_gone_before_the_start_of_other_datasets(of_all: Any) -> None:
+    begins = {"funding_rate": {"start": "2021-05-01"}}
+    deployment = of_all(start="2026-01-01", exclude=sorted(LISTED), datasets=begins)
+    plan = pipeline.plan(deployment, request("history", symbols=("all",), datasets=("funding_rate",)))
+    assert "ICP/USDT#SETTLED" in {symbol for batch in plan.batches for symbol in batch.symbols}
+    plan = pipeline.plan(deployment, request("history", symbols=("all",), datasets=("open_interest",)))
+    assert "ICP/USDT#SETTLED" not in {symbol for batch in plan.batches for symbol in batch.symbols}
 
 
 # --- rotation

@@ -81,6 +81,12 @@ def test_a_database_address_that_is_none_is_bad_usage_and_its_password_stays_sec
     assert "secret" not in said
 
 
+def test_files_that_were_issued_again_have_no_start() -> None:
+    code, said = ended("repair", "--reissued", "--start", "2026-10-01")
+    assert code == 2
+    assert "Leave out --start, or --reissued." in said
+
+
 def test_a_memory_of_the_services_that_is_cut_short_is_one_message(tmp_path: Path) -> None:
     memory = tmp_path / "state" / "services.json"
     memory.parent.mkdir()

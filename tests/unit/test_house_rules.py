@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"quality"}),
     frozenset(
         {"aligning", "alignment", "costing", "draining", "estimating", "evidence", "fetching", "planning", "reissues"}
-        | {"auditing", "proof", "reconciling", "releasing", "rotation", "sessions", "symbols"}
+        | {"auditing", "proof", "reconciling", "releasing", "rotation", "sessions", "settling", "symbols"}
     ),
     frozenset({"pipeline"}),
 )

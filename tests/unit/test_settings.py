@@ -109,16 +109,19 @@ def test_filters_say_what_all_means_to_histories_and_to_increments(
 @pytest.mark.parametrize(
     ("text", "collected"),
     [
-        ("symbols: all", {"SOL/USDT", "ICP/USDT#SETTLED"}),
+        ("symbols: all", {"SOL/USDT", "ICP/USDT#SETTLED", "TSLA/USDT"}),
+        ("{symbols: all, contract_types: [TRADIFI_PERPETUAL]}", {"TSLA/USDT"}),
         ("{symbols: all, quote: USDC}", {"SOL/USDC"}),
-        ("{symbols: all, quote: [USDT, USDC], exclude: [SOL/USDT]}", {"SOL/USDC", "ICP/USDT#SETTLED"}),
+        ("{symbols: all, quote: [USDT, USDC], exclude: [SOL/USDT, TSLA/USDT]}", {"SOL/USDC", "ICP/USDT#SETTLED"}),
         ("{symbols: [SOL/USDC], exclude: [SOL/USDC]}", {"SOL/USDC"}),
     ],
 )
-def test_a_name_tells_of_quotes_and_of_what_is_left_out(written: Path, text: str, collected: set[str]) -> None:
+def test_what_is_collected_is_named_or_left_by_the_filters(written: Path, text: str, collected: set[str]) -> None:
     written.write_text(text)
-    names = ("SOL/USDT", "SOL/USDC", "ICP/USDT#SETTLED")
-    assert {name for name in names if load_collection(written).collects(name)} == collected
+    usdc = replace(SOL, symbol="SOL/USDC", quote="USDC")
+    settled = replace(SOL, symbol="ICP/USDT#SETTLED", status="DELISTED")
+    shares = replace(SOL, symbol="TSLA/USDT", contract_type="TRADIFI_PERPETUAL")
+    assert load_collection(written).collected((SOL, usdc, settled, shares)) == collected
 
 
 @pytest.mark.parametrize(("text", "read"), [("auto", None), ("1", 1), ("50", 50)])
@@ -194,6 +197,7 @@ REFUSED = [
     ("start: 'January'", ["start", "'January'"]),
     ("datasets: {ohlcv: {start: 2026-01-01T12:00:00}}", ["datasets.ohlcv.start", "no time zone"]),
     ("look_back_days: 31", ["look_back_days = 31", "30"]),
+    ("load_log_days: 6", ["load_log_days = 6", "7"]),
     ("exchange: {rate_share: 0}", ["exchange.rate_share = 0", "greater than or equal to 0.01"]),
     ("exchange: {rate_share: 1.5}", ["exchange.rate_share = 1.5", "less than or equal to 1"]),
     ("exchange: {processes: many}", ["exchange.processes = 'many'", "integer"]),

@@ -1,5 +1,5 @@
--- Describe what this transaction publishes. On a grid a series covers its points; where every source has answered, what
--- is still absent is missing upstream. Without a grid (funding) a window that a source answered fully is covered whole.
+-- Describe what this transaction publishes. On a grid a series covers its points; without one (funding) a window that a
+-- source answered fully is covered whole. Where every source has answered, what is still absent is missing upstream.
 -- Where staging has kept what the rows cover, and none is withheld, they are not looked through again.
 -- What the audits have looked at and this transaction has changed, they have to look at again: rows that it wrote carry its time.
 WITH staged AS (
@@ -19,7 +19,7 @@ WITH staged AS (
 ), change AS (
     SELECT symbol, series, coalesce(s.withheld, '{{}}') AS withheld,
            CASE WHEN %(on_grid)s THEN coalesce(s.present, '{{}}') ELSE coalesce(a.by_any, '{{}}') - coalesce(s.withheld, '{{}}') END AS present,
-           CASE WHEN %(on_grid)s THEN coalesce(a.by_all, '{{}}') ELSE '{{}}' END AS absent
+           coalesce(a.by_all, '{{}}') AS absent
     FROM staged s FULL JOIN answered a USING (symbol, series)
 ), rewritten AS (
     SELECT c.symbol, c.series, r.windows

@@ -1,9 +1,12 @@
--- Compare what archive and REST have staged, key by key and column by column. A value that one of them lacks is counted apart.
+-- Compare what archive and REST have staged, key by key and column by column, where both have given a series. A value that
+-- one of them lacks is counted apart.
 WITH compared AS (
     SELECT symbol, {series} AS series, time, v."column", v.tolerance, v.archive, v.rest
     FROM ({archive}) a FULL JOIN ({rest}) r USING ({key})
     CROSS JOIN LATERAL (VALUES {values}) AS v ("column", archive, rest, tolerance)
-    WHERE time <@ %(compared)s
+    WHERE EXISTS (SELECT FROM unnest(%(symbols)s::text[], %(series)s::text[], %(compared)s::tstzmultirange[])
+                       AS g (of_symbol, of_series, given)
+                  WHERE (of_symbol, of_series) = (symbol, {ledger_series}) AND time <@ given)
 ), judged AS (
     SELECT *, abs(archive - rest) > tolerance AS is_beyond,
            row_number() OVER (PARTITION BY symbol, series, "column", abs(archive - rest) > tolerance ORDER BY time) AS number

@@ -44,6 +44,8 @@ LISTING_URL = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
 # A month of 1m candles is 6 MB of CSV; forty times that is no candle file any more.
 MOST_CSV_BYTES = 256 * 1024 * 1024
 LISTING_PAGE = 1000
+#: Zips do not shrink, and their checksums are those of the bytes.
+AS_IT_IS = {"Accept-Encoding": "identity"}
 _S3 = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 _PERIOD = re.compile(r"-(\d{4}-\d{2}(?:-\d{2})?)\.zip$")
 _CHECKSUM = re.compile(r"\A([0-9a-f]{64})\s", re.ASCII)
@@ -234,13 +236,10 @@ class Archive:
     async def _download(self, wanted: ArchiveObject) -> Downloaded | None:
         asked = Asked(wanted.exchange_symbol, wanted.period)
         url = f"{self._base_url}/{wanted.key}"
-        try:
-            zipped = await self._get(url, asked)
-            if zipped is None:
-                return None
-            checksum = await self._get(f"{url}.CHECKSUM", asked)
-        except httpx.DecodingError as error:
-            raise _damaged(wanted, f"came in an encoding that its bytes do not have ({error})") from error
+        zipped = await self._get(url, asked)
+        if zipped is None:
+            return None
+        checksum = await self._get(f"{url}.CHECKSUM", asked)
         issue = Issue(
             sha256=hashlib.sha256(zipped.content).hexdigest(),
             etag=_unquoted(zipped.headers.get("etag")),
@@ -293,10 +292,7 @@ class Archive:
 
     async def _list_once(self, asked: dict[str, str], marker: str | None, most: int) -> tuple[list[Listed], str | None]:
         params = asked | {"max-keys": str(most)} | ({"marker": marker} if marker else {})
-        try:
-            response = await self._get(self._listing_url, Asked(), params)
-        except httpx.DecodingError as error:
-            raise _no_listing(self._listing_url, str(error)) from error
+        response = await self._get(self._listing_url, Asked(), params)
         if response is None:
             raise RequestRejected(f"{self._listing_url} is not there.", hint="Check the archive's URL.")
         try:
@@ -343,9 +339,13 @@ class Archive:
 
     async def _get_now(self, url: str, asked: Asked, params: dict[str, str] | None) -> httpx.Response | None:
         try:
-            response = await self._client.get(url, params=params)
+            async with self._client.stream("GET", url, params=params, headers=AS_IT_IS) as answer:
+                content = b"".join([part async for part in answer.aiter_raw()])
         except httpx.TransportError as error:
             raise unreached(f"{url}: {type(error).__name__}", error, url, self._proxy, asked) from error
+        # Whatever encoding it claims to have: bytes that are none are damaged, and their headers tell which issue is.
+        headers = [header for header in answer.headers.raw if header[0].lower() != b"content-encoding"]
+        response = httpx.Response(answer.status_code, headers=headers, content=content, request=answer.request)
         return None if response.status_code == httpx.codes.NOT_FOUND else accepted(response, asked)
 
 

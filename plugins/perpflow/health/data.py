@@ -9,18 +9,17 @@ from croniter import croniter  # type: ignore[import-untyped]
 
 from perpflow.contracts import COLLECTED_STATUSES
 from perpflow.datasets import DATASETS
-from perpflow.exchange.listing import ListedSymbol
 from perpflow.health.finding import Finding, Level, above, span
 from perpflow.health.surroundings import Surroundings
 from perpflow.monitoring import HealthSettings
-from perpflow.planning import settled
 from perpflow.rotation import runs_of_a_round
 from perpflow.settings import Collection
+from perpflow.settling import settled
 from perpflow.specs import LoadedSpec
 from perpflow.store import ledger
 from perpflow.store.database import Connection, one, query, session
 from perpflow.store.ledger import Coverage, SeriesKey
-from perpflow.symbols import closed_sessions
+from perpflow.symbols import closed_sessions, known_contracts
 from perpflow.windows import Window, merge
 
 # Longer than any series' period, the month included.
@@ -65,7 +64,7 @@ def freshness_at(connection: Connection, collection: Collection, now: datetime) 
 
 def _collected(connection: Connection, collection: Collection) -> list[str]:
     """The configured symbols that something new is to come of; one that was never planned counts too."""
-    known = {row["symbol"]: ListedSymbol(**row) for row in connection.execute(query("symbols_read"))}
+    known = known_contracts(connection)
     if collection.symbols == "all":
         return sorted(symbol for symbol, contract in known.items() if collection.follows(contract))
     trading = {symbol for symbol, contract in known.items() if contract.status in COLLECTED_STATUSES}

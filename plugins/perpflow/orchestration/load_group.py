@@ -32,6 +32,7 @@ MOST_IN_AN_EVENT = 200
 
 #: Years of one symbol in one task, within the exchange's limits, may take this long.
 STAGE_TIMEOUT = timedelta(hours=3)
+PLAN_TIMEOUT = timedelta(minutes=30)
 
 
 def load_group(
@@ -40,6 +41,7 @@ def load_group(
     *,
     raises_alarm: bool = False,
     trigger_rule: TriggerRule = TriggerRule.ALL_SUCCESS,
+    plan_timeout: timedelta = PLAN_TIMEOUT,
 ) -> Any:
     """Add the tasks to the DAG that is being defined; returns the first one, for what must come before it.
 
@@ -48,9 +50,12 @@ def load_group(
         pool: Airflow pool of the staging tasks, the only ones that ask the exchange.
         raises_alarm: whether its plans tell of holes that are about to be forgotten.
         trigger_rule: when to plan, by what came of the tasks before.
+        plan_timeout: how long planning may take.
     """
 
-    @task(task_id="plan_windows", pool=pool, outlets=[ALARMED] if raises_alarm else [], trigger_rule=trigger_rule)
+    outlets = [ALARMED] if raises_alarm else []
+
+    @task(task_id="plan_windows", pool=pool, outlets=outlets, trigger_rule=trigger_rule, execution_timeout=plan_timeout)
     def plan_windows() -> list[dict[str, Any]]:
         from perpflow.orchestration.connections import deployment
 

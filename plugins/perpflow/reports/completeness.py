@@ -19,6 +19,7 @@ from perpflow.datasets import DATASETS
 from perpflow.settings import Collection
 from perpflow.store import ledger
 from perpflow.store.database import Connection
+from perpflow.symbols import known_contracts
 from perpflow.windows import DAY, Window, intersect, months, start_of_day, subtract
 from perpflow.windows import days as days_of
 
@@ -91,9 +92,10 @@ class Series:
 def read_series(connection: Connection, collection: Collection, now: datetime) -> list[Series]:
     """Every series of the ledger from the configured start to what had settled by `now`, the exchange's clock."""
     found = []
+    collected = collection.collected(known_contracts(connection).values())
     for row in ledger.read(connection, tuple(DATASETS)):
         spec = DATASETS[row.dataset]
-        start, is_collected = collection.start_of(row.dataset), collection.collects(row.symbol)
+        start, is_collected = collection.start_of(row.dataset), row.symbol in collected
         life = expected_window(spec, row, start, now, is_collected)
         within = [life] if life else []
         parts = [intersect(within, windows) for windows in (row.present, row.missing_upstream, row.quarantined)]

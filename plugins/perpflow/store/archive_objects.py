@@ -52,11 +52,12 @@ def folders(connection: Connection) -> list[Folder]:
     return [Folder(**row) for row in connection.execute(query("objects_folders"))]
 
 
-def changed(connection: Connection, listed: Mapping[str, Issue]) -> list[str]:
+def changed(connection: Connection, listed: Mapping[str, Issue], *, accepts_wrong_checksums: bool) -> list[str]:
     """Which of the listed files are another issue than was read, or one that is still to be tried again; ascending.
 
     Args:
         listed: by key what the listing says; it knows no SHA-256.
+        accepts_wrong_checksums: whether issues whose checksum stays wrong are to be read all the same.
     """
     issues = [
         {
@@ -67,7 +68,8 @@ def changed(connection: Connection, listed: Mapping[str, Issue]) -> list[str]:
         }
         for key, issue in listed.items()
     ]
-    found = connection.execute(query("objects_changed"), {"listed": Jsonb(issues), "most": MOST_ATTEMPTS})
+    parameters = {"listed": Jsonb(issues), "most": MOST_ATTEMPTS, "accepts": accepts_wrong_checksums}
+    found = connection.execute(query("objects_changed"), parameters)
     return [row["key"] for row in found]
 
 

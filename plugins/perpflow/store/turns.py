@@ -1,4 +1,7 @@
-"""Whose turn it was, where an increment can't take every symbol: what rotation remembers from run to run."""
+"""Whose turn it was, where a run can't take every symbol: what is remembered from one to the next.
+
+An increment's turns are kept under its dataset, those of others under a word of their own.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ Row = tuple[Any, ...]
 EAGER = ExchangeSettings(rate_share=1, processes=1, rest_concurrency=8, archive_concurrency=8, timeout_s=10)
 #: Beyond what any test asks for.
 LIMITS = {"weight": 1_000_000, "statistics": 1_000_000, "funding": 1_000_000}
-EXCHANGE_SYMBOLS = {f"{base}/USDT": f"{base}USDT" for base in ("SOL", "BTC", "ALICE", "ETH", "FTM")}
+EXCHANGE_SYMBOLS = {f"{base}/USDT": f"{base}USDT" for base in ("SOL", "BTC", "ALICE", "ETH", "FTM", "COS")}
 EXCHANGE_SYMBOLS |= {"ICP/USDT#SETTLED": "ICPUSDTSETTLED"}
 
 

@@ -301,3 +301,11 @@ def test_mark_price_of_an_hour_is_found_by_its_five_minutes(gates: Any) -> None:
     gate.publish("mark_price", facts([mark(START + n * FIVE, n=n // 3) for n in range(180)]))
     gate.stage(spiked([candle(point, "15m", n) for n, point in enumerate(points)], 30))
     assert told(gate.check()) == {"no_lone_spike": ("critical", 1), "moves_are_usual": ("warning", 2)}
+
+
+def test_a_few_wrong_candles_do_not_deny_a_sound_value(gates: Any) -> None:
+    gate, rows = gates("open_interest"), day("ohlcv")
+    wrong = [{**row, **{name: row[name] / 1000 for name in PRICES}} for row in rows[50:53]]
+    gate.publish("ohlcv", whole(rows[:50] + wrong + rows[53:]))
+    gate.stage(day("open_interest"))
+    assert gate.check().findings == ()

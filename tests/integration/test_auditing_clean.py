@@ -1,4 +1,4 @@
-"""Half a year with all that the exchange is odd about, and a real crash: nothing is withheld, no audit finds a thing."""
+"""Half a year with all that the exchange is odd about, and a real crash: nothing is withheld, no audit objects."""
 
 from __future__ import annotations
 

@@ -127,6 +127,10 @@ class _Terms:
         """Take up the suite's limits and derived tables; returns the queries of the latter."""
         if not isinstance(limits, dict) or not isinstance(derived, dict):
             _refuse(self.dataset, self.path, "limits or derived is no object.", "Write them as objects, by name.")
+        for name in (*limits, *derived):
+            if not re.fullmatch(r"[a-z][a-z_0-9]*", name) or name == "batch" or (name in limits and name in derived):
+                hint = "Use small letters, digits and _; each name once, and not batch."
+                _refuse(self.dataset, self.path, f"{name!r} is no name for a limit or a derived table.", hint)
         for name, limit in limits.items():
             values = self._values(name, limit)
             # To PostgreSQL a bare 0.1 is exact decimal, whose arithmetic takes a hundred times as long.

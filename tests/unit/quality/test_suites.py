@@ -119,3 +119,66 @@ def test_a_file_that_is_no_suite_is_refused(suite_file: Path, content: bytes) ->
 def test_suites_may_speak_of_wire_columns_and_of_the_window() -> None:
     assert {"close_time_ms", "timeframe", "window_start", "source"} <= staged_columns(DATASETS["ohlcv"])
     assert {"reported_open_interest", "series"} <= staged_columns(DATASETS["open_interest"])
+
+
+LIMITED: dict[str, Any] = {
+    "limits": {"far": {"notes": "Beyond it is far.", "*": 3}},
+    "derived": {"neighbours": ["SELECT row_id", "FROM {batch}"], "far_ones": "SELECT row_id FROM {neighbours}"},
+    "expectations": [
+        changed(
+            QUERY,
+            kwargs={"unexpected_rows_query": ["SELECT row_id FROM {far_ones}", "WHERE '{{}}' <> '' AND 1 > {far}"]},
+        )
+    ],
+}
+
+
+def test_sql_may_be_lines_and_name_limits_and_derived_tables(suite_file: Path) -> None:
+    suite_file.write_text(json.dumps(LIMITED))
+    suite = load_suite("open_interest")
+    text = suite.expectations[0].kwargs["unexpected_rows_query"]
+    assert text == "SELECT row_id FROM derived_far_ones\nWHERE '{{}}' <> '' AND 1 > (3)::float8"
+    assert suite.derived == {
+        "neighbours": "SELECT row_id\nFROM {batch}",
+        "far_ones": "SELECT row_id FROM derived_neighbours",
+    }
+    assert suite.derived_of([text]) == ["neighbours", "far_ones"]
+    assert suite.derived_of(["SELECT row_id FROM derived_neighbours"]) == ["neighbours"]
+    assert suite.derived_of(["SELECT row_id FROM gate_batch"]) == []
+
+
+def test_a_limit_may_differ_by_timeframe() -> None:
+    suite = load_suite("ohlcv")
+    limit = "(CASE timeframe WHEN '4h' THEN 0.2"
+    assert limit in suite["no_lone_spike"].kwargs["unexpected_rows_query"]
+    assert "(1 + (0.1)::float8)" in suite.derived["moves"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"limits": []}, "limits or derived is no object"),
+        ({"limits": {"far": 3}}, r"limits\.far is not one"),
+        ({"limits": {"far": {"*": 3}}}, r"limits\.far is not one"),
+        ({"limits": {"far": {"notes": "why", "*": True}}}, r"limits\.far is not one"),
+        ({"limits": {"far": {"notes": "why", "1d": 3}}}, r"limits\.far is not one"),
+        ({"limits": {"far": {"notes": "why", "*": 3, "1d": 4}}}, r"limits\.far is not one"),
+        ({"limits": {"batch": {"notes": "why", "*": 3}}}, "'batch' is no name"),
+        ({"derived": {"Far ones": "SELECT"}}, "'Far ones' is no name"),
+        ({"derived": {"far": "SELECT row_id FROM {batch}"}}, "'far' is no name"),
+        ({"limits": {}}, r"speaks of \{far\}, which nothing defines"),
+        ({"derived": {"far_ones": "SELECT row_id FROM {nobody}"}}, r"derived\.far_ones speaks of \{nobody\}"),
+        ({"derived": {"far_ones": "SELECT '{'"}}, r"derived\.far_ones has a brace without its pair"),
+    ],
+)
+def test_what_a_suite_defines_wrongly_is_said(suite_file: Path, changes: dict[str, Any], said: str) -> None:
+    suite_file.write_text(json.dumps({**LIMITED, **changes}))
+    with pytest.raises(BadSuite, match=said):
+        load_suite("open_interest")
+
+
+def test_an_unknown_timeframe_of_a_limit_is_said(suite_file: Path) -> None:
+    limits = {"far": {"notes": "why", "*": 3, "7m": 4}}
+    (suite_file.parent / "ohlcv.json").write_text(json.dumps({**LIMITED, "limits": limits}))
+    with pytest.raises(BadSuite, match="unknown timeframe '7m'"):
+        load_suite("ohlcv")

@@ -86,6 +86,18 @@ def test_holes_are_filled_again_from_each_source_and_nothing_else_is_touched(
     assert repair(deployment).batches == []
 
 
+@pytest.mark.parametrize("dataset", ["open_interest", "funding_rate"])
+def test_a_hole_with_edges_off_the_grid_leaves_no_sliver(deployment: Deployment, dataset: str) -> None:
+    load(deployment, request("all", "2026-10-01", "2026-10-12", datasets=(dataset,)))
+    with session(deployment.database_url) as connection:
+        covered = ledger.read(connection, (dataset,))
+    punch(deployment, dataset, Window(utc("2026-10-05T10:32"), utc("2026-10-06T10:32")))
+    repair(deployment, datasets=(dataset,), start="2026-10-01", end="2026-10-12")
+    with session(deployment.database_url) as connection:
+        assert [row.present for row in ledger.read(connection, (dataset,))] == [row.present for row in covered]
+    assert repair(deployment, datasets=(dataset,), start="2026-10-01", end="2026-10-12").batches == []
+
+
 def test_what_rest_will_have_forgotten_in_a_month_comes_first(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,7 +58,8 @@ def table(found: Iterable[dict[str, Any]]) -> Table:
         made.add_column(name, no_wrap=True)
     for name in ("old", "new"):
         made.add_column(name, justify="right", no_wrap=True)
-    made.add_column("origin", no_wrap=True)
+    # It alone gives way: a value that is cut off is none.
+    made.add_column("origin", overflow="fold")
     for row in found:
         subject = [row["dataset"], row["symbol"], row["series"], f"{row['time']:%Y-%m-%d %H:%M}"]
         lines = [f"{row['corrected_at']:%Y-%m-%d %H:%M}", *subject]

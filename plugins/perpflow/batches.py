@@ -95,7 +95,7 @@ def _instant(name: str, text: str | None) -> datetime | None:
         return parse_instant(text) if text else None
     except ValueError as error:
         raise BadConfiguration(
-            f"{name} = {text!r}: {error}.", hint="Write 2026-04-18 or 2026-04-18T12:00:00Z."
+            f"{name} = {text!r}: {str(error).rstrip('.')}.", hint="Write 2026-04-18 or 2026-04-18T12:00:00Z."
         ) from error
 
 

@@ -194,6 +194,22 @@ def _request(command: str, datasets: str, symbols: str | None, start: str | None
     return LoadRequest.from_form(_run_name(command), form)
 
 
+def _recognised(deployment: Deployment, request: LoadRequest) -> tuple[LoadRequest, int]:
+    """The request without symbols that there never were, which are named; and the exit code that this makes.
+
+    Raises:
+        Exit: nothing is left of it.
+    """
+    from perpflow import pipeline
+
+    request, unknown = _after_bans(lambda: pipeline.recognised(deployment, request))
+    for reason in unknown:
+        typer.echo(f"rejected {reason}", err=True)
+    if request.symbols == ():
+        raise typer.Exit(1)
+    return request, 1 if unknown else 0
+
+
 def _after_bans(call: Callable[[], T]) -> T:
     """The call's result; where the exchange has banned this address meanwhile, that of another one after its end.
 
@@ -288,7 +304,9 @@ def coverage(
         from perpflow.coverage_command import show
 
         request = _request("coverage", datasets, symbols, start)
-        raise typer.Exit(show(_deployment(), request, as_json=as_json))
+        deployment = _deployment()
+        request, code = _recognised(deployment, request)
+        raise typer.Exit(max(code, show(deployment, request, as_json=as_json)))
 
 
 @app.command()
@@ -303,7 +321,10 @@ def corrections(
     with _exit_codes():
         from perpflow.corrections_command import show
 
-        show(_deployment(), _request("corrections", datasets, symbols, start), most=most, as_json=as_json)
+        request, deployment = _request("corrections", datasets, symbols, start), _deployment()
+        request, code = _recognised(deployment, request)
+        show(deployment, request, most=most, as_json=as_json)
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -318,11 +339,15 @@ def reconcile(
         from perpflow import reconciling
         from perpflow.reconcile_command import show
 
-        request = replace(_request("reconcile", datasets, None, None), symbols=_symbols(symbols))
+        request = _request("reconcile", datasets, symbols, None)
+        if symbols == "all":
+            request = replace(request, symbols=("all",))
         deployment = _deployment()
+        request, code = _recognised(deployment, request)
         found = _after_bans(lambda: reconciling.reconcile(deployment, request, days))
         show(found, as_json=as_json)
         reconciling.complain(found)
+        raise typer.Exit(code)
 
 
 @app.command()

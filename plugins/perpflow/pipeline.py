@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -110,6 +111,23 @@ def sync_symbols(deployment: Deployment) -> Synced:
                 return synced
 
     return asyncio.run(run())
+
+
+def recognised(deployment: Deployment, request: LoadRequest) -> tuple[LoadRequest, list[str]]:
+    """The request without the symbols by name that there never were, and of each of those that it is none.
+
+    Raises:
+        Transient, Permanent: as `sync_symbols`, where the table `symbols` does not know one.
+    """
+
+    async def run(symbols: tuple[str, ...]) -> tuple[LoadRequest, list[str]]:
+        async with exchange_sessions(deployment, live=True) as (rest, archive):
+            with session(deployment.database_url) as connection:
+                known, unknown = await Symbols(rest, archive, connection).recognised(symbols)
+        return replace(request, symbols=known), unknown
+
+    named = request.symbols if request.symbols != ("all",) else None
+    return (request, []) if named is None else asyncio.run(run(named))
 
 
 # --- plan

@@ -150,6 +150,7 @@ class Planner:
         now = await self._rest.now()
         await self._table.refresh()
         self._contracts = self._table.known()
+        request = await self._of_known(request)
         found = self._holes(request, now)
         names = {symbol for holes in found.values() for symbol, _ in holes}
         await self._table.complete(self._contracts[symbol] for symbol in names if symbol in self._contracts)
@@ -164,9 +165,12 @@ class Planner:
 
     async def reissued(self, request: LoadRequest) -> Plan:
         """Batches of the archive files that were issued again since they were read, or are still to be tried again."""
+        request = await self._of_known(request)
         names = {contract.exchange_symbol: symbol for symbol, contract in self._table.known().items()}
         now = await self._rest.now()
-        return await plan_reissued(self._archive, self._connection, request, names, self._collection, now)
+        plan = await plan_reissued(self._archive, self._connection, request, names, self._collection, now)
+        plan.rejected += self._plan.rejected
+        return plan
 
     def _holes(self, request: LoadRequest, now: datetime) -> dict[str, dict[SeriesKey, list[Window]]]:
         """Of contracts that are known; the ledger may have met others."""
@@ -256,16 +260,19 @@ class Planner:
         wanted = asked or self._collection.symbols
         if wanted in ("all", ("all",)):
             return None
-        unknown = [symbol for symbol in wanted if symbol not in self._contracts]
-        found = [symbol for symbol in unknown if await self._table.look_up(symbol)]
-        if found:
-            self._contracts = self._table.known()
-        self._plan.rejected += [
-            f"{symbol}: neither the exchange nor its archive knows such a perpetual"
-            for symbol in unknown
-            if symbol not in found
-        ]
-        return [symbol for symbol in wanted if symbol in self._contracts]
+        return list(await self._recognised(wanted))
+
+    async def _recognised(self, symbols: Iterable[str]) -> tuple[str, ...]:
+        known, unknown = await self._table.recognised(symbols)
+        self._plan.rejected += unknown
+        self._contracts = self._table.known()
+        return known
+
+    async def _of_known(self, request: LoadRequest) -> LoadRequest:
+        """The request without the symbols by name that there never were."""
+        if request.symbols in (None, ("all",)):
+            return request
+        return replace(request, symbols=await self._recognised(request.symbols or ()))
 
     def _traded_after(self, contract: ListedSymbol, start: datetime) -> bool:
         """Whether a contract that `all` means was traded after `start`, for all that is known; delisted ones too.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 from psycopg import sql
+from typer.testing import CliRunner, Result
 
 from perpflow import batches, pipeline, planning
+from perpflow.__main__ import app
 from perpflow.counters import COUNTS
 from perpflow.coverage_summary import Reason, summarise
 from perpflow.datasets import DATASETS, STATISTICS_REACH
@@ -195,36 +195,72 @@ def test_settlements_of_a_delisted_contract_that_no_source_has_are_not_asked_for
     assert repair(made, datasets=dataset).batches == []
 
 
-def test_the_commands_find_explain_and_fill_a_hole(deployment: Deployment, exchange: Handle, tmp_path: Path) -> None:
+@pytest.fixture
+def run(
+    deployment: Deployment, exchange: Handle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
+    """The command line on the test's stores and exchange, where collection.yaml has two symbols."""
     collection = tmp_path / "collection.yaml"
-    collection.write_text(yaml.safe_dump({"symbols": ["SOL/USDT"], "start": "2026-10-05"}))
-    environment = os.environ | {
-        "PYTHONPATH": "plugins",
-        "PERPFLOW_DATABASE_URL": deployment.database_url,
-        "PERPFLOW_REST_URL": exchange.url,
-        "PERPFLOW_ARCHIVE_URL": exchange.url,
-        COLLECTION_VARIABLE: str(collection),
-    }
-    environment.pop("PERPFLOW_REDIS_URL", None)
+    collection.write_text(yaml.safe_dump({"symbols": ["SOL/USDT", "BTC/USDT"], "start": "2026-10-05"}))
+    monkeypatch.setenv("PERPFLOW_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("PERPFLOW_DATABASE_URL", deployment.database_url)
+    monkeypatch.setenv("PERPFLOW_REST_URL", exchange.url)
+    monkeypatch.setenv("PERPFLOW_ARCHIVE_URL", exchange.url)
+    monkeypatch.setenv(COLLECTION_VARIABLE, str(collection))
+    monkeypatch.delenv("PERPFLOW_REDIS_URL", raising=False)
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "perpflow", *arguments]
-        return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    def invoke(*arguments: str) -> Result:
+        done = CliRunner().invoke(app, arguments)
+        assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
+        return done
 
+    return invoke
+
+
+OPEN_INTEREST = ("--datasets", "open_interest")
+
+
+def test_the_commands_find_explain_and_fill_a_hole(deployment: Deployment, run: Callable[..., Result]) -> None:
+    asked = (*OPEN_INTEREST, "--symbols", "SOL/USDT")
     load(deployment, request("all", "2026-10-05", datasets=("open_interest",)))
     punch(deployment, "open_interest", DAYS)
-    lacking = run("coverage", "--json", "--datasets", "open_interest")
-    assert lacking.returncode == 1, lacking.stderr
+    lacking = run("coverage", "--json", *asked)
+    assert lacking.exit_code == 1, lacking.stderr
     (series,) = json.loads(lacking.stdout)
     assert (series["symbol"], series["complete"]) == ("SOL/USDT", False)
     holes = {hole["reason"]: hole["windows"] for hole in series["holes"]}
     assert holes["unexplained"] == [[DAYS.start.isoformat(), DAYS.end.isoformat()]]
-    repaired = run("repair", "--datasets", "open_interest")
-    assert repaired.returncode == 0, repaired.stderr
+    repaired = run("repair", *OPEN_INTEREST)
+    assert repaired.exit_code == 0, repaired.stderr
     assert "1 batches, all published" in repaired.stdout
-    shown = run("coverage", "--datasets", "open_interest")
-    assert shown.returncode == 0, shown.stderr
+    shown = run("coverage", *asked)
+    assert shown.exit_code == 0, shown.stderr
     assert "no source has it" in shown.stdout
     assert "█" in shown.stdout
-    assert run("coverage", "--datasets", "nonsense").returncode == 2
-    assert "no hole that is not explained" in run("repair", "--datasets", "open_interest").stdout
+    assert run("coverage", "--datasets", "nonsense").exit_code == 2
+    assert "no hole that is not explained" in run("repair", *OPEN_INTEREST).stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "goes_on"),
+    [
+        ("backfill --dry-run --start 2026-10-13", "plan: "),
+        ("repair", ""),
+        ("repair --reissued", ""),
+        ("coverage", "open_interest  SOL/USDT"),
+        ("corrections", "No source has changed"),
+        ("reconcile --days 1", "open_interest  SOL/USDT"),
+    ],
+)
+def test_a_symbol_that_nobody_knows_is_refused_by_name_and_the_others_go_on(
+    deployment: Deployment, run: Callable[..., Result], command: str, goes_on: str
+) -> None:
+    asked = (*command.split(), *OPEN_INTEREST, "--symbols")
+    assert run(*asked, "nonsense").exit_code == 2
+    load(deployment, request("all", "2026-10-13", datasets=("open_interest",)))
+    alone, among_others = run(*asked, "FOO/USDT"), run(*asked, "SOL/USDT,FOO/USDT")
+    for refused in (alone, among_others):
+        assert refused.exit_code == 1
+        assert "FOO/USDT: neither the exchange nor its archive knows such a perpetual" in refused.stderr
+        assert "SOL/USDT: neither" not in refused.stderr
+    assert goes_on in among_others.stdout

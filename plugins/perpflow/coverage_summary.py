@@ -40,6 +40,7 @@ class Reason(StrEnum):
     WITHHELD = "withheld by the gate; see the table quarantine"
     TOO_YOUNG = "REST was asked and lacks it, the archive's file of that day may still come"
     NOT_LOADED = "UNEXPLAINED: not loaded yet"
+    NEVER_LOADED = "UNEXPLAINED: nothing of the series was ever loaded"
     UNEXPLAINED = "UNEXPLAINED: nothing in the ledger says why"
     LOST = "UNEXPLAINED: the ledger calls it present, the table lacks it"
     ORPHANED = "UNEXPLAINED: the table has it, the ledger does not know it"

@@ -33,6 +33,7 @@ from perpflow.estimating import estimated
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject
 from perpflow.exchange.listing import DELISTED, ListedSymbol
 from perpflow.exchange.rest import Rest
+from perpflow.never_loaded import named, never_loaded
 from perpflow.parsing import labels
 from perpflow.reissues import plan_reissued
 from perpflow.rotation import Due, allowance, longest_wait, turn
@@ -151,6 +152,9 @@ class Planner:
         await self._table.refresh()
         self._contracts = self._table.known()
         request = await self._of_known(request)
+        never = {one.symbol: None for one in never_loaded(self._connection, self._collection, request)}
+        if never:
+            self._plan.notes.append(f"never loaded, which is load_history's work: series of {named(list(never))}")
         found = self._holes(request, now)
         names = {symbol for holes in found.values() for symbol, _ in holes}
         await self._table.complete(self._contracts[symbol] for symbol in names if symbol in self._contracts)

@@ -116,6 +116,7 @@ def test_what_rest_will_have_forgotten_in_a_month_comes_first(
     plan = repair(deployment, datasets=both)
     assert [batch.window.start.month for batch in plan.batches] == [10]
     assert plan.notes == [
+        "never loaded, which is load_history's work: series of BTC/USDT",
         "open_interest: 1 more batches than a run can hold; the next one goes on",
         "funding_rate: 2 more batches than a run can hold; the next one goes on",
     ]
@@ -239,6 +240,28 @@ def test_the_commands_find_explain_and_fill_a_hole(deployment: Deployment, run: 
     assert "█" in shown.stdout
     assert run("coverage", "--datasets", "nonsense").exit_code == 2
     assert "no hole that is not explained" in run("repair", *OPEN_INTEREST).stdout
+
+
+def test_what_was_never_loaded_is_named_with_the_command_that_loads_it(
+    deployment: Deployment, run: Callable[..., Result]
+) -> None:
+    nothing = run("coverage", "--json")
+    assert nothing.exit_code == 1
+    series = json.loads(nothing.stdout)
+    assert {(one["dataset"], one["symbol"]) for one in series} == {
+        (name, symbol) for name in DATASETS for symbol in ("SOL/USDT", "BTC/USDT")
+    }
+    assert {hole["reason"] for one in series for hole in one["holes"]} == {"never_loaded"}
+    load(deployment, request("all", "2026-10-05", datasets=("open_interest",)))
+    half = run("coverage", *OPEN_INTEREST)
+    assert half.exit_code == 1
+    assert "never loaded: BTC/USDT: open_interest (5m)\n" in half.stdout
+    assert "python -m perpflow backfill --symbols BTC/USDT --datasets open_interest\n" in half.stdout
+    assert run("coverage", *OPEN_INTEREST, "--symbols", "ETH/USDT").exit_code == 1
+    assert run("coverage", *OPEN_INTEREST, "--symbols", "SOL/USDT").exit_code == 0
+    repaired = run("repair", *OPEN_INTEREST)
+    assert repaired.exit_code == 0
+    assert "never loaded, which is load_history's work: series of BTC/USDT\n" in repaired.stdout
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"store", "exchange"}),
     frozenset({"quality"}),
     frozenset(
-        {"aligning", "alignment", "costing", "draining", "estimating", "evidence", "fetching", "planning", "reissues"}
-        | {"proof", "reconciling", "rotation", "sessions", "settling", "symbols"}
+        {"aligning", "alignment", "costing", "draining", "estimating", "evidence", "fetching", "planning"}
+        | {"never_loaded", "proof", "reconciling", "reissues", "rotation", "sessions", "settling", "symbols"}
     ),
     frozenset({"pipeline"}),
 )

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
@@ -47,6 +47,9 @@ SymbolsOption = Annotated[
     str | None, typer.Option(help="`SOL/USDT,BTC/USDT`, or `all`; left out: those of collection.yaml.")
 ]
 StartOption = Annotated[str | None, typer.Option(help="UTC date or instant; left out: collection.yaml's.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Only say what it would take: files, requests, bytes, time.")
+]
 
 
 @contextmanager
@@ -115,9 +118,7 @@ def backfill(
     start: Annotated[str | None, typer.Option(help="UTC date or instant, inclusive.")] = None,
     end: Annotated[str | None, typer.Option(help="UTC date or instant, exclusive; left out: now.")] = None,
     again: Annotated[bool, typer.Option(help="Load also what the ledger holds already.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what it would take: files, requests, bytes, time.")
-    ] = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Load a range of history: what the ledger lacks of it, from archive and REST, through the gate."""
     with _exit_codes():
@@ -135,10 +136,7 @@ def backfill(
         deployment = _deployment()
         plan = _after_bans(lambda: pipeline.plan(deployment, request))
         if dry_run:
-            _announce(deployment, plan)
-            for reason in plan.rejected:
-                typer.echo(f"rejected {reason}", err=True)
-            raise typer.Exit(1 if plan.rejected else 0)
+            _only_announce(deployment, plan)
         _load(deployment, plan)
 
 
@@ -164,6 +162,7 @@ def repair(
     reissued: Annotated[
         bool, typer.Option("--reissued", help="Instead of holes: archive files issued again since they were read.")
     ] = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Fill every hole that the ledger knows of: first what REST will have forgotten in a month, then the archive's."""
     with _exit_codes():
@@ -176,9 +175,12 @@ def repair(
                 hint="Leave out --start, or --reissued.",
             )
         deployment = _deployment()
-        plan = pipeline.plan_reissued if reissued else pipeline.plan_repair
+        make = pipeline.plan_reissued if reissued else partial(pipeline.plan_repair, estimates=True)
         nothing = "no file was issued again" if reissued else "the ledger has no hole that is not explained"
-        _load(deployment, _after_bans(lambda: plan(deployment, request)), nothing)
+        plan = _after_bans(lambda: make(deployment, request))
+        if dry_run:
+            _only_announce(deployment, plan)
+        _load(deployment, plan, nothing)
 
 
 def _request(command: str, datasets: str, symbols: str | None, start: str | None) -> LoadRequest:
@@ -283,6 +285,20 @@ def _announce(deployment: Deployment, plan: Plan) -> None:
     if plan.estimate is not None:
         for line in described(plan.estimate, deployment.collection, by_command(deployment.collection)):
             typer.echo(line)
+
+
+def _only_announce(deployment: Deployment, plan: Plan) -> NoReturn:
+    """Say what a plan will take, and that is all.
+
+    Raises:
+        Exit: in any case, with 1 where symbols were refused.
+    """
+    _announce(deployment, plan)
+    if plan.estimate is None:
+        typer.echo(f"plan: {len(plan.batches)} batches")
+    for reason in plan.rejected:
+        typer.echo(f"rejected {reason}", err=True)
+    raise typer.Exit(1 if plan.rejected else 0)
 
 
 def _number(value: float | None) -> float | None:

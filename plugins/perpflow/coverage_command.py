@@ -28,9 +28,11 @@ def show(deployment: Deployment, asked: LoadRequest, *, as_json: bool) -> int:
     Series that should be there and that the ledger does not know are named apart, with the command that loads them.
 
     Raises:
+        BadConfiguration: the start has not passed yet.
         StoreUnavailable: the database does not answer.
     """
     now = asyncio.run(_now(deployment))
+    asked.require_past(deployment.collection, now)
     with session(deployment.database_url) as connection:
         collected = deployment.collection.collected(known_contracts(connection).values())
         summaries = [

@@ -142,14 +142,18 @@ def plan(deployment: Deployment, request: LoadRequest) -> Plan:
     return asyncio.run(_planned(deployment, lambda planner: planner.history(request), live=False))
 
 
-def plan_repair(deployment: Deployment, request: LoadRequest) -> Plan:
+def plan_repair(deployment: Deployment, request: LoadRequest, *, estimates: bool = False) -> Plan:
     """Batches for the holes in what the ledger knows; holes that REST is about to forget are warned of and counted.
+
+    With `estimates` the plan says what it takes.
 
     Raises:
         Transient: exchange or database do not answer.
     """
     with counts_exported(deployment):
-        planned = asyncio.run(_planned(deployment, lambda planner: planner.repair(request), live=False))
+        planned = asyncio.run(
+            _planned(deployment, lambda planner: planner.repair(request, estimates=estimates), live=False)
+        )
         for alarm in planned.alarms:
             COUNTS.count(f"alarms.{alarm.dataset}")
     for alarm in planned.alarms[:ALARMS_NAMED]:

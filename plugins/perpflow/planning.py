@@ -22,7 +22,6 @@ from perpflow.datasets import DATASETS, by_archive_kind
 from perpflow.errors import (
     AccessDenied,
     AmbiguousLabels,
-    BadConfiguration,
     ObjectDamaged,
     RequestRejected,
     StructurallyBad,
@@ -80,14 +79,10 @@ class Planner:
         """Batches for every gap between the request's start and end; unknown symbols are rejected, the others go on.
 
         Raises:
-            BadConfiguration: the range lies in the future.
+            BadConfiguration: nothing can be in the range.
         """
         now = await self._rest.now()
-        if request.start is not None and request.start >= min(request.end or now, now):
-            raise BadConfiguration(
-                f"the range begins at {request.start.isoformat()}, which has not passed on the exchange's clock.",
-                hint=f"There it is {now:%Y-%m-%dT%H:%MZ}: give an earlier start.",
-            )
+        request.require_past(self._collection, now)
         names = await self._with_history(request)
         found: dict[str, dict[SeriesKey, list[Window]]] = {}
         for group in by_archive_kind(request.datasets):
@@ -142,13 +137,21 @@ class Planner:
         )
         return {symbol: hulls[symbol] for symbol in mine.taken}
 
-    async def repair(self, request: LoadRequest) -> Plan:
+    async def repair(self, request: LoadRequest, *, estimates: bool = False) -> Plan:
         """Batches for every hole in what the ledger knows, from where collection.yaml begins to what has settled.
 
         First what REST gives and forgets, the rest by months, the latest first; what is more than a run can hold is the
-        next one's. Series that the ledger has never met are `load_history`'s work.
+        next one's. Series that the ledger has never met are `load_history`'s work, and so is what lies before the
+        first point of one, unless collection.yaml begins there.
+
+        Args:
+            estimates: whether to say what it takes; of thousands of holes that takes as long as to find them.
+
+        Raises:
+            BadConfiguration: nothing can be in the range.
         """
         now = await self._rest.now()
+        request.require_past(self._collection, now)
         await self._table.refresh()
         self._contracts = self._table.known()
         request = await self._of_known(request)
@@ -165,6 +168,8 @@ class Planner:
             for group in by_archive_kind(request.datasets):
                 parts = [_within_reach(DATASETS[name], found[name], now, is_urgent) for name in group]
                 self._add_repairs(request, group, parts)
+        if estimates:
+            self._plan.estimate = estimated(self._plan.batches, found, now)
         return self._plan
 
     async def reissued(self, request: LoadRequest) -> Plan:
@@ -187,28 +192,32 @@ class Planner:
         symbols = None if request.symbols == ("all",) else request.symbols
         found = ledger.holes(self._connection, wanted, symbols, now=now)
         ours = set(symbols or self._collection.collected(self._contracts.values()))
-        others = {symbol for holes in found.values() for symbol, _ in holes} - ours
-        extents = {
-            (row.dataset, (row.symbol, row.series)): row.extent
-            for row in (ledger.bounds(self._connection, request.datasets, tuple(others)) if others else ())
-        }
-        return {name: self._lasting(name, found.get(name, {}), extents, now) for name in request.datasets}
+        early = {name for name in request.datasets if request.start and request.start < self._collection.start_of(name)}
+        partly = {s for name, holes in found.items() for s, _ in holes if name in early or s not in ours}
+        bounds = ledger.bounds(self._connection, request.datasets, tuple(partly)) if partly else ()
+        mine = {(row.dataset, (row.symbol, row.series)): self._repaired(row, row.symbol in ours, now) for row in bounds}
+        return {name: self._lasting(name, found.get(name, {}), mine, now) for name in request.datasets}
+
+    def _repaired(self, row: ledger.Bounds, is_ours: bool, now: datetime) -> list[Window]:
+        """From when to when a series is repaired: what was loaded of it, and what collection.yaml asks for."""
+        collected = Window(min(self._collection.start_of(row.dataset), now), now)
+        return [window for window in (row.extent, collected if is_ours else None) if window]
 
     def _lasting(
         self,
         name: str,
         holes: dict[SeriesKey, list[Window]],
-        extents: dict[tuple[str, SeriesKey], Window | None],
+        repaired: dict[tuple[str, SeriesKey], list[Window]],
         now: datetime,
     ) -> dict[SeriesKey, list[Window]]:
-        """Those that no increment is about to fill; of symbols that are not collected those between what was loaded."""
+        """Those that no increment is about to fill, within what is repaired of a series where that is not all of it."""
         lasting = {}
         symbols = len(self._followed()) if self._collection.symbols == "all" else len(self._collection.symbols)
         left_to_increments = max(INCREMENTS_WITHIN, longest_wait(DATASETS[name], self._collection, symbols, now))
         for key, windows in holes.items():
             old = [window for window in windows if window.start < now - left_to_increments]
-            if (name, key) in extents:
-                old = intersect(old, filter(None, [extents[name, key]]))
+            if (name, key) in repaired:
+                old = intersect(old, repaired[name, key])
             if old and key[0] in self._contracts:
                 lasting[key] = old
         return lasting

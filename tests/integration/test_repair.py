@@ -287,3 +287,38 @@ def test_a_symbol_that_nobody_knows_is_refused_by_name_and_the_others_go_on(
         assert "FOO/USDT: neither the exchange nor its archive knows such a perpetual" in refused.stderr
         assert "SOL/USDT: neither" not in refused.stderr
     assert goes_on in among_others.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("backfill", "--dry-run", "--end", "1999-01-01"),
+        ("backfill", "--dry-run", "--start", "2030-01-01"),
+        ("repair", "--start", "2030-01-01"),
+        ("coverage", "--start", "2030-01-01"),
+        ("corrections", "--start", "2130-01-01"),
+    ],
+    ids=" ".join,
+)
+def test_a_range_in_which_there_can_be_nothing_is_bad_usage(
+    deployment: Deployment, run: Callable[..., Result], command: tuple[str, ...]
+) -> None:
+    refused = run(*command)
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("the range ")
+
+
+def test_a_repair_can_be_looked_at_first_and_takes_no_history_that_was_never_loaded(
+    deployment: Deployment, run: Callable[..., Result]
+) -> None:
+    load(deployment, request("all", "2026-09-20", datasets=("open_interest",)))
+    punch(deployment, "open_interest", Window(utc("2026-09-22"), utc("2026-09-23")), DAYS)
+    pipeline.plan(deployment, request("looked at", "2026-10-05", datasets=("open_interest",), symbols=("BTC/USDT",)))
+    before = facts(deployment.database_url, "open_interest")
+    # Its collection.yaml begins on 2026-10-05: what was loaded from earlier on counts as well, and no more.
+    looked = run("repair", *OPEN_INTEREST, "--start", "0001-01-01", "--dry-run")
+    assert looked.exit_code == 0, looked.stderr
+    assert "plan: 2 batches, about 720 rows" in looked.stdout
+    assert facts(deployment.database_url, "open_interest") == before
+    assert "2 batches, all published" in run("repair", *OPEN_INTEREST, "--start", "0001-01-01").stdout
+    assert "no hole that is not explained" in run("repair", *OPEN_INTEREST, "--start", "0001-01-01").stdout

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+import psycopg
+
 from benchmarks import (
     archive_path,
     gating,
@@ -22,6 +25,8 @@ from benchmarks import (
 )
 from benchmarks.measurement import Measurement, print_table, timed
 from perpflow import embedded
+from perpflow.embedded.errors import ServiceError
+from perpflow.errors import PerpflowError
 from perpflow.settings import Deployment
 from perpflow.store.database import session
 from perpflow.store.migrations import migrate
@@ -58,6 +63,16 @@ def stores() -> Iterator[Deployment]:
         embedded.discard(state)
 
 
+@contextmanager
+def failing_in_a_line(name: str) -> Iterator[None]:
+    """What a busy machine or a service does to a benchmark is a line and exit 1; our own mistakes are tracebacks."""
+    try:
+        yield
+    except (PerpflowError, ServiceError, OSError, httpx.HTTPError, psycopg.Error) as problem:
+        print(f"failed: {name}: {type(problem).__name__}: {' '.join(str(problem).split())}", file=sys.stderr)
+        raise SystemExit(1) from problem
+
+
 def main(names: list[str]) -> int:
     """Run the named benchmarks; where none is named, all that do not take a quarter of an hour each."""
     unknown = [name for name in names if name not in BENCHMARKS]
@@ -68,7 +83,8 @@ def main(names: list[str]) -> int:
     with timed() as watch, stores() as deployment:
         for name in names or (name for name in BENCHMARKS if name not in BY_NAME_ONLY):
             print(f"measuring: {name}", file=sys.stderr, flush=True)
-            measured += BENCHMARKS[name](deployment)
+            with failing_in_a_line(name):
+                measured += BENCHMARKS[name](deployment)
     print_table(measured, watch.seconds)
     return 0
 

@@ -17,7 +17,7 @@ from perpflow import pipeline
 from perpflow.batches import LoadRequest
 from perpflow.datasets import DATASETS
 from perpflow.exchange import rest
-from perpflow.settings import Collection, Deployment
+from perpflow.settings import Collection, Deployment, ExchangeSettings
 from perpflow.settling import settled
 from perpflow.specs import LoadedSpec
 from perpflow.store import ledger
@@ -29,6 +29,8 @@ from simulator.process import Handle, running
 SYMBOLS, SYMBOLS_PER_TASK = 550, 50
 PLANNED = ("ohlcv", "open_interest", "long_short_ratio")
 YEAR = timedelta(days=365)
+#: The simulated exchange makes up the listing of hundreds of contracts on the same cores.
+PATIENCE_S = 300
 FEWEST_HOLES, MOST_HOLES = 2, 10
 RUN = "benchmark planning"
 
@@ -53,8 +55,9 @@ def measure(stores: Deployment) -> list[Measurement]:
     logging.getLogger(pipeline.__name__).setLevel(logging.ERROR)
     with running(symbols=SYMBOLS) as exchange, session(stores.database_url) as connection:
         exchange.set_limits(weight=1_000_000)
+        patient = Collection(symbols="all", exchange=ExchangeSettings(timeout_s=PATIENCE_S))
         deployment = stores.model_copy(
-            update={"rest_url": exchange.url, "archive_url": exchange.url, "collection": Collection(symbols="all")}
+            update={"rest_url": exchange.url, "archive_url": exchange.url, "collection": patient}
         )
         pipeline.sync_symbols(deployment)
         series, holes = len(_wanted(exchange)) * SYMBOLS, _fill(connection, exchange)

@@ -209,14 +209,18 @@ def reconcile_sources() -> None:
     def reconcile() -> list[dict[str, Any]]:
         from airflow.sdk import get_current_context
 
-        from perpflow import reconciling
+        from perpflow import pipeline, reconciling
+        from perpflow.errors import BatchFaulty
         from perpflow.orchestration.connections import deployment
         from perpflow.reconcile_command import plain
 
         context = get_current_context()
         request = LoadRequest.from_form(f"reconcile_sources|{context['dag_run'].run_id}", dict(context["params"]))
+        request, unknown = pipeline.recognised(deployment(), request)
         found = reconciling.reconcile(deployment(), request, context["params"]["days"])
         reconciling.complain(found)
+        if unknown:
+            raise BatchFaulty(f"rejected {'; '.join(unknown)}.", hint="The others agree.")
         return [plain(one) for one in found]
 
     reconcile()

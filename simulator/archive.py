@@ -12,7 +12,7 @@ import io
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -110,6 +110,8 @@ class SyntheticArchive:
     def __init__(self, feed: CorruptedFeed, seed: int, quirks: Sequence[Quirk]) -> None:
         self.feed, self.seed, self.quirks = feed.as_archived(), seed, quirks
         self.delays = Delays()
+        #: What sets an object that is spoiled on its way out apart from what it is without that, by key.
+        self.spoiled: Callable[[str], str] = lambda _: ""
         self._contracts = {contract.symbol: contract for contract in feed.contracts}
         self._zips: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
@@ -217,9 +219,9 @@ class SyntheticArchive:
         return StoredObject(content, self.etag(key, now), self.published(file))
 
     def etag(self, key: str, now: int) -> str:
-        """The version mark of an object, without making it: it changes when a corruption changes the content."""
+        """The version mark of an object, without making it: it changes when a corruption or a fault does."""
         file = self.find(key.removesuffix(".CHECKSUM"), now)
-        version = self._version(file) if file else ""
+        version = (self._version(file) if file else "") + self.spoiled(key)
         return hashlib.md5(f"{self.seed}:{version}:{key}".encode(), usedforsecurity=False).hexdigest()
 
     def _version(self, file: ArchiveFile) -> str:
@@ -242,7 +244,8 @@ class SyntheticArchive:
     def _klines(self, file: ArchiveFile) -> list[str]:
         start, end = file.bounds
         symbol, interval = file.contract.symbol, file.interval or ""
-        begins = max(start, KINDS[file.dataset].first_archived(file.contract))
+        # The first candle opens before the listing, and holds what came after it.
+        begins = max(start, candle_start(interval, KINDS[file.dataset].first_archived(file.contract)))
         rows = self.feed.kline_rows(file.contract, interval, begins, end, None, file.dataset)
         rows = self._with_kline_quirks(rows, symbol, file) + self._dead_klines(file)
         headed = start >= KLINE_HEADER_FROM or not any(quirk.name == "headerless" for quirk in self.quirks)

@@ -44,6 +44,8 @@ class Exchange:
     def __post_init__(self) -> None:
         delays = self.store.delays if isinstance(self.store, SyntheticArchive) else None
         self.faults = Faults(self.feed, self.seed, delays)
+        if isinstance(self.store, SyntheticArchive):
+            self.store.spoiled = self.faults.spoiled
         # Streams tell of the market itself: rows that are spoiled in files and on REST were right when they happened.
         self.streams = Streams(self.seed, self.clock, self.feed.feed, self.faults, self.limits)
 

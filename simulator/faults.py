@@ -273,6 +273,12 @@ class Faults:
                 return _CHANGES[fault.kind](fault, reply)
         return reply
 
+    def spoiled(self, key: str) -> str:
+        """Which faults give a CHECKSUM other bytes, so that it has another ETag until it is healed; "" for none."""
+        request = Request(f"/{key}")
+        kinds = (fault for fault in self._active.values() if fault.kind == "bad_checksum" and fault.probability == 1)
+        return "".join(f" {fault.id}" for fault in kinds if fault.strikes(request))
+
     def touch_streams(self) -> bool:
         """Whether any fault of streams is on, so that thousands of events a second need not be asked about."""
         return any(fault.kind in STREAM_KINDS for fault in self._active.values())

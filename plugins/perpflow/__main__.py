@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
@@ -49,6 +49,9 @@ SymbolsOption = Annotated[
     str | None, typer.Option(help="`SOL/USDT,BTC/USDT`, or `all`; left out: those of collection.yaml.")
 ]
 StartOption = Annotated[str | None, typer.Option(help="UTC date or instant; left out: collection.yaml's.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Only say what it would take: files, requests, bytes, time.")
+]
 
 
 @contextmanager
@@ -117,9 +120,7 @@ def backfill(
     start: Annotated[str | None, typer.Option(help="UTC date or instant, inclusive.")] = None,
     end: Annotated[str | None, typer.Option(help="UTC date or instant, exclusive; left out: now.")] = None,
     again: Annotated[bool, typer.Option(help="Load also what the ledger holds already.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what it would take: files, requests, bytes, time.")
-    ] = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Load a range of history: what the ledger lacks of it, from archive and REST, through the gate."""
     with _exit_codes():
@@ -137,10 +138,7 @@ def backfill(
         deployment = _deployment()
         plan = _after_bans(lambda: pipeline.plan(deployment, request))
         if dry_run:
-            _announce(deployment, plan)
-            for reason in plan.rejected:
-                typer.echo(f"rejected {reason}", err=True)
-            raise typer.Exit(1 if plan.rejected else 0)
+            _only_announce(deployment, plan)
         _load(deployment, plan)
 
 
@@ -166,6 +164,7 @@ def repair(
     reissued: Annotated[
         bool, typer.Option("--reissued", help="Instead of holes: archive files issued again since they were read.")
     ] = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Fill every hole that the ledger knows of: first what REST will have forgotten in a month, then the archive's."""
     with _exit_codes():
@@ -178,9 +177,12 @@ def repair(
                 hint="Leave out --start, or --reissued.",
             )
         deployment = _deployment()
-        plan = pipeline.plan_reissued if reissued else pipeline.plan_repair
+        make = pipeline.plan_reissued if reissued else partial(pipeline.plan_repair, estimates=True)
         nothing = "no file was issued again" if reissued else "the ledger has no hole that is not explained"
-        _load(deployment, _after_bans(lambda: plan(deployment, request)), nothing)
+        plan = _after_bans(lambda: make(deployment, request))
+        if dry_run:
+            _only_announce(deployment, plan)
+        _load(deployment, plan, nothing)
 
 
 def _request(command: str, datasets: str, symbols: str | None, start: str | None) -> LoadRequest:
@@ -194,6 +196,22 @@ def _request(command: str, datasets: str, symbols: str | None, start: str | None
         "symbols_per_task": 1,
     }
     return LoadRequest.from_form(_run_name(command), form)
+
+
+def _recognised(deployment: Deployment, request: LoadRequest) -> tuple[LoadRequest, int]:
+    """The request without symbols that there never were, which are named; and the exit code that this makes.
+
+    Raises:
+        Exit: nothing is left of it.
+    """
+    from perpflow import pipeline
+
+    request, unknown = _after_bans(lambda: pipeline.recognised(deployment, request))
+    for reason in unknown:
+        typer.echo(f"rejected {reason}", err=True)
+    if request.symbols == ():
+        raise typer.Exit(1)
+    return request, 1 if unknown else 0
 
 
 def _after_bans(call: Callable[[], T]) -> T:
@@ -271,6 +289,20 @@ def _announce(deployment: Deployment, plan: Plan) -> None:
             typer.echo(line)
 
 
+def _only_announce(deployment: Deployment, plan: Plan) -> NoReturn:
+    """Say what a plan will take, and that is all.
+
+    Raises:
+        Exit: in any case, with 1 where symbols were refused.
+    """
+    _announce(deployment, plan)
+    if plan.estimate is None:
+        typer.echo(f"plan: {len(plan.batches)} batches")
+    for reason in plan.rejected:
+        typer.echo(f"rejected {reason}", err=True)
+    raise typer.Exit(1 if plan.rejected else 0)
+
+
 def _number(value: float | None) -> float | None:
     """An option's value; `nan` is neither below a minimum nor above a maximum."""
     if value is not None and math.isnan(value):
@@ -290,7 +322,9 @@ def coverage(
         from perpflow.coverage_command import show
 
         request = _request("coverage", datasets, symbols, start)
-        raise typer.Exit(show(_deployment(), request, as_json=as_json))
+        deployment = _deployment()
+        request, code = _recognised(deployment, request)
+        raise typer.Exit(max(code, show(deployment, request, as_json=as_json)))
 
 
 @app.command()
@@ -305,7 +339,10 @@ def corrections(
     with _exit_codes():
         from perpflow.corrections_command import show
 
-        show(_deployment(), _request("corrections", datasets, symbols, start), most=most, as_json=as_json)
+        request, deployment = _request("corrections", datasets, symbols, start), _deployment()
+        request, code = _recognised(deployment, request)
+        show(deployment, request, most=most, as_json=as_json)
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -320,11 +357,15 @@ def reconcile(
         from perpflow import reconciling
         from perpflow.reconcile_command import show
 
-        request = replace(_request("reconcile", datasets, None, None), symbols=_symbols(symbols))
+        request = _request("reconcile", datasets, symbols, None)
+        if symbols == "all":
+            request = replace(request, symbols=("all",))
         deployment = _deployment()
+        request, code = _recognised(deployment, request)
         found = _after_bans(lambda: reconciling.reconcile(deployment, request, days))
         show(found, as_json=as_json)
         reconciling.complain(found)
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -355,9 +396,10 @@ def audit(
         from perpflow.audit_command import show
 
         request, deployment = _request("audit", datasets, symbols, None), _deployment()
+        request, code = _recognised(deployment, request)
         done = auditing.audit(deployment, request.datasets, request.symbols, again=again)
         state = auditing.state(deployment, request.datasets, request.symbols)
-        raise typer.Exit(show(done, state, as_json=as_json))
+        raise typer.Exit(max(code, show(done, state, as_json=as_json)))
 
 
 @app.command()

@@ -15,7 +15,7 @@ from typing import Any
 
 from perpflow.datasets import DATASETS, TABLES
 from perpflow.errors import BadConfiguration
-from perpflow.settings import is_symbol
+from perpflow.settings import Collection, is_symbol
 from perpflow.specs import Budget, DatasetSpec, StreamedSpec
 from perpflow.windows import Window, parse_instant, split
 
@@ -89,13 +89,34 @@ class LoadRequest:
             symbols_per_task=form.get("symbols_per_task", 1),
         )
 
+    def require_past(self, collection: Collection, now: datetime) -> None:
+        """Refuse a range in which there can be nothing: it has not begun yet, or ends before anything is collected.
+
+        Args:
+            now: the exchange's clock.
+
+        Raises:
+            BadConfiguration: it is such a range.
+        """
+        if self.start is not None and self.start >= min(self.end or now, now):
+            raise BadConfiguration(
+                f"the range begins at {self.start.isoformat()}, which has not passed on the exchange's clock.",
+                hint=f"There it is {now:%Y-%m-%dT%H:%MZ}: give an earlier start.",
+            )
+        first = min(map(collection.start_of, self.datasets))
+        if self.start is None and self.end is not None and self.end <= first:
+            raise BadConfiguration(
+                f"the range ends at {self.end.isoformat()}, before collection.yaml's start {first.isoformat()}.",
+                hint="Give a start, or a later end.",
+            )
+
 
 def _instant(name: str, text: str | None) -> datetime | None:
     try:
         return parse_instant(text) if text else None
     except ValueError as error:
         raise BadConfiguration(
-            f"{name} = {text!r}: {error}.", hint="Write 2026-04-18 or 2026-04-18T12:00:00Z."
+            f"{name} = {text!r}: {str(error).rstrip('.')}.", hint="Write 2026-04-18 or 2026-04-18T12:00:00Z."
         ) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -24,8 +25,10 @@ def show(deployment: Deployment, asked: LoadRequest, *, most: int, as_json: bool
     """Print the latest corrections of what is asked for, at most so many rows of facts.
 
     Raises:
+        BadConfiguration: the start has not passed yet, by this machine's clock.
         StoreUnavailable: the database does not answer.
     """
+    asked.require_past(deployment.collection, datetime.now(UTC))
     with session(deployment.database_url) as connection:
         found = archive_objects.corrections(connection, asked.datasets, asked.symbols, asked.start, most)
     if as_json:
@@ -58,7 +61,8 @@ def table(found: Iterable[dict[str, Any]]) -> Table:
         made.add_column(name, no_wrap=True)
     for name in ("old", "new"):
         made.add_column(name, justify="right", no_wrap=True)
-    made.add_column("origin", no_wrap=True)
+    # It alone gives way: a value that is cut off is none.
+    made.add_column("origin", overflow="fold")
     for row in found:
         subject = [row["dataset"], row["symbol"], row["series"], f"{row['time']:%Y-%m-%d %H:%M}"]
         lines = [f"{row['corrected_at']:%Y-%m-%d %H:%M}", *subject]

@@ -8,12 +8,14 @@ import sys
 from datetime import UTC, datetime
 
 from rich.console import Console
+from rich.text import Text
 
 from perpflow.batches import LoadRequest
 from perpflow.coverage_strip import plain, strips
-from perpflow.coverage_summary import summarise
+from perpflow.coverage_summary import Hole, Reason, SeriesSummary, summarise
 from perpflow.coverage_table import WIDTH, render
 from perpflow.errors import Transient
+from perpflow.never_loaded import NeverLoaded, described, never_loaded
 from perpflow.sessions import exchange_sessions
 from perpflow.settings import Deployment
 from perpflow.store.database import session
@@ -23,10 +25,14 @@ from perpflow.symbols import known_contracts
 def show(deployment: Deployment, asked: LoadRequest, *, as_json: bool) -> int:
     """Print the coverage of what is asked for, from its start (None: collection.yaml's) to now; returns an exit code.
 
+    Series that should be there and that the ledger does not know are named apart, with the command that loads them.
+
     Raises:
+        BadConfiguration: the start has not passed yet.
         StoreUnavailable: the database does not answer.
     """
     now = asyncio.run(_now(deployment))
+    asked.require_past(deployment.collection, now)
     with session(deployment.database_url) as connection:
         collected = deployment.collection.collected(known_contracts(connection).values())
         summaries = [
@@ -41,12 +47,26 @@ def show(deployment: Deployment, asked: LoadRequest, *, as_json: bool) -> int:
                 is_collected=collected.__contains__,
             )
         ]
+        known = {(summary.dataset, summary.symbol, summary.series) for summary in summaries}
+        never = [
+            one
+            for one in never_loaded(connection, deployment.collection, asked)
+            if (one.dataset, one.symbol, one.series) not in known
+        ]
     if as_json:
-        sys.stdout.write(json.dumps([plain(summary) for summary in summaries]) + "\n")
+        sys.stdout.write(json.dumps([plain(summary) for summary in (*summaries, *map(_nothing, never))]) + "\n")
     else:
         console = Console(width=max(WIDTH, Console().width))
-        console.print(render(summaries), strips(summaries))
-    return 0 if all(summary.complete for summary in summaries) else 1
+        if summaries:
+            console.print(render(summaries), strips(summaries))
+        for line in described(never, asked):
+            console.print(Text(line, style="bold red"), soft_wrap=True)
+    return 0 if all(summary.complete for summary in summaries) and not never else 1
+
+
+def _nothing(one: NeverLoaded) -> SeriesSummary:
+    hole = Hole(Reason.NEVER_LOADED, (), None)
+    return SeriesSummary(one.dataset, one.symbol, one.series, None, None, None, 0, None, 0, 0, (hole,), None)
 
 
 async def _now(deployment: Deployment) -> datetime:

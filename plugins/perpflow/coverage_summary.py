@@ -34,11 +34,13 @@ class Reason(StrEnum):
     """Why points of a series are not there."""
 
     NO_SOURCE = "no source has it (archive and REST were asked)"
+    FORGOTTEN = "no source has it (the archive was asked; REST keeps thirty days only)"
     REFUSED = "the archive's file was left out (archive_objects says why), and REST does not have it"
     CLOSED = "the market of the contract was closed, and no source has it"
     WITHHELD = "withheld by the gate; see the table quarantine"
     TOO_YOUNG = "REST was asked and lacks it, the archive's file of that day may still come"
     NOT_LOADED = "UNEXPLAINED: not loaded yet"
+    NEVER_LOADED = "UNEXPLAINED: nothing of the series was ever loaded"
     UNEXPLAINED = "UNEXPLAINED: nothing in the ledger says why"
     LOST = "UNEXPLAINED: the ledger calls it present, the table lacks it"
     ORPHANED = "UNEXPLAINED: the table has it, the ledger does not know it"
@@ -46,7 +48,14 @@ class Reason(StrEnum):
     @property
     def explains(self) -> bool:
         """Whether nobody needs to look."""
-        return self in {Reason.NO_SOURCE, Reason.REFUSED, Reason.CLOSED, Reason.WITHHELD, Reason.TOO_YOUNG}
+        return self in {
+            Reason.NO_SOURCE,
+            Reason.FORGOTTEN,
+            Reason.REFUSED,
+            Reason.CLOSED,
+            Reason.WITHHELD,
+            Reason.TOO_YOUNG,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +235,15 @@ def _gaps(
     missing = subtract(intersect([window], row.missing_upstream), left_out)
     gaps = subtract(absent, [*missing, *left_out])
     while_closed = intersect(missing, closed)
+    lacking = subtract(missing, while_closed)
+    forgotten = subtract(lacking, kept_by_rest(DATASETS[row.dataset], row.series, now))
     asked_for = intersect(gaps, asked)
     # A file holds a whole day. Without a grid (funding) a source's full answer is all that counts: no file is awaited.
     edge = start_of_day(now - ARCHIVE_LAG)
     young = intersect(asked_for, [Window(min(edge, window.end), window.end)]) if grid else []
     for reason, windows in (
-        (Reason.NO_SOURCE, subtract(missing, while_closed)),
+        (Reason.NO_SOURCE, subtract(lacking, forgotten)),
+        (Reason.FORGOTTEN, forgotten),
         (Reason.CLOSED, while_closed),
         (Reason.REFUSED, left_out),
         (Reason.WITHHELD, intersect([window], row.quarantined)),
@@ -242,6 +254,13 @@ def _gaps(
         points = _points(grid, windows)
         if windows and points != 0:
             yield Hole(reason, tuple(windows), points)
+
+
+def kept_by_rest(spec: LoadedSpec, series: str, now: datetime) -> list[Window]:
+    """The time of which REST tells now, by whole points; of an earlier one nobody can have asked it since it forgot."""
+    reach, grid = spec.rest_for(series).reach, spec.instants_of(series)
+    begins = datetime.min.replace(tzinfo=now.tzinfo) if reach is None else now - reach
+    return [Window(grid.ceil(begins) if grid and reach else begins, now)]
 
 
 def _disagreements(row: Coverage, grid: Timeframe | None, window: Window, rows: int, held: int) -> Iterator[Hole]:

@@ -77,7 +77,7 @@ def explain(summaries: Iterable[SeriesSummary]) -> Iterator[Text]:
 
 
 def _why(hole: Hole, summary: SeriesSummary) -> str:
-    if hole.reason is Reason.NO_SOURCE and summary.recheck_at is not None:
+    if hole.reason in {Reason.NO_SOURCE, Reason.FORGOTTEN} and summary.recheck_at is not None:
         return f"{hole.reason}; asked again from {summary.recheck_at:%Y-%m-%d}"
     return str(hole.reason)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -112,6 +113,23 @@ def sync_symbols(deployment: Deployment) -> Synced:
     return asyncio.run(run())
 
 
+def recognised(deployment: Deployment, request: LoadRequest) -> tuple[LoadRequest, list[str]]:
+    """The request without the symbols by name that there never were, and of each of those that it is none.
+
+    Raises:
+        Transient, Permanent: as `sync_symbols`, where the table `symbols` does not know one.
+    """
+
+    async def run(symbols: tuple[str, ...]) -> tuple[LoadRequest, list[str]]:
+        async with exchange_sessions(deployment, live=True) as (rest, archive):
+            with session(deployment.database_url) as connection:
+                known, unknown = await Symbols(rest, archive, connection).recognised(symbols)
+        return replace(request, symbols=known), unknown
+
+    named = request.symbols if request.symbols != ("all",) else None
+    return (request, []) if named is None else asyncio.run(run(named))
+
+
 # --- plan
 
 
@@ -124,14 +142,18 @@ def plan(deployment: Deployment, request: LoadRequest) -> Plan:
     return asyncio.run(_planned(deployment, lambda planner: planner.history(request), live=False))
 
 
-def plan_repair(deployment: Deployment, request: LoadRequest) -> Plan:
+def plan_repair(deployment: Deployment, request: LoadRequest, *, estimates: bool = False) -> Plan:
     """Batches for the holes in what the ledger knows; holes that REST is about to forget are warned of and counted.
+
+    With `estimates` the plan says what it takes.
 
     Raises:
         Transient: exchange or database do not answer.
     """
     with counts_exported(deployment):
-        planned = asyncio.run(_planned(deployment, lambda planner: planner.repair(request), live=False))
+        planned = asyncio.run(
+            _planned(deployment, lambda planner: planner.repair(request, estimates=estimates), live=False)
+        )
         for alarm in planned.alarms:
             COUNTS.count(f"alarms.{alarm.dataset}")
     for alarm in planned.alarms[:ALARMS_NAMED]:

@@ -22,7 +22,6 @@ from perpflow.datasets import DATASETS, by_archive_kind
 from perpflow.errors import (
     AccessDenied,
     AmbiguousLabels,
-    BadConfiguration,
     ObjectDamaged,
     RequestRejected,
     StructurallyBad,
@@ -33,6 +32,7 @@ from perpflow.estimating import estimated
 from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject
 from perpflow.exchange.listing import DELISTED, ListedSymbol
 from perpflow.exchange.rest import Rest
+from perpflow.never_loaded import named, never_loaded
 from perpflow.parsing import labels
 from perpflow.reissues import plan_reissued
 from perpflow.rotation import Due, allowance, longest_wait, turn
@@ -77,14 +77,10 @@ class Planner:
         """Batches for every gap between the request's start and end; unknown symbols are rejected, the others go on.
 
         Raises:
-            BadConfiguration: the range lies in the future.
+            BadConfiguration: nothing can be in the range.
         """
         now = await self._rest.now()
-        if request.start is not None and request.start >= min(request.end or now, now):
-            raise BadConfiguration(
-                f"the range begins at {request.start.isoformat()}, which has not passed on the exchange's clock.",
-                hint=f"There it is {now:%Y-%m-%dT%H:%MZ}: give an earlier start.",
-            )
+        request.require_past(self._collection, now)
         names = await self._with_history(request)
         found: dict[str, dict[SeriesKey, list[Window]]] = {}
         for group in by_archive_kind(request.datasets):
@@ -139,15 +135,27 @@ class Planner:
         )
         return {symbol: hulls[symbol] for symbol in mine.taken}
 
-    async def repair(self, request: LoadRequest) -> Plan:
+    async def repair(self, request: LoadRequest, *, estimates: bool = False) -> Plan:
         """Batches for every hole in what the ledger knows, from where collection.yaml begins to what has settled.
 
         First what REST gives and forgets, the rest by months, the latest first; what is more than a run can hold is the
-        next one's. Series that the ledger has never met are `load_history`'s work.
+        next one's. Series that the ledger has never met are `load_history`'s work, and so is what lies before the
+        first point of one, unless collection.yaml begins there.
+
+        Args:
+            estimates: whether to say what it takes; of thousands of holes that takes as long as to find them.
+
+        Raises:
+            BadConfiguration: nothing can be in the range.
         """
         now = await self._rest.now()
+        request.require_past(self._collection, now)
         await self._table.refresh()
         self._contracts = self._table.known()
+        request = await self._of_known(request)
+        never = {one.symbol: None for one in never_loaded(self._connection, self._collection, request)}
+        if never:
+            self._plan.notes.append(f"never loaded, which is load_history's work: series of {named(list(never))}")
         found = self._holes(request, now)
         names = {symbol for holes in found.values() for symbol, _ in holes}
         await self._table.complete(self._contracts[symbol] for symbol in names if symbol in self._contracts)
@@ -160,13 +168,18 @@ class Planner:
             for group in by_archive_kind(request.datasets):
                 parts = [_within_reach(DATASETS[name], found[name], now, is_urgent) for name in group]
                 self._add_repairs(request, group, parts)
+        if estimates:
+            self._plan.estimate = estimated(self._plan.batches, found, now)
         return self._plan
 
     async def reissued(self, request: LoadRequest) -> Plan:
         """Batches of the archive files that were issued again since they were read, or are still to be tried again."""
+        request = await self._of_known(request)
         names = {contract.exchange_symbol: symbol for symbol, contract in self._table.known().items()}
         now = await self._rest.now()
-        return await plan_reissued(self._archive, self._connection, request, names, self._collection, now)
+        plan = await plan_reissued(self._archive, self._connection, request, names, self._collection, now)
+        plan.rejected += self._plan.rejected
+        return plan
 
     def _holes(self, request: LoadRequest, now: datetime) -> dict[str, dict[SeriesKey, list[Window]]]:
         """Of contracts that are known; the ledger may have met others."""
@@ -179,28 +192,32 @@ class Planner:
         symbols = None if request.symbols == ("all",) else request.symbols
         found = ledger.holes(self._connection, wanted, symbols, now=now)
         ours = set(symbols or self._collection.collected(self._contracts.values()))
-        others = {symbol for holes in found.values() for symbol, _ in holes} - ours
-        extents = {
-            (row.dataset, (row.symbol, row.series)): row.extent
-            for row in (ledger.bounds(self._connection, request.datasets, tuple(others)) if others else ())
-        }
-        return {name: self._lasting(name, found.get(name, {}), extents, now) for name in request.datasets}
+        early = {name for name in request.datasets if request.start and request.start < self._collection.start_of(name)}
+        partly = {s for name, holes in found.items() for s, _ in holes if name in early or s not in ours}
+        bounds = ledger.bounds(self._connection, request.datasets, tuple(partly)) if partly else ()
+        mine = {(row.dataset, (row.symbol, row.series)): self._repaired(row, row.symbol in ours, now) for row in bounds}
+        return {name: self._lasting(name, found.get(name, {}), mine, now) for name in request.datasets}
+
+    def _repaired(self, row: ledger.Bounds, is_ours: bool, now: datetime) -> list[Window]:
+        """From when to when a series is repaired: what was loaded of it, and what collection.yaml asks for."""
+        collected = Window(min(self._collection.start_of(row.dataset), now), now)
+        return [window for window in (row.extent, collected if is_ours else None) if window]
 
     def _lasting(
         self,
         name: str,
         holes: dict[SeriesKey, list[Window]],
-        extents: dict[tuple[str, SeriesKey], Window | None],
+        repaired: dict[tuple[str, SeriesKey], list[Window]],
         now: datetime,
     ) -> dict[SeriesKey, list[Window]]:
-        """Those that no increment is about to fill; of symbols that are not collected those between what was loaded."""
+        """Those that no increment is about to fill, within what is repaired of a series where that is not all of it."""
         lasting = {}
         symbols = len(self._followed()) if self._collection.symbols == "all" else len(self._collection.symbols)
         left_to_increments = max(INCREMENTS_WITHIN, longest_wait(DATASETS[name], self._collection, symbols, now))
         for key, windows in holes.items():
             old = [window for window in windows if window.start < now - left_to_increments]
-            if (name, key) in extents:
-                old = intersect(old, filter(None, [extents[name, key]]))
+            if (name, key) in repaired:
+                old = intersect(old, repaired[name, key])
             if old and key[0] in self._contracts:
                 lasting[key] = old
         return lasting
@@ -256,16 +273,19 @@ class Planner:
         wanted = asked or self._collection.symbols
         if wanted in ("all", ("all",)):
             return None
-        unknown = [symbol for symbol in wanted if symbol not in self._contracts]
-        found = [symbol for symbol in unknown if await self._table.look_up(symbol)]
-        if found:
-            self._contracts = self._table.known()
-        self._plan.rejected += [
-            f"{symbol}: neither the exchange nor its archive knows such a perpetual"
-            for symbol in unknown
-            if symbol not in found
-        ]
-        return [symbol for symbol in wanted if symbol in self._contracts]
+        return list(await self._recognised(wanted))
+
+    async def _recognised(self, symbols: Iterable[str]) -> tuple[str, ...]:
+        known, unknown = await self._table.recognised(symbols)
+        self._plan.rejected += unknown
+        self._contracts = self._table.known()
+        return known
+
+    async def _of_known(self, request: LoadRequest) -> LoadRequest:
+        """The request without the symbols by name that there never were."""
+        if request.symbols in (None, ("all",)):
+            return request
+        return replace(request, symbols=await self._recognised(request.symbols or ()))
 
     def _traded_after(self, contract: ListedSymbol, start: datetime) -> bool:
         """Whether a contract that `all` means was traded after `start`, for all that is known; delisted ones too.

@@ -11,8 +11,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from perpflow.coverage_table import WIDTH, new_table
+from perpflow.coverage_table import new_table
 from perpflow.reconciling import Reconciled
+
+#: What the table needs; narrower, it would cut off names and numbers.
+TABLE_WIDTH = 180
 
 
 def show(found: Iterable[Reconciled], *, as_json: bool) -> None:
@@ -21,7 +24,7 @@ def show(found: Iterable[Reconciled], *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps([plain(one) for one in found]) + "\n")
         return
-    console = Console(width=max(WIDTH, Console().width))
+    console = Console(width=max(TABLE_WIDTH, Console().width))
     console.print(table(found) if found else "Nothing to compare: no day of these was loaded that both have.")
 
 

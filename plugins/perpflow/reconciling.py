@@ -99,7 +99,7 @@ def _symbols(
 ) -> list[str]:
     """Those asked for that the ledger has met; of all of them those whose turn is longest ago."""
     met = sorted({row.symbol for row in ledger.bounds(connection, request.datasets)})
-    asked = request.symbols or collection.symbols
+    asked = collection.symbols if request.symbols is None else request.symbols
     if asked not in ("all", ("all",)):
         return [symbol for symbol in met if symbol in asked]
     collected = collection.collected(contracts).intersection(met)

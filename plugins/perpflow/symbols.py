@@ -110,6 +110,22 @@ class Symbols:
             await self._learn_sessions()
         return Synced(len(names), len(archived), len(unknown) - len(perpetuals), unreadable)
 
+    async def recognised(self, asked: Iterable[str]) -> tuple[tuple[str, ...], list[str]]:
+        """Those of the symbols that there are or were, the archive's too; and of each of the others that it is none.
+
+        The exchange is asked only where the table does not know one.
+
+        Raises:
+            Transient, Permanent: exchange or archive do not answer.
+        """
+        asked = tuple(asked)
+        if not self.known().keys() >= set(asked):
+            await self.refresh()
+        known = self.known()
+        unknown = [symbol for symbol in asked if symbol not in known and not await self.look_up(symbol)]
+        reasons = [f"{symbol}: neither the exchange nor its archive knows such a perpetual" for symbol in unknown]
+        return tuple(symbol for symbol in asked if symbol not in unknown), reasons
+
     async def look_up(self, symbol: str) -> bool:
         """Take up one contract if the archive has candles of it; returns whether it has.
 

@@ -97,6 +97,10 @@ class Timeframe:
         start, end = self.ceil(window.start), self.ceil(window.end)
         return Window(start, end) if start < end else None
 
+    def widened(self, window: Window) -> Window:
+        """The whole periods that `window` touches."""
+        return Window(self.floor(window.start), self.ceil(window.end))
+
     def points(self, window: Window) -> Iterator[datetime]:
         """The grid points in `window`, ascending."""
         point = self.ceil(window.start)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from perpflow.coverage_summary import Reason, SeriesSummary, summarise
 from perpflow.coverage_table import WIDTH, render
+from perpflow.datasets import STATISTICS_REACH
 from perpflow.store.database import Connection, one, session, to_multirange, to_range
 from perpflow.windows import Window
 
@@ -90,6 +91,18 @@ def test_what_no_source_has_and_what_the_gate_withheld_are_explained(connection:
     ]
     assert summary.complete
     assert (summary.missing, summary.withheld) == (4 * DAY_POINTS, DAY_POINTS)
+
+
+def test_of_what_rest_no_longer_keeps_nobody_says_that_it_was_asked(connection: Connection) -> None:
+    ledger_row(connection, present=(0, 6), missing_upstream=(6, 10))
+    store_days(connection, 0, 6)
+    summary = only(connection, day(8) + STATISTICS_REACH + timedelta(minutes=1))
+    explained = [hole for hole in summary.holes if hole.reason.explains]
+    assert [(hole.reason, hole.windows) for hole in explained] == [
+        (Reason.NO_SOURCE, (Window(day(8) + STEP, day(10)),)),
+        (Reason.FORGOTTEN, (Window(day(6), day(8) + STEP),)),
+    ]
+    assert "REST were asked" not in Reason.FORGOTTEN
 
 
 def test_what_lacks_while_the_market_of_a_contract_is_closed_is_explained_by_that(connection: Connection) -> None:

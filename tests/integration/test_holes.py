@@ -65,7 +65,8 @@ def test_holes_are_the_gaps_of_each_series(
         for dataset, series in SERIES
         if (span := settled(DATASETS[dataset], series, start, NOW, NOW))
     }
-    found = ledger.holes(connection, wanted, now=NOW)
+    both = ("SOL/USDT", "BTC/USDT")
+    found = ledger.holes(connection, wanted, both, now=NOW)
     for dataset, series in SERIES:
         spec = DATASETS[dataset]
         spans = {
@@ -79,5 +80,11 @@ def test_holes_are_the_gaps_of_each_series(
     only = ledger.holes(connection, wanted, ("SOL/USDT",), now=NOW)
     assert only == {
         dataset: {key: windows for key, windows in series.items() if key[0] == "SOL/USDT"}
+        for dataset, series in found.items()
+    }
+    # Of those that nobody names the ones that were never loaded are left out.
+    met = {(row.dataset, (row.symbol, row.series)) for row in ledger.read(connection) if row.accounted}
+    assert ledger.holes(connection, wanted, now=NOW) == {
+        dataset: {key: windows for key, windows in series.items() if (dataset, key) in met}
         for dataset, series in found.items()
     }

@@ -306,6 +306,17 @@ def test_a_file_that_was_left_out_and_of_which_nothing_is_known_is_not_read_agai
     assert reread(deployment, datasets=("open_interest",)).batches == []
 
 
+def test_a_file_that_was_whole_before_is_tried_as_often_as_any_other(deployment: Deployment, exchange: Handle) -> None:
+    load(deployment, request("whole", OLD_DAY.start, OLD_DAY.end, datasets=("open_interest",)))
+    exchange.add_fault("bad_checksum", match="SOLUSDT-metrics-2026-09-10")
+    for attempts in range(1, MOST_ATTEMPTS + 1):
+        asked = request(f"again {attempts}", OLD_DAY.start, OLD_DAY.end, datasets=("open_interest",), again=True)
+        load(deployment, asked)
+        assert table(deployment, "SELECT verdict, attempts FROM archive_objects WHERE key = %s", KEY) == [
+            ("wrong checksum", attempts)
+        ]
+
+
 @pytest.mark.parametrize(
     ("read", "listed", "is_changed"),
     [

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 from psycopg import sql
+from typer.testing import CliRunner, Result
 
 from perpflow import batches, pipeline, planning
+from perpflow.__main__ import app
 from perpflow.counters import COUNTS
 from perpflow.coverage_summary import Reason, summarise
 from perpflow.datasets import DATASETS, STATISTICS_REACH
@@ -86,6 +86,18 @@ def test_holes_are_filled_again_from_each_source_and_nothing_else_is_touched(
     assert repair(deployment).batches == []
 
 
+@pytest.mark.parametrize("dataset", ["open_interest", "funding_rate"])
+def test_a_hole_with_edges_off_the_grid_leaves_no_sliver(deployment: Deployment, dataset: str) -> None:
+    load(deployment, request("all", "2026-10-01", "2026-10-12", datasets=(dataset,)))
+    with session(deployment.database_url) as connection:
+        covered = ledger.read(connection, (dataset,))
+    punch(deployment, dataset, Window(utc("2026-10-05T10:32"), utc("2026-10-06T10:32")))
+    repair(deployment, datasets=(dataset,), start="2026-10-01", end="2026-10-12")
+    with session(deployment.database_url) as connection:
+        assert [row.present for row in ledger.read(connection, (dataset,))] == [row.present for row in covered]
+    assert repair(deployment, datasets=(dataset,), start="2026-10-01", end="2026-10-12").batches == []
+
+
 def test_what_rest_will_have_forgotten_in_a_month_comes_first(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +116,7 @@ def test_what_rest_will_have_forgotten_in_a_month_comes_first(
     plan = repair(deployment, datasets=both)
     assert [batch.window.start.month for batch in plan.batches] == [10]
     assert plan.notes == [
+        "never loaded, which is load_history's work: series of BTC/USDT",
         "open_interest: 1 more batches than a run can hold; the next one goes on",
         "funding_rate: 2 more batches than a run can hold; the next one goes on",
     ]
@@ -183,36 +196,129 @@ def test_settlements_of_a_delisted_contract_that_no_source_has_are_not_asked_for
     assert repair(made, datasets=dataset).batches == []
 
 
-def test_the_commands_find_explain_and_fill_a_hole(deployment: Deployment, exchange: Handle, tmp_path: Path) -> None:
+@pytest.fixture
+def run(
+    deployment: Deployment, exchange: Handle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
+    """The command line on the test's stores and exchange, where collection.yaml has two symbols."""
     collection = tmp_path / "collection.yaml"
-    collection.write_text(yaml.safe_dump({"symbols": ["SOL/USDT"], "start": "2026-10-05"}))
-    environment = os.environ | {
-        "PYTHONPATH": "plugins",
-        "PERPFLOW_DATABASE_URL": deployment.database_url,
-        "PERPFLOW_REST_URL": exchange.url,
-        "PERPFLOW_ARCHIVE_URL": exchange.url,
-        COLLECTION_VARIABLE: str(collection),
-    }
-    environment.pop("PERPFLOW_REDIS_URL", None)
+    collection.write_text(yaml.safe_dump({"symbols": ["SOL/USDT", "BTC/USDT"], "start": "2026-10-05"}))
+    monkeypatch.setenv("PERPFLOW_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("PERPFLOW_DATABASE_URL", deployment.database_url)
+    monkeypatch.setenv("PERPFLOW_REST_URL", exchange.url)
+    monkeypatch.setenv("PERPFLOW_ARCHIVE_URL", exchange.url)
+    monkeypatch.setenv(COLLECTION_VARIABLE, str(collection))
+    monkeypatch.delenv("PERPFLOW_REDIS_URL", raising=False)
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "perpflow", *arguments]
-        return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    def invoke(*arguments: str) -> Result:
+        done = CliRunner().invoke(app, arguments)
+        assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
+        return done
 
+    return invoke
+
+
+OPEN_INTEREST = ("--datasets", "open_interest")
+
+
+def test_the_commands_find_explain_and_fill_a_hole(deployment: Deployment, run: Callable[..., Result]) -> None:
+    asked = (*OPEN_INTEREST, "--symbols", "SOL/USDT")
     load(deployment, request("all", "2026-10-05", datasets=("open_interest",)))
     punch(deployment, "open_interest", DAYS)
-    lacking = run("coverage", "--json", "--datasets", "open_interest")
-    assert lacking.returncode == 1, lacking.stderr
+    lacking = run("coverage", "--json", *asked)
+    assert lacking.exit_code == 1, lacking.stderr
     (series,) = json.loads(lacking.stdout)
     assert (series["symbol"], series["complete"]) == ("SOL/USDT", False)
     holes = {hole["reason"]: hole["windows"] for hole in series["holes"]}
     assert holes["unexplained"] == [[DAYS.start.isoformat(), DAYS.end.isoformat()]]
-    repaired = run("repair", "--datasets", "open_interest")
-    assert repaired.returncode == 0, repaired.stderr
+    repaired = run("repair", *OPEN_INTEREST)
+    assert repaired.exit_code == 0, repaired.stderr
     assert "1 batches, all published" in repaired.stdout
-    shown = run("coverage", "--datasets", "open_interest")
-    assert shown.returncode == 0, shown.stderr
+    shown = run("coverage", *asked)
+    assert shown.exit_code == 0, shown.stderr
     assert "no source has it" in shown.stdout
     assert "█" in shown.stdout
-    assert run("coverage", "--datasets", "nonsense").returncode == 2
-    assert "no hole that is not explained" in run("repair", "--datasets", "open_interest").stdout
+    assert run("coverage", "--datasets", "nonsense").exit_code == 2
+    assert "no hole that is not explained" in run("repair", *OPEN_INTEREST).stdout
+
+
+def test_what_was_never_loaded_is_named_with_the_command_that_loads_it(
+    deployment: Deployment, run: Callable[..., Result]
+) -> None:
+    nothing = run("coverage", "--json")
+    assert nothing.exit_code == 1
+    series = json.loads(nothing.stdout)
+    assert {(one["dataset"], one["symbol"]) for one in series} == {
+        (name, symbol) for name in DATASETS for symbol in ("SOL/USDT", "BTC/USDT")
+    }
+    assert {hole["reason"] for one in series for hole in one["holes"]} == {"never_loaded"}
+    load(deployment, request("all", "2026-10-05", datasets=("open_interest",)))
+    half = run("coverage", *OPEN_INTEREST)
+    assert half.exit_code == 1
+    assert "never loaded: BTC/USDT: open_interest (5m)\n" in half.stdout
+    assert "python -m perpflow backfill --symbols BTC/USDT --datasets open_interest\n" in half.stdout
+    assert run("coverage", *OPEN_INTEREST, "--symbols", "ETH/USDT").exit_code == 1
+    assert run("coverage", *OPEN_INTEREST, "--symbols", "SOL/USDT").exit_code == 0
+    repaired = run("repair", *OPEN_INTEREST)
+    assert repaired.exit_code == 0
+    assert "never loaded, which is load_history's work: series of BTC/USDT\n" in repaired.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "goes_on"),
+    [
+        ("backfill --dry-run --start 2026-10-13", "plan: "),
+        ("repair", ""),
+        ("repair --reissued", ""),
+        ("coverage", "open_interest  SOL/USDT"),
+        ("corrections", "No source has changed"),
+        ("reconcile --days 1", "open_interest  SOL/USDT"),
+    ],
+)
+def test_a_symbol_that_nobody_knows_is_refused_by_name_and_the_others_go_on(
+    deployment: Deployment, run: Callable[..., Result], command: str, goes_on: str
+) -> None:
+    asked = (*command.split(), *OPEN_INTEREST, "--symbols")
+    assert run(*asked, "nonsense").exit_code == 2
+    load(deployment, request("all", "2026-10-13", datasets=("open_interest",)))
+    alone, among_others = run(*asked, "FOO/USDT"), run(*asked, "SOL/USDT,FOO/USDT")
+    for refused in (alone, among_others):
+        assert refused.exit_code == 1
+        assert "FOO/USDT: neither the exchange nor its archive knows such a perpetual" in refused.stderr
+        assert "SOL/USDT: neither" not in refused.stderr
+    assert goes_on in among_others.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("backfill", "--dry-run", "--end", "1999-01-01"),
+        ("backfill", "--dry-run", "--start", "2030-01-01"),
+        ("repair", "--start", "2030-01-01"),
+        ("coverage", "--start", "2030-01-01"),
+        ("corrections", "--start", "2130-01-01"),
+    ],
+    ids=" ".join,
+)
+def test_a_range_in_which_there_can_be_nothing_is_bad_usage(
+    deployment: Deployment, run: Callable[..., Result], command: tuple[str, ...]
+) -> None:
+    refused = run(*command)
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("the range ")
+
+
+def test_a_repair_can_be_looked_at_first_and_takes_no_history_that_was_never_loaded(
+    deployment: Deployment, run: Callable[..., Result]
+) -> None:
+    load(deployment, request("all", "2026-09-20", datasets=("open_interest",)))
+    punch(deployment, "open_interest", Window(utc("2026-09-22"), utc("2026-09-23")), DAYS)
+    pipeline.plan(deployment, request("looked at", "2026-10-05", datasets=("open_interest",), symbols=("BTC/USDT",)))
+    before = facts(deployment.database_url, "open_interest")
+    # Its collection.yaml begins on 2026-10-05: what was loaded from earlier on counts as well, and no more.
+    looked = run("repair", *OPEN_INTEREST, "--start", "0001-01-01", "--dry-run")
+    assert looked.exit_code == 0, looked.stderr
+    assert "plan: 2 batches, about 720 rows" in looked.stdout
+    assert facts(deployment.database_url, "open_interest") == before
+    assert "2 batches, all published" in run("repair", *OPEN_INTEREST, "--start", "0001-01-01").stdout
+    assert "no hole that is not explained" in run("repair", *OPEN_INTEREST, "--start", "0001-01-01").stdout

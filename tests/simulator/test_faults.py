@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import time
 import zipfile
 from collections.abc import Iterator
@@ -202,6 +203,22 @@ def test_a_bad_checksum_names_another_hash(faulty: Handle, web: httpx.Client) ->
     said = web.get(f"/{METRICS}.CHECKSUM").text
     assert said.split()[1] == METRICS.split("/")[-1]
     assert said.split()[0] != hashlib.sha256(content).hexdigest()
+
+
+def test_a_checksum_that_is_healed_is_another_object_to_the_listing(faulty: Handle, web: httpx.Client) -> None:
+    def marks(name: str) -> tuple[str, str]:
+        listed = re.search(rf"<Key>{name}</Key>.*?<ETag>&quot;(\w+)&quot;", web.get("/", params={"prefix": name}).text)
+        assert listed is not None
+        return listed[1], web.head(f"/{name}").headers["etag"].strip('"')
+
+    whole, checksum = marks(METRICS), marks(f"{METRICS}.CHECKSUM")
+    assert checksum[0] == checksum[1]
+    damage = faulty.add_fault("bad_checksum", match="metrics")
+    assert marks(METRICS) == whole
+    spoiled = marks(f"{METRICS}.CHECKSUM")
+    assert spoiled[0] == spoiled[1] != checksum[0]
+    faulty.remove_fault(damage)
+    assert marks(f"{METRICS}.CHECKSUM") == checksum
 
 
 def test_latency_holds_answers_back(faulty: Handle, web: httpx.Client) -> None:

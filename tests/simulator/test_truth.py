@@ -112,6 +112,15 @@ def test_a_blank_ratio_is_missing_in_its_series_only(http: httpx.Client) -> None
     assert len(TRUTH.open_interest("ETHUSDT", *day, "archive")) == 288
 
 
+@pytest.mark.parametrize("timeframe", ["4h", "1d"])
+def test_the_candle_in_which_a_contract_is_listed_is_archived(http: httpx.Client, timeframe: str) -> None:
+    first, *_ = TRUTH.ohlcv("FTMUSDT", timeframe, utc("2020-08-25"), utc("2020-08-26"))
+    for label in ("2020-08", "2020-08-25"):
+        archived = [row for row in lines(http, kline_key("FTMUSDT", timeframe, label)) if row[0].isdigit()]
+        assert int(archived[0][0]) == to_ms(first[0])
+        assert float(archived[0][5]) == first[5]
+
+
 def test_nothing_lives_after_its_delisting_whatever_the_archive_says() -> None:
     late = utc("2026-06-30T09:00"), utc("2026-07-03")
     assert TRUTH.ohlcv("FTMUSDT", "5m", *late) == TRUTH.open_interest("FTMUSDT", *late, "archive") == []

@@ -148,6 +148,13 @@ def test_a_pause_that_nobody_can_wait_for_is_bad_usage(seconds: str) -> None:
     assert "--continuous" in said
 
 
+def test_what_is_wrong_with_an_instant_is_a_sentence_with_one_end() -> None:
+    code, said = ended("backfill", "--start", "2026-10-20T00:00:00+99:00")
+    assert code == 2
+    assert "start = '2026-10-20T00:00:00+99:00': " in said
+    assert ".." not in said
+
+
 def test_all_symbols_and_one_of_them_is_bad_usage() -> None:
     code, said = ended("backfill", "--symbols", "all,SOL/USDT")
     assert code == 2

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from perpflow.embedded import postgres_settings, probe, processes, redis_server, server_tree, timescale_package
+from perpflow.embedded import demo, postgres_settings, probe, processes, redis_server, server_tree, timescale_package
 from perpflow.embedded.accounts import Account, substitute_folder
 from perpflow.embedded.errors import PackageUnavailable, ServiceError
 from perpflow.embedded.masking import UNREADABLE, masked
@@ -328,6 +328,13 @@ def test_the_json_keeps_its_names() -> None:
     assert told.keys() >= {"database", "airflow_database", "redis"}
     assert told["database"].keys() >= {"url", "running", "external", "version", "timescaledb", "timescaledb_missing"}
     assert told["redis"].keys() >= {"url", "running", "external", "version"}
+
+
+def test_the_demo_s_hint_of_missing_points_shows_nothing_that_is_said_of_others() -> None:
+    (hint,) = [line for line in demo.NEXT.splitlines() if "missing_upstream" in line]
+    # `evidence` is of the series' first instant.
+    assert "evidence" not in hint
+    assert "recheck_at" in hint
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

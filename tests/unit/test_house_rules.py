@@ -23,8 +23,18 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"store", "exchange"}),
     frozenset({"quality"}),
     frozenset(
-        {"aligning", "alignment", "costing", "draining", "estimating", "evidence", "fetching", "planning", "reissues"}
-        | {"auditing", "proof", "reconciling", "releasing", "rotation", "sessions", "settling", "symbols"}
+        {
+            "aligning",
+            "alignment",
+            "auditing",
+            "costing",
+            "draining",
+            "estimating",
+            "evidence",
+            "fetching",
+            "never_loaded",
+        }
+        | {"planning", "proof", "reconciling", "reissues", "releasing", "rotation", "sessions", "settling", "symbols"}
     ),
     frozenset({"pipeline"}),
 )

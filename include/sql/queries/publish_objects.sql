@@ -14,7 +14,8 @@ SET (sha256, etag, last_modified, checksum_etag, first_label, last_label, alignm
      mixed)
     = ROW (EXCLUDED.sha256, EXCLUDED.etag, EXCLUDED.last_modified, EXCLUDED.checksum_etag, EXCLUDED.first_label,
            EXCLUDED.last_label, EXCLUDED.alignment, EXCLUDED.rows, EXCLUDED.verdict, EXCLUDED.detail, now(),
-           CASE WHEN EXCLUDED.verdict <> 'ok' AND EXCLUDED.sha256 IS NOT DISTINCT FROM a.sha256 THEN a.attempts + 1 ELSE 1 END,
+           CASE WHEN EXCLUDED.verdict <> 'ok' AND a.verdict <> 'ok' AND EXCLUDED.sha256 IS NOT DISTINCT FROM a.sha256
+                THEN a.attempts + 1 ELSE 1 END,
            CASE WHEN %(reread)s AND EXCLUDED.verdict IN ('ok', 'accepted') THEN EXCLUDED.mixed
                 ELSE a.mixed OR (a.verdict IN ('ok', 'accepted') AND a.sha256 IS DISTINCT FROM EXCLUDED.sha256) END)
 WHERE (a.sha256, a.etag, a.last_modified, a.checksum_etag, a.alignment, a.verdict)

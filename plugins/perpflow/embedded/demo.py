@@ -374,7 +374,7 @@ Where to look next:
     SELECT * FROM oi_price_1h WHERE symbol = 'SOL/USDT' ORDER BY bucket DESC LIMIT 20;
     SELECT * FROM ohlcv WHERE symbol = 'SOL/USDT' AND timeframe = '5m' ORDER BY time DESC LIMIT 100;
     SELECT * FROM liquidations ORDER BY time DESC LIMIT 20;
-    SELECT dataset, symbol, series, missing_upstream, evidence FROM coverage WHERE NOT isempty(missing_upstream);
+    SELECT dataset, symbol, series, missing_upstream, recheck_at FROM coverage WHERE NOT isempty(missing_upstream);
 
   make up                       the live exchange
 """

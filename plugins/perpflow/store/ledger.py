@@ -177,24 +177,28 @@ def holes(
     }
     found: dict[str, dict[SeriesKey, list[Window]]] = {dataset: {} for dataset, _ in keys}
     for row in connection.execute(query("coverage_holes"), parameters):
-        grid, hole = TABLES[row["dataset"]].instants_of(row["series"]), Window(row["start"], row["until"])
-        whole = grid.points_window(hole) if grid else hole
-        if whole is None:
-            continue
-        before = found[row["dataset"]].setdefault((row["symbol"], row["series"]), [])
-        if before and before[-1].end == whole.start:
-            # Between them lay a sliver without a point.
-            before[-1] = Window(before[-1].start, whole.end)
-        else:
-            before.append(whole)
-    return found
+        windows = found[row["dataset"]].setdefault((row["symbol"], row["series"]), [])
+        windows += _whole(TABLES[row["dataset"]], row["series"], Window(row["start"], row["until"]))
+    return {
+        dataset: {key: merge(windows) for key, windows in of_series.items() if windows}
+        for dataset, of_series in found.items()
+    }
 
 
 def _points(spec: DatasetSpec, series: str, gaps: TimestamptzMultirange) -> list[Window]:
-    """The gaps by whole points: a sliver beside a row that lies off the grid holds none, and nobody can fill it."""
+    return merge(whole for gap in from_multirange(gaps) for whole in _whole(spec, series, gap))
+
+
+def _whole(spec: DatasetSpec, series: str, gap: Window) -> list[Window]:
+    """A gap by whole points: an edge that lies off the grid is moved out to it, so that nothing of the gap stays.
+
+    On a grid of points a sliver beside a row that lies off it holds none, and nobody can fill it. Where there need not
+    be a point (funding), a source's full answer fills any.
+    """
     grid = spec.instants_of(series)
-    windows = from_multirange(gaps)
-    return merge(filter(None, map(grid.points_window, windows))) if grid else windows
+    if grid is None:
+        return [gap]
+    return [grid.widened(gap)] if spec.timeframe_of(series) is None or grid.count(gap) else []
 
 
 def lock(connection: Connection, spec: DatasetSpec, symbols: tuple[str, ...]) -> None:

@@ -5,6 +5,8 @@ SHELL := /bin/sh
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
+# How many files of tests run side by side; each process has its own servers. 0 for one after another.
+TESTS_AT_ONCE ?= 2
 # live or simulator, for `up` and `sql`.
 EXCHANGE ?= live
 # Arguments for pytest, the benchmarks, the soak or the demo, such as ARGS="-k gate" or ARGS="--seed 3".
@@ -34,7 +36,7 @@ sql: $(VENV)/.runtime ## A SQL prompt on the market database; EXCHANGE=simulator
 	@$(RUN) -m perpflow.embedded.local sql --exchange $(EXCHANGE)
 
 test: $(VENV)/.development ## Run all tests; ARGS="-k gate" for some
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.development ## Check style, format and types
 	@$(BIN)/ruff check .

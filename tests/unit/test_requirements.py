@@ -23,8 +23,8 @@ UNIMPORTED = {
     },
     # Programs, plugins that pytest loads, and types for mypy.
     "requirements-dev": {
-        "check-jsonschema", "mypy", "pytest-asyncio", "pytest-socket", "pytest-timeout", "ruff", "types-psutil",
-        "types-pyyaml", "uv",
+        "check-jsonschema", "mypy", "pytest-asyncio", "pytest-socket", "pytest-timeout", "pytest-xdist", "ruff",
+        "types-psutil", "types-pyyaml", "uv",
     },
 }  # fmt: skip
 

@@ -41,10 +41,12 @@ def check(connection: Connection, database_url: str, dataset: str, stage_id: int
     with _lost_is_unavailable():
         # SQLAlchemy, under Great Expectations, expects rows as tuples.
         with psycopg.connect(database_url, **{**connection_options(database_url), "row_factory": tuple_row}) as reader:
+            reader.execute(query("gate_settings"), {"local": False})
             _view_batch(reader, spec, stage_id, window)
             _derive(reader, suite, suite.derived)
             failures = run(reader, suite)
         with connection.transaction():
+            connection.execute(query("gate_settings"), {"local": True})
             _view_batch(connection, spec, stage_id, window)
             verdict = _mark(connection, spec, suite, stage_id, failures)
             connection.execute(query("gate_batch_drop"))

@@ -282,7 +282,7 @@ def test_corrupt_candles_are_the_same_in_archive_and_rest(faulty: Handle, web: h
         "price_spike": lambda row: float(row[4]) > 2 * float(row[1]),
         "off_grid_time": lambda row: row[0] % FIVE_MINUTES == 137_000,
         "swapped_high_low": lambda row: float(row[2]) < float(row[3]),
-        "price_unit": lambda row: float(row[7]) < float(row[3]) * float(row[5]) / 999,
+        "price_unit": lambda row: float(row[7]) < float(row[3]) * float(row[5]) / 900,
         "amounts_unit": lambda row: float(row[7]) > 999 * float(good[0][7]) / float(good[0][5]),
         "shifted": lambda row: row[1:6] in [before[1:6] for before in good[71:74]],
         "other_symbol": lambda row: float(row[4]) < float(good[0][4]) / 5,

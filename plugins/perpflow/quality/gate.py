@@ -18,6 +18,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from perpflow.datasets import TABLES
+from perpflow.quality.expectation_types import QUERY_TYPE
 from perpflow.quality.suites import Expectation, Suite, load_suite
 from perpflow.quality.validation import BATCH_VIEW, Failure, run, unevaluated
 from perpflow.quality.verdict import SAMPLE_ROWS, Finding, Verdict
@@ -44,6 +45,7 @@ def check(connection: Connection, database_url: str, dataset: str, stage_id: int
             reader.execute(query("gate_settings"), {"local": False})
             _view_batch(reader, spec, stage_id, window)
             _derive(reader, suite, suite.derived)
+            _answer(reader, suite)
             failures = run(reader, suite)
         with connection.transaction():
             connection.execute(query("gate_settings"), {"local": True})
@@ -125,24 +127,44 @@ def _rows(failure: Failure) -> sql.Composable:
     # An expectation about the batch as a whole names no rows: if it fails, the batch does.
     if failure.rows_query is None:
         return query("gate_every_row")
-    # A suite is ours and reviewed like code.
     return sql.SQL(failure.rows_query)
 
 
 def _derive(connection: psycopg.Connection[Any], suite: Suite, names: Iterable[str]) -> None:
-    """Make the suite's derived tables; what a suite's SQL can't do is the suite's fault.
+    """Make the suite's derived tables."""
+    for name in names:
+        with _faults_named(suite, f"derived.{name}"):
+            connection.execute(query("gate_derived", table=_derived(name), rows=_rows_of(suite.derived[name])))
+
+
+def _answer(reader: psycopg.Connection[Any], suite: Suite) -> None:
+    """Keep what fails each query of the suite: Great Expectations runs a query twice, which then costs nothing."""
+    reader.execute(query("gate_answers"))
+    for number, expectation in enumerate(suite.expectations):
+        if expectation.type == QUERY_TYPE:
+            rows = _rows_of(str(expectation.kwargs["unexpected_rows_query"]))
+            with _faults_named(suite, expectation.name):
+                reader.execute(query("gate_answer", number=sql.Literal(number), rows=rows))
+
+
+def _rows_of(text: str) -> sql.SQL:
+    """A suite's query, as it is run. A suite is ours and reviewed like code."""
+    return sql.SQL(text.rstrip("; \n").format(batch=BATCH_VIEW))
+
+
+@contextmanager
+def _faults_named(suite: Suite, subject: str) -> Iterator[None]:
+    """What a suite's SQL can't do is the suite's fault.
 
     Raises:
-        BadSuite: a query of theirs is broken; names it.
+        BadSuite: the query is broken; names `subject`.
     """
-    for name in names:
-        rows = sql.SQL(suite.derived[name].format(batch=BATCH_VIEW))
-        try:
-            connection.execute(query("gate_derived", table=_derived(name), rows=rows))
-        except psycopg.OperationalError:
-            raise
-        except psycopg.Error as error:
-            raise unevaluated(suite, f"derived.{name}", str(error)) from error
+    try:
+        yield
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as error:
+        raise unevaluated(suite, subject, str(error)) from error
 
 
 def _derived(name: str) -> sql.Identifier:

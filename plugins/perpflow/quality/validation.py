@@ -1,8 +1,9 @@
 """One run of Great Expectations over a staged batch, in SQL.
 
 Great Expectations gets a session of its own with a temporary view of the batch, and answers in its shortest form: which
-expectations fail, and the query that finds the failing rows. No row travels to Python for an expectation about rows;
-one written in SQL selects addresses only. Importing the library costs seconds, hence inside the function.
+expectations fail, and the query that finds the failing rows. No row travels to Python for an expectation about rows; of
+one written in SQL the addresses of what fails wait in a temporary table, of which the library reads two hundred.
+Importing the library costs seconds, hence inside the function.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from perpflow.errors import BadSuite, StoreUnavailable
 from perpflow.quality.expectation_types import QUERY_TYPE
 from perpflow.quality.suites import Expectation, Suite
+from perpflow.store.database import query
 
 #: The temporary view that include/sql/queries/gate_batch.sql makes.
 BATCH_VIEW = "gate_batch"
@@ -72,12 +75,22 @@ def _validate(reader: psycopg.Connection[Any], suite: Suite) -> list[Any]:
     try:
         # It prints of each query that does not read the batch itself that it does not: a derived table is of the batch.
         with redirect_stdout(None):
-            expectations = gx.ExpectationSuite(suite.dataset, [e.configuration() for e in suite.expectations])
+            configurations = [_configuration(reader, number, e) for number, e in enumerate(suite.expectations)]
+            expectations = gx.ExpectationSuite(suite.dataset, configurations)
             report = _batch(gx, reader).validate(expectations, result_format=RESULT_FORMAT)
     # A session that breaks while the library looks whether it has one: an error of its own, of the built-in kind.
     except (GreatExpectationsError, ValidationError, SQLAlchemyError, ConnectionError) as error:
         raise _explained(reader, suite, "Great Expectations", str(error)) from error
     return list(report.results)
+
+
+def _configuration(reader: psycopg.Connection[Any], number: int, expectation: Expectation) -> dict[str, Any]:
+    configuration = expectation.configuration()
+    if expectation.type == QUERY_TYPE:
+        configuration["kwargs"] = {
+            "unexpected_rows_query": query("gate_answered", number=sql.Literal(number)).as_string(reader)
+        }
+    return configuration
 
 
 def _batch(gx: Any, reader: psycopg.Connection[Any]) -> Any:

@@ -1,0 +1,2 @@
+-- Ask one of them.
+INSERT INTO gate_answers SELECT {number}, row_id FROM ({rows}) AS f

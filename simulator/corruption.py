@@ -97,7 +97,7 @@ KLINE_EDITS: dict[str, Callable[[KlineRow], list[KlineRow]]] = {
     "zero_price": lambda row: [_set(row, low="0")],
     "price_spike": lambda row: [_set(row, high=_scaled(row[2], "3"), close=_scaled(row[4], "3"))],
     "off_grid_time": lambda row: [_set(row, time=str(int(row[0]) + OFF_GRID_MS))],
-    "conflicting_duplicate": lambda row: [row, _set(row, close=_scaled(row[3], "1"), volume=_scaled(row[5], "2"))],
+    "conflicting_duplicate": lambda row: [row, _set(_times(row, "2", "volume", "quote"), close=row[3])],
     "missing": lambda row: [],
     "revised": lambda row: [_set(row, close=row[3] if row[4] != row[3] else row[2])],
     "null_open": lambda row: [_set(row, open="")],

@@ -181,6 +181,20 @@ def withheld(days: int) -> Callable[[House], None]:
     return insert
 
 
+def disputed(house: House) -> None:
+    house.sql(
+        'INSERT INTO audit_findings (audit, dataset, symbol, series, "window", severity, "column") '
+        "VALUES ('cross_timeframe', 'ohlcv', 'SOL/USDT', '1h', '[2026-10-10,2026-10-11)', 'critical', 'high')"
+    )
+
+
+def unaudited(house: House) -> None:
+    house.sql(
+        "INSERT INTO coverage (dataset, symbol, series, available_from, present, unaudited_since) "
+        "VALUES ('mark_price', 'ETH/USDT', '1h', '2026-10-10', '{[2026-10-10,2026-10-11)}', now() - interval '4 hours')"
+    )
+
+
 def hole(days_ago: int) -> Callable[[House], None]:
     """Two hours of open interest lack, so long ago."""
 
@@ -284,6 +298,10 @@ CAUSES: list[tuple[str, Callable[[House], None], str, str, str, str]] = [
     ("a row that waits for two days", withheld(2), "quarantine", "yellow",
      r"1 rows wait for a review \(ohlcv\), the oldest for 2 days", "review_quarantine"),
     ("a row that waits for weeks", withheld(15), "quarantine", "red", "the oldest for 15 days", "review_quarantine"),
+    ("rows that an audit disputes", disputed, "audits", "red",
+     r"1 critical findings are open, in 1 series \(cross_timeframe\)", "python -m perpflow audit"),
+    ("rows that no audit has looked at", unaudited, "audits", "yellow",
+     "1 series wait for their audits", "audit_mark_price"),
     ("a staging orphan", staged(7), "staging", "yellow",
      "1 batches were begun and not published, the oldest 7.0 h ago", "reports of the runs"),
     ("a staging orphan that nobody sweeps", staged(49), "staging", "red",

@@ -228,24 +228,16 @@ def test_hostile_names_are_shown_and_not_run(empty: Connection) -> None:
     assert "<script>alert(1)</script>…" in shown.prose
 
 
-AUDITS = """
-CREATE TABLE audit_findings (audit text, dataset text, symbol text, series text, "window" tstzrange, severity text,
-    "column" text, detail jsonb, found_at timestamptz, resolved_at timestamptz);
-CREATE VIEW verification AS SELECT dataset, symbol, series, available_from AS verified_from,
-    CASE WHEN symbol <> 'SOL/USDT' THEN upper(present) END AS verified_until FROM coverage
-"""
-
-
 def test_audits_and_what_is_verified_stand_there_once_there_are_any(empty: Connection) -> None:
     reported.fill(empty)
-    assert "There are no audits in this database yet." in told(empty)[0].prose
-    empty.execute("DROP VIEW IF EXISTS verification; DROP TABLE IF EXISTS audit_findings")
-    empty.execute(AUDITS)
+    assert "No audit has found anything that is open." in told(empty)[0].prose
+    empty.execute("UPDATE coverage SET audited = present WHERE symbol <> 'SOL/USDT'")
     for found, resolved in ((MIDNIGHT, None), (MIDNIGHT - HOUR, MIDNIGHT + HOUR), (END, None), (MIDNIGHT - HOUR, END)):
         empty.execute(
-            "INSERT INTO audit_findings"
-            " VALUES ('timeframes', 'ohlcv', 'SOL/USDT', '1h', %s, 'critical', 'high', %s, %s, %s)",
-            ("[2026-11-25,2026-11-26)", '{"1h": 2, "5m": 1}', found, resolved),
+            'INSERT INTO audit_findings (audit, dataset, symbol, series, "window", severity, "column", detail,'
+            "                            found_at, resolved_at)"
+            " VALUES ('cross_timeframe', 'ohlcv', 'SOL/USDT', '1h', %s, 'critical', %s, %s, %s, %s)",
+            ("[2026-11-25,2026-11-26)", f"high {found}", '{"1h": 2, "5m": 1}', found, resolved),
         )
     page, _ = told(empty)
     (line,) = page.table("audits")
@@ -254,7 +246,7 @@ def test_audits_and_what_is_verified_stand_there_once_there_are_any(empty: Conne
     verified = page.table("audits", 1)
     assert len(verified) == sum(len(spec.series) for spec in DATASETS.values())
     assert (verified[0]["Furthest behind"], verified[0]["Not verified"]) == ("SOL/USDT", "1")
-    assert verified[0]["Until"] == "2026-11-27 00:00"
+    assert verified[0]["Until"] == "2026-08-19 00:00"
 
 
 def test_a_universe_stays_small_and_quick(empty: Connection) -> None:

@@ -53,7 +53,7 @@ class Facts:
     waiting: int
     waiting_symbols: int
     waiting_rows: list[Row]
-    audits: Audits | None
+    audits: Audits
     reconciled: list[Row]
 
     @property
@@ -100,7 +100,7 @@ class Summary:
             waiting=facts.waiting,
             corrected=facts.corrections[0]["of"] if facts.corrections else 0,
             late=sum(finding.level > 1 for finding in facts.freshness),
-            audits=sum(row["open"] for row in facts.audits.findings) if facts.audits else 0,
+            audits=sum(row["open"] for row in facts.audits.findings),
         )
 
 
@@ -146,8 +146,6 @@ def read(connection: Connection, collection: Collection, day: date, now: datetim
     )
 
 
-def _audits(connection: Connection, within: Mapping[str, Any]) -> Audits | None:
-    if not one(connection, query("report_has_audits"), {})["there"]:
-        return None
+def _audits(connection: Connection, within: Mapping[str, Any]) -> Audits:
     findings = connection.execute(query("report_audits"), within).fetchall()
     return Audits(findings, connection.execute(query("report_verified")).fetchall())

@@ -18,6 +18,7 @@ from perpflow.specs import LoadedSpec
 from perpflow.store.database import connection_options, session
 from perpflow.store.loader import StagingArea, staging_table
 from perpflow.windows import DAY, Window, from_ms
+from tests.staged_rows import KNOW
 
 SAMPLES: dict[str, Any] = json.loads((Path(__file__).parents[1] / "samples" / "rest_rows.json").read_text())
 ENDPOINTS = {f"GET {source.path}": spec for spec in DATASETS.values() for source in spec.rest}
@@ -69,6 +70,7 @@ async def staged(
         await StagingArea(stage_id, connection).copy(spec, columns, prefixed(lines, prefix, len(columns)))
     start = from_ms(int(lines.partition(b",")[0]))
     with session(url) as opened:
+        opened.execute(KNOW, ["BTC/USDT", "BTCUSDT", None])
         assert gate.check(opened, url, spec.name, stage_id, Window(start, start + DAY)).passed
         text = sql.SQL("SELECT * FROM {} WHERE stage_id = {} ORDER BY time")
         return opened.execute(text.format(staging_table(spec), sql.Literal(stage_id))).fetchall()

@@ -292,8 +292,8 @@ class Planner:
 
         Not since when: the exchange's listing dates are wrong at times, each series' own first instant is found.
         """
-        ended = contract.delisted_at is not None and contract.delisted_at <= start
-        return self._collection.covers(contract) and contract.status != ANNOUNCED and not ended
+        is_traded = contract.status != ANNOUNCED and (contract.delisted_at is None or contract.delisted_at > start)
+        return is_traded and self._collection.covers(contract)
 
     async def _history_gaps(
         self, request: LoadRequest, spec: LoadedSpec, names: dict[str, str], now: datetime
@@ -341,8 +341,7 @@ class Planner:
         A first row that comes after whole files of the archive is a wrong answer, and is not believed.
         """
         source, grid, contract = spec.rest_for(series), spec.instants_of(series), self._contracts[symbol]
-        life = None
-        # A delisted contract is the archive's alone.
+        life = None  # a delisted contract is the archive's alone
         if source.reach is not None or contract.status == DELISTED:
             life = await self._first_archived(spec, contract.exchange_symbol, series)
         if life is None and contract.status != DELISTED:

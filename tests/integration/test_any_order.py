@@ -29,6 +29,9 @@ from simulator.process import Handle, running
 from simulator.truth import Truth
 from tests.loading import Row, deployment_of, facts, request, run_batch, utc
 
+# Everything is loaded again and again, in other orders.
+pytestmark = pytest.mark.timeout(900)
+
 #: Within REST's thirty days, so that each source can give all of it; no quirk of SOLUSDT falls on these days.
 FIRST, DAYS = utc("2026-09-20"), 8
 SYMBOL, EXCHANGE_SYMBOL = "SOL/USDT", "SOLUSDT"

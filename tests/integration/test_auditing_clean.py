@@ -16,6 +16,9 @@ from simulator.truth import Truth
 from tests.expected import Expected
 from tests.loading import deployment_of, facts, load, request, rows, utc
 
+# Half a year of two contracts is loaded first.
+pytestmark = pytest.mark.timeout(900)
+
 #: 180 days: label shifts, doubled, unsorted and off-grid metrics, missing heads and tails, blanks, holes in candles.
 START, END = utc("2026-04-17"), utc("2026-10-14")
 SYMBOLS = ("COS/USDT", "SOL/USDT")

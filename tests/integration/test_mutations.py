@@ -28,6 +28,9 @@ from simulator.truth import Truth
 from tests.expected import Expected
 from tests.loading import Row, deployment_of, facts, load, request, rows, utc
 
+# Two months are loaded first.
+pytestmark = pytest.mark.timeout(900)
+
 CRITICAL = """
     SELECT audit, "window" FROM audit_findings
     WHERE dataset = %s AND severity = 'critical' AND resolved_at IS NULL"""

@@ -22,6 +22,9 @@ from simulator.truth import Truth
 from tests.expected import Expected
 from tests.loading import deployment_of, facts, utc
 
+# The whole life of a contract is a thousand files.
+pytestmark = pytest.mark.timeout(900)
+
 #: Delisted more than four years before the simulated exchange's now.
 GONE = "ICP/USDT#SETTLED"
 TIMEFRAMES_OF = {name: ("1h", "1d") for name, spec in DATASETS.items() if spec.series_in_key}

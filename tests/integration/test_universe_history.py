@@ -60,7 +60,7 @@ def environment(deployment: Deployment, exchange: Handle, tmp_path: Path) -> dic
 
 def backfill(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "perpflow", "backfill", *ASKED, *arguments]
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
 def test_a_contract_that_was_delisted_years_ago_gets_its_whole_life_from_the_archive(

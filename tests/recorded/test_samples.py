@@ -24,6 +24,7 @@ from perpflow.store.database import connection_options, session
 from perpflow.store.loader import StagingArea, staging_table
 from perpflow.windows import DAY, TIMEFRAMES, Window, from_ms, to_ms
 from tests.loading import utc
+from tests.staged_rows import KNOW
 
 RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "recorded"
 REST = json.loads((RECORDED / "rest_rows.json").read_text())
@@ -40,6 +41,8 @@ async def area(database_url: str) -> AsyncIterator[StagingArea]:
     """An attempt of its own in staging."""
     connection = await psycopg.AsyncConnection.connect(database_url, **connection_options())
     async with connection:
+        await connection.execute(KNOW, [SYMBOL, "BTCUSDT", None])
+        await connection.commit()
         yield StagingArea(next(STAGE_IDS), connection)
 
 

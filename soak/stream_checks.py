@@ -130,6 +130,14 @@ class Evidence:
             for at in closed
         )
 
+    def fate_of(self, entry: dict[str, Any]) -> str:
+        """When after it was sent each of its connections closed, and why, and when streams were killed."""
+        sent = entry["emitted_unix"]
+        reasons = {each["id"]: each["reason"] or "by the client" for each in self.report["connections"]}
+        ends = ((number, self._closed_unix[number] - sent) for number in entry["connections"])
+        closed = [f"connection {number} closed {after:+.3f} s ({reasons[number]})" for number, after in ends]
+        return ", ".join([*closed, *(f"killed {kill.at - sent:+.3f} s" for kill in self.kills)])
+
     @cached_property
     def _closed_unix(self) -> dict[int, float]:
         offset, known = self.report["unix"] - self.report["now_s"], self.report["connections"]
@@ -192,7 +200,11 @@ def what_was_sent_is_there(evidence: Evidence) -> Check:
     excused = [entry for entry, _ in lacking if evidence.is_excused(entry)]
     return check(
         f"{len(sent):,} liquidations were sent: all are there but {len(excused)} that a killed stream took with it",
-        (_named(entry, row) for entry, row in lacking if not evidence.is_excused(entry)),
+        (
+            f"{_named(entry, row)}; {evidence.fate_of(entry)}"
+            for entry, row in lacking
+            if not evidence.is_excused(entry)
+        ),
     )
 
 

@@ -144,6 +144,7 @@ class Streamer:
                 streaming.result()
         finally:
             await cancelled([*either, *self._tasks])
+            await asyncio.gather(*(feed.wait_closed() for feed in self._feeds))
             lost, _ = await asyncio.gather(self._keeper.flush(), self._let_go())
         how = "handed over" if streaming in done else "stopped" if stopping in done else "over"
         return Ended(how, time.monotonic() - began, self._frames, self._written, self._keeper.kept, lost)

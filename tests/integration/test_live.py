@@ -21,6 +21,7 @@ from perpflow.exchange import live
 from perpflow.exchange.feed import Feed
 from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.live import MARKET_PATH, Connection, Received, Subscription
+from simulator.frames import CLOSE, close_frame, frame
 from simulator.process import Handle, running
 
 MARKS = Subscription("mark_price", ("!markPrice@arr@1s",), silent_s=3.0)
@@ -453,19 +454,70 @@ async def test_a_process_that_stood_still_does_not_take_the_exchange_for_silent(
     assert (feed.measures.connections, feed.measures.failures) == (1, 0)
 
 
+async def shaken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """The server's part of a handshake."""
+    request = (await reader.readuntil(b"\r\n\r\n")).decode()
+    (key,) = (line.split(": ")[1] for line in request.splitlines() if line.startswith("Sec-WebSocket-Key"))
+    accepted = base64.b64encode(hashlib.sha1((key + WEBSOCKET_GUID).encode()).digest()).decode()  # noqa: S324
+    head = f"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accepted}"
+    writer.write(f"{head}\r\n\r\n".encode())
+
+
+async def opcode_of_next(reader: asyncio.StreamReader) -> int:
+    """Read a client's frame, which is masked."""
+    first, second = await reader.readexactly(2)
+    length = second & 0x7F
+    if length == 126:
+        length = int.from_bytes(await reader.readexactly(2), "big")
+    await reader.readexactly(4 + length)
+    return first & 0x0F
+
+
+@asynccontextmanager
+async def serving(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """A server of which every byte is said; yields its address."""
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}{MARKET_PATH}"
+
+
+@pytest.mark.parametrize("answers_goodbye", [True, False])
+async def test_what_is_sent_before_the_exchange_knows_that_we_leave_is_delivered(answers_goodbye: bool) -> None:
+    last = TRADE.replace('"1.5"', '"2.5"')
+    hung_up = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await shaken(reader, writer)
+        writer.write(frame(ACKNOWLEDGEMENT.encode()) + frame(TRADE.encode()))
+        while await opcode_of_next(reader) != CLOSE:
+            pass
+        writer.write(frame(last.encode()))
+        if answers_goodbye:
+            writer.write(close_frame(1000, ""))
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        hung_up.set()
+
+    inbox = Inbox()
+    async with serving(serve) as url:
+        feed = Feed(url, [TRADES], inbox.put, limiter=Limiter("stream"))
+        async with feeding(feed):
+            await settled(feed.live.wait())
+        await settled(feed.wait_closed())
+        assert [received.frame.decode() for received in inbox.frames] == [TRADE, last]
+        await settled(hung_up.wait())
+
+
 async def test_a_frame_that_does_not_end_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "IDLE_S", 0.5)
     monkeypatch.setattr(feed_module, "WATCH_S", 0.1)
     served: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = (await reader.readuntil(b"\r\n\r\n")).decode()
-        (key,) = (line.split(": ")[1] for line in request.splitlines() if line.startswith("Sec-WebSocket-Key"))
-        accepted = base64.b64encode(hashlib.sha1((key + WEBSOCKET_GUID).encode()).digest()).decode()  # noqa: S324
-        head = (
-            f"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accepted}"
-        )
-        writer.write(f"{head}\r\n\r\n".encode() + bytes([0x81, 127]) + (1 << 40).to_bytes(8, "big"))
+        await shaken(reader, writer)
+        writer.write(bytes([0x81, 127]) + (1 << 40).to_bytes(8, "big"))
         served.append(writer)
         with contextlib.suppress(ConnectionError):
             while not writer.is_closing():
@@ -475,8 +527,7 @@ async def test_a_frame_that_does_not_end_is_noticed(monkeypatch: pytest.MonkeyPa
         writer.close()
         served.remove(writer)
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}{MARKET_PATH}"
+    async with serving(serve) as url:
         feed = Feed(url, [TRADES], Inbox().put, limiter=Limiter("stream"))
         async with feeding(feed):
             await until(lambda: feed.measures.stalls >= 1)

@@ -22,7 +22,7 @@ from typing import Any
 from perpflow.counters import COUNTS
 from perpflow.errors import Permanent, PerpflowError, StreamSilent, Transient
 from perpflow.exchange.limiter import Limiter
-from perpflow.exchange.live import Connection, Deliver, Received, Subscription
+from perpflow.exchange.live import LEAVES_WITHIN_S, LOOK_S, Connection, Deliver, Received, Subscription
 from perpflow.seldom import Seldom
 
 log = logging.getLogger(__name__)
@@ -108,6 +108,7 @@ class Feed:
         self._failures = 0
         # All that are live, in the order of their opening.
         self._receiving: list[_Open] = []
+        self._leaving: set[asyncio.Future[None]] = set()
 
     def renew(self, subscriptions: Iterable[Subscription]) -> None:
         """Subscribe to these from now on, by a successor; call it in the event loop. Of several the last one counts.
@@ -133,8 +134,14 @@ class Feed:
                 await self._overlap(current)
                 await self._until_a_successor_is_due(current)
         finally:
+            self._leaving = {each.receiving for each in self._receiving}
             self._close(self._receiving)
             self.live.clear()
+
+    async def wait_closed(self) -> None:
+        """Once `run` has ended: until nothing more is delivered, for what is still sent to us nobody else may get."""
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=LOOK_S + LEAVES_WITHIN_S)
 
     async def _open_until_live(self) -> _Open:
         while True:

@@ -50,6 +50,8 @@ REQUEST_EVERY_S = 0.25
 IDLE_S = 20.0
 #: How often the receive loop looks up when nothing comes; where it has not for so long, it was not let.
 LOOK_S, LONGEST_LOOK_S = 0.5, 2.0
+#: The exchange answers a goodbye within so long, or is not waited for.
+LEAVES_WITHIN_S = 1.0
 
 _NAMED = b'{"stream":"'
 _NUMBERS = count(1)
@@ -146,7 +148,7 @@ class Connection:
             self._hang_up()
 
     def close(self) -> None:
-        """Let the receiving thread end and hang up, as soon as it looks up."""
+        """Let the receiving thread say goodbye and end, as soon as it looks up; it hands over what comes until then."""
         self._closing.set()
         if not self._is_received:
             self._hang_up()
@@ -207,6 +209,19 @@ class Connection:
                 self._take(frame, now)
                 self._tell_when_live()
             self._look_for_silence(now)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Say that we go, and take what is sent until the exchange knows: to it, we have received that."""
+        assert self._socket is not None
+        leaves_at = time.monotonic()
+        with suppress(ExchangeUnavailable), _errors(self.url):
+            self._socket.send_close()
+            while (now := time.monotonic()) < leaves_at + LEAVES_WITHIN_S:
+                self._looked_at = now
+                opcode, frame = self._next()
+                if opcode in (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY):
+                    self._take(frame, now)
 
     def _next(self) -> tuple[int | None, bytes]:
         """The next frame; (None, b"") where none has come for a while. Pings are answered on the way."""

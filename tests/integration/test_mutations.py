@@ -87,8 +87,8 @@ def not_null(column: str) -> str:
     return f"expect_column_values_to_not_be_null({column})"
 
 
-HIGH_ABOVE_OPEN = "expect_column_pair_values_a_to_be_greater_than_b(high,open)"
-TAKER_WITHIN = "expect_column_pair_values_a_to_be_greater_than_b(volume,taker_buy_volume)"
+HIGHEST = "high_is_the_highest"
+TAKER_WITHIN = "taker_buys_within_all"
 QUOTE_FITS = "quote_volume_fits_the_prices"
 SUMS = "cross_timeframe"
 
@@ -97,8 +97,8 @@ BEFORE = (
     traded("null_close", "gate", not_null("close"), only="archive"),
     traded("null_volume", "gate", not_null("volume"), only="archive"),
     traded("null_trades", "gate", not_null("trade_count"), only="archive"),
-    traded("swapped_high_low", "gate", HIGH_ABOVE_OPEN),
-    traded("high_below_low", "gate", HIGH_ABOVE_OPEN),
+    traded("swapped_high_low", "gate", HIGHEST),
+    traded("high_below_low", "gate", HIGHEST),
     traded("negative_price", "gate", between("close")),
     traded("negative_volume", "gate", between("volume")),
     traded("taker_above_volume", "gate", TAKER_WITHIN),

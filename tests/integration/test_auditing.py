@@ -102,7 +102,7 @@ DAMAGE: dict[str, tuple[str, set[str], dict[tuple[str, str], datetime]]] = {
     "a settlement is deleted": (
         "DELETE FROM funding_rate WHERE symbol = 'SOL/USDT' AND time = '2026-10-11 08:00Z'",
         {"settlements_follow"},
-        {("funding_rate", "settlement"): utc("2026-10-11T08:00")},
+        {("funding_rate", "settlement"): utc("2026-10-11T01:00")},
     ),
     "one ratio is emptied": (
         "UPDATE long_short_ratio SET top_account = NULL WHERE CANDLE",
@@ -292,3 +292,23 @@ def test_a_hole_that_nothing_explains_is_told_and_ends_what_is_verified(damaged:
     # An absence that is explained is none to wait for.
     execute(damaged, EXPLAIN.format("", HOLE))
     assert disputed(damaged) == {}
+
+
+def test_a_hole_of_days_in_funding_is_disputed_as_a_whole_however_often_it_is_looked_at(
+    empty_database_url: str, exchange: Handle
+) -> None:
+    deployment = deployment_of(empty_database_url, exchange)
+    load(deployment, request("funding", utc("2026-10-01"), utc("2026-10-12"), datasets=("funding_rate",)))
+    gone = "time >= '2026-10-05 00:00Z' AND time <= '2026-10-07 08:00Z'"
+    lacking = execute(deployment, f"DELETE FROM funding_rate WHERE {gone}")
+    assert lacking == 8
+    for _ in range(3):
+        auditing.audit(deployment, ("funding_rate",))
+        (finding,) = auditing.state(deployment, ("funding_rate",)).findings
+        assert (finding.findings, finding.detail["points"]) == (1, lacking)
+        assert disputed(deployment) == {("funding_rate", "SOL/USDT", "settlement"): utc("2026-10-04T17:00")}
+    request_again = request("again", utc("2026-10-05"), utc("2026-10-08"), datasets=("funding_rate",), again=True)
+    load(deployment, request_again)
+    auditing.audit(deployment, ("funding_rate",))
+    assert not auditing.state(deployment, ("funding_rate",)).findings
+    assert not disputed(deployment)

@@ -299,8 +299,8 @@ def test_a_hole_of_days_in_funding_is_disputed_as_a_whole_however_often_it_is_lo
 ) -> None:
     deployment = deployment_of(empty_database_url, exchange)
     load(deployment, request("funding", utc("2026-10-01"), utc("2026-10-12"), datasets=("funding_rate",)))
-    gone = "time >= '2026-10-05 00:00Z' AND time <= '2026-10-07 08:00Z'"
-    lacking = execute(deployment, f"DELETE FROM funding_rate WHERE {gone}")
+    gone = "DELETE FROM funding_rate WHERE time >= '2026-10-05 00:00Z' AND time <= '2026-10-07 08:00Z'"
+    lacking = execute(deployment, gone)
     assert lacking == 8
     for _ in range(3):
         auditing.audit(deployment, ("funding_rate",))

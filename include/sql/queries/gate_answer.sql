@@ -1,2 +1,2 @@
 -- Ask one of them.
-INSERT INTO gate_answers SELECT {number}, row_id FROM ({rows}) AS f
+UNION ALL SELECT {number}, row_id FROM ({rows}) AS f

@@ -18,7 +18,6 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from perpflow.datasets import TABLES
-from perpflow.quality.expectation_types import QUERY_TYPE
 from perpflow.quality.suites import Expectation, Suite, load_suite
 from perpflow.quality.validation import BATCH_VIEW, Failure, run, unevaluated
 from perpflow.quality.verdict import SAMPLE_ROWS, Finding, Verdict
@@ -139,12 +138,22 @@ def _derive(connection: psycopg.Connection[Any], suite: Suite, names: Iterable[s
 
 def _answer(reader: psycopg.Connection[Any], suite: Suite) -> None:
     """Keep what fails each query of the suite: Great Expectations runs a query twice, which then costs nothing."""
-    reader.execute(query("gate_answers"))
-    for number, expectation in enumerate(suite.expectations):
-        if expectation.type == QUERY_TYPE:
-            rows = _rows_of(str(expectation.kwargs["unexpected_rows_query"]))
-            with _faults_named(suite, expectation.name):
-                reader.execute(query("gate_answer", number=sql.Literal(number), rows=rows))
+    asked = {
+        expectation.name: query("gate_answer", number=sql.Literal(number), rows=_rows_of(text))
+        for number, expectation in enumerate(suite.expectations)
+        if (text := expectation.kwargs.get("unexpected_rows_query")) is not None
+    }
+    try:
+        with reader.transaction():
+            reader.execute(query("gate_answers", asked=sql.SQL("").join(asked.values())))
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error:
+        # One of them is broken: asked one by one they say which.
+        for name, one_of_them in asked.items():
+            with _faults_named(suite, name), reader.transaction(force_rollback=True):
+                reader.execute(query("gate_answers", asked=one_of_them))
+        raise
 
 
 def _rows_of(text: str) -> sql.SQL:

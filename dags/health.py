@@ -25,7 +25,7 @@ not an end.
 The task is red when a check is, and names each with its cause: who looks at Airflow only sees it there. The section
 `alerts` says whom to tell by mail, webhook or Slack: once when something begins, again after a day, when it is over.
 A recipient that could not be told makes the task red too; the others were told. The table `alerts` has what was told
-when. XCom `findings` has what is not green.
+when. XCom `findings` has what is not green. A run of `ingest_*` that was told as late is red here until it has ended.
 """
 
 #: Longer than everything away at once takes.
@@ -54,7 +54,7 @@ def check_health() -> None:
         from perpflow.orchestration.connections import deployment
 
         where = deployment()
-        findings = examine(where)
+        findings = examine(where) + alerting.late_findings(where.collection)
         for finding in findings:
             log.info("%s", line(finding))
         get_current_context()["ti"].xcom_push("findings", alerting.summary(findings))

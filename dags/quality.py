@@ -15,6 +15,8 @@ from perpflow.orchestration.review_operator import FORM, ReviewOperator
 from perpflow.quality.suites import load_suite
 from perpflow.settings import Deployment, load_collection
 
+COLLECTION = load_collection()
+
 REVIEW_DOC = """
 ### Decide about rows that the gate has withheld
 
@@ -53,16 +55,9 @@ def released_plan(deployment: Deployment, _run: str, context: Context) -> Plan:
 @dag(
     schedule=None,
     start_date=START_DATE,
-    default_args=default_args(load_collection().airflow.task_retries),
+    default_args=default_args(COLLECTION.airflow.task_retries),
     params={
-        "datasets": Param(
-            list(TABLES),
-            type="array",
-            items={"type": "string", "enum": list(TABLES)},
-            examples=list(TABLES),
-            minItems=1,
-            title="Datasets",
-        ),
+        "datasets": forms.datasets(TABLES),
         "symbols": forms.symbols([], "One a line, as in SOL/USDT; left empty: all."),
         "expectation": Param(
             None,

@@ -66,6 +66,14 @@ class StagingHours(Above):
     red: float = Field(48, ge=3, le=1000)
 
 
+class AuditsHours(Above):
+    """For how long what was published waits for its audits."""
+
+    # It is audited within minutes; a first history takes its time.
+    yellow: float = Field(3, gt=0, le=1000)
+    red: float = Field(24, gt=0, le=1000)
+
+
 class QuarantineDays(Above):
     """For how long a row waits for somebody to look at it."""
 
@@ -100,7 +108,8 @@ class HealthSettings(Switchless):
 
     schedule: Cron = "*/5 * * * *"
     repeat_after_hours: float = Field(24, ge=0.1, le=720)
-    # Beyond it ingest_liquidations is ended by Airflow anyway.
+    # Runs end by their dagrun_timeout at the latest, after six hours; those of ingest_liquidations after one, and a run
+    # that has ended is not late.
     ingest_deadline_minutes: float = Field(45, gt=0, le=360)
     missed_runs: int = Field(3, ge=1, le=100)
     forgotten_within_days: float = Field(3, gt=0, le=28)
@@ -115,6 +124,7 @@ class HealthSettings(Switchless):
     liquidations_minutes: LiquidationsMinutes = LiquidationsMinutes()
     quarantine_days: QuarantineDays = QuarantineDays()
     staging_hours: StagingHours = StagingHours()
+    audits_hours: AuditsHours = AuditsHours()
     disk_free_gb: DiskFree = DiskFree()
     database_gb: DatabaseSize = DatabaseSize()
 

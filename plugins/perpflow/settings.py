@@ -261,6 +261,11 @@ class Collection(Switchless):
                 raise ValueError(f"datasets.{name}.timeframes: {name} has no timeframes; candles have: {candles}")
         return self
 
+    @field_validator("alerts", mode="before")
+    @classmethod
+    def _nobody_where_all_is_commented_out(cls, value: Any) -> Any:
+        return () if value is None else value
+
     @field_validator("alerts")
     @classmethod
     def _each_is_told_once(cls, value: tuple[AlertSettings, ...]) -> tuple[AlertSettings, ...]:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from asgiref.sync import sync_to_async
 
 from perpflow.errors import BadConfiguration
 from perpflow.health.finding import Finding, Level
-from perpflow.health.news import Message
+from perpflow.health.news import LOOKS_TO_END, Message
 from perpflow.health.telling import Place, TableOfAlerts, tell
 from perpflow.monitoring import AlertSettings
-from perpflow.orchestration.notifiers import require_package, send
+from perpflow.orchestration.alerting import LateRun, tell_of_missed_deadline
+from perpflow.orchestration.notifiers import prepare, require_package, slack_text
+from perpflow.settings import Collection
 from perpflow.store.database import session
 from tests.receivers import Mailbox, Webhook, mailbox, webhook
 
@@ -45,7 +54,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
 
 
 def told(*places: Place, findings: tuple[Finding, ...] = (RED,), at: datetime = NOW) -> list[str]:
-    return tell((MAIL, HOOK), list(findings), places, send, at, DAY)
+    return tell((MAIL, HOOK), list(findings), places, prepare, at, DAY)
 
 
 def test_mail_and_webhook_get_the_finding_with_the_connection_s_secrets_and_once(
@@ -72,7 +81,8 @@ def test_what_stays_red_is_told_again_after_a_day_and_its_end_is_told(
     empty_database_url: str, mail: Mailbox, hook: Webhook
 ) -> None:
     table = TableOfAlerts(empty_database_url)
-    for findings, at in (((RED,), NOW), ((RED,), NOW + DAY), ((GREEN,), NOW + 2 * DAY), ((GREEN,), NOW + 3 * DAY)):
+    ends = [((GREEN,), NOW + (2 + look) * DAY) for look in range(LOOKS_TO_END + 1)]
+    for findings, at in (((RED,), NOW), ((RED,), NOW + DAY), *ends):
         assert told(table, findings=findings, at=at) == []
     assert hook.subjects == ["Perpflow red: exchange"] * 2 + ["Perpflow green again: exchange"]
     assert "still red since 2026-10-15 12:34 UTC" in hook.posted[1]["text"]
@@ -80,8 +90,8 @@ def test_what_stays_red_is_told_again_after_a_day_and_its_end_is_told(
     with session(empty_database_url) as connection:
         rows = connection.execute("SELECT recipient, finding, level, told_at FROM alerts ORDER BY recipient").fetchall()
     assert [tuple(row.values()) for row in rows] == [
-        ("smtp test_mail me@example.com you@example.com", "exchange", "green", NOW + 2 * DAY),
-        ("webhook test_hook", "exchange", "green", NOW + 2 * DAY),
+        ("smtp test_mail me@example.com you@example.com", "exchange", "green", NOW + 4 * DAY),
+        ("webhook test_hook", "exchange", "green", NOW + 4 * DAY),
     ]
 
 
@@ -98,7 +108,8 @@ def test_while_the_database_is_away_another_place_remembers_and_both_agree_after
     assert told(*away, findings=(down,), at=NOW + timedelta(minutes=5)) == []
     assert hook.subjects == ["Perpflow red: database"]
     up = Finding(Level.GREEN, "answers", check="database")
-    assert told(*back, findings=(up,), at=NOW + timedelta(minutes=10)) == []
+    for look in range(LOOKS_TO_END):
+        assert told(*back, findings=(up,), at=NOW + timedelta(minutes=10 + look)) == []
     assert told(table, findings=(up,), at=NOW + timedelta(minutes=15)) == []
     assert hook.subjects == ["Perpflow red: database", "Perpflow green again: database"]
     assert len(mail.mails) == 2
@@ -133,8 +144,8 @@ def test_a_recipient_that_can_t_be_told_is_named_and_the_others_are_told_and_it_
 TELL = """
 import sys
 from datetime import timedelta
-from tests.integration.test_alerts import HOOK, RED, NOW, DAY, TableOfAlerts, send, tell
-print(tell((HOOK,), [RED], (TableOfAlerts(sys.argv[1]),), send, NOW, DAY))
+from tests.integration.test_alerts import HOOK, RED, NOW, DAY, TableOfAlerts, prepare, tell
+print(tell((HOOK,), [RED], (TableOfAlerts(sys.argv[1]),), prepare, NOW, DAY))
 """
 
 
@@ -151,13 +162,13 @@ def test_who_is_killed_between_sending_and_writing_it_down_sends_it_once_more_an
     hook.before_answer = lambda: None
     table = TableOfAlerts(empty_database_url)
     for _ in range(3):
-        assert tell((HOOK,), [RED], (table,), send, NOW, DAY) == []
+        assert tell((HOOK,), [RED], (table,), prepare, NOW, DAY) == []
     assert len(hook.posted) == 2
 
 
 def test_slack_without_its_package_is_an_error_that_says_what_to_install() -> None:
     slack = AlertSettings(kind="slack", connection="slack_default")
-    for ask in (lambda: require_package(slack), lambda: send(slack, Message("a", (), {}))):
+    for ask in (lambda: require_package(slack), lambda: prepare(slack, Message("a", (), {}))):
         with pytest.raises(BadConfiguration, match="apache-airflow-providers-slack is not installed"):
             ask()
 
@@ -174,6 +185,107 @@ def test_a_webhook_s_address_is_read_however_the_connection_was_made(
     hook: Webhook, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_TEST_HOOK", said % hook.port)
-    send(HOOK, Message("a", ("b",), {}))
+    prepare(HOOK, Message("a", ("b",), {}))()
     assert hook.paths[0] in {"/a/b?c=d", "/a/b", "/"}
     assert hook.posted[0]["text"] == "a\nb"
+
+
+@contextmanager
+def silent_server() -> Iterator[int]:
+    """The port of a server that takes connections and never says a word; all that wait end with it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_mail_server_that_says_nothing_keeps_nobody_else_from_being_told_and_is_named(
+    empty_database_url: str, mail: Mailbox, hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = os.environ["AIRFLOW_CONN_TEST_MAIL"]
+    table, began = TableOfAlerts(empty_database_url), time.monotonic()
+    with silent_server() as port:
+        monkeypatch.setenv("AIRFLOW_CONN_TEST_MAIL", connection.replace(str(mail.port), str(port)))
+        faults = tell((MAIL, HOOK), [RED], (table,), prepare, NOW, DAY, patience_s=1)
+    assert faults == [f"{MAIL.name}: it has not taken the message in time"]
+    assert time.monotonic() - began < 10
+    assert hook.subjects == ["Perpflow red: exchange"]
+    monkeypatch.setenv("AIRFLOW_CONN_TEST_MAIL", connection)
+    assert tell((MAIL, HOOK), [RED], (table,), prepare, NOW + timedelta(minutes=5), DAY) == []
+    assert (len(mail.mails), len(hook.posted)) == (1, 1)
+
+
+def test_a_mail_server_that_says_nothing_is_tried_once(mail: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = json.loads(mail.connection())
+    with silent_server() as port:
+        said = told | {"port": port, "extra": told["extra"] | {"timeout": 1, "retry_limit": 5}}
+        monkeypatch.setenv("AIRFLOW_CONN_TEST_MAIL", json.dumps(said))
+        began = time.monotonic()
+        with pytest.raises(Exception, match="Unable to connect to smtp server"):
+            prepare(MAIL, Message("a", ("b",), {}))()
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("end", ["\n", " ", "\r\n"])
+def test_white_space_around_a_webhook_s_secrets_is_no_part_of_them(
+    hook: Webhook, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    said = hook.connection(password=f"t0ken{end}", extra={"headers": {"X-Api-Key": f"k3y{end}"}})
+    monkeypatch.setenv("AIRFLOW_CONN_TEST_HOOK", said.replace("key=secret", f"key=secret{json.dumps(end)[1:-1]}"))
+    prepare(HOOK, Message("a", ("b",), {}))()
+    assert (hook.headers[0]["Authorization"], hook.headers[0]["X-Api-Key"]) == ("Bearer t0ken", "k3y")
+    assert hook.paths == ["/hook?key=secret"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"host": "http://127.0.0.1:1/s3cret"},
+        {"host": "http://127.0.0.1:port/s3cret"},
+        {"host": "http://127.0.0.1:1/", "password": "s3\ncret"},
+        {"host": "http://127.0.0.1:1/", "password": "s3cret-\u20ac"},
+    ],
+)
+def test_what_goes_wrong_with_a_webhook_quotes_none_of_its_secrets(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, said: dict[str, str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_TEST_HOOK", json.dumps({"conn_type": "generic", **said}))
+    (fault,) = tell((HOOK,), [RED], (), prepare, NOW, DAY)
+    assert fault.startswith("webhook test_hook: it can't be reached: ")
+    for text in (fault, caplog.text):
+        assert "cret" not in text
+
+
+def test_slack_gets_no_links_or_mentions_that_others_have_written() -> None:
+    said = slack_text(Message("Perpflow red: a", ("<!channel> & <https://evil.example|see> it's",), {}))
+    assert said == "*Perpflow red: a*\n&lt;!channel&gt; &amp; &lt;https://evil.example|see&gt; it's"
+
+
+RUN = {
+    "dag_id": "ingest_ohlcv",
+    "dag_run_id": "manual__1",
+    "queued_at": "2026-10-15T12:34:56.789012Z",
+    "end_date": None,
+}
+
+
+async def test_a_run_that_has_ended_is_not_late_and_nobody_waits_for_the_shared_thread_to_learn_so(
+    hook: Webhook, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    collection = tmp_path / "collection.yaml"
+    collection.write_text("alerts: [{kind: webhook, connection: test_hook}]")
+    monkeypatch.setenv("PERPFLOW_COLLECTION", str(collection))
+    busy = threading.Event()
+    # Some other trigger's blocking call, in the one thread for what may run nowhere else.
+    other = asyncio.create_task(sync_to_async(busy.wait)())
+    try:
+        ended = RUN | {"end_date": "2026-10-15T12:40:00Z"}
+        await asyncio.wait_for(tell_of_missed_deadline({"dag_run": ended}), 10)
+        assert hook.posted == []
+    finally:
+        busy.set()
+        await other
+
+
+def test_a_late_run_is_a_finding_in_minutes_and_utc() -> None:
+    found = LateRun.of(RUN).finding(Collection())
+    assert (found.title, found.level) == ("late ingest_ohlcv", Level.RED)
+    assert found.cause == "its run manual__1 was queued at 2026-10-15 12:34 UTC and is not done 45 minutes later"

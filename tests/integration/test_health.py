@@ -42,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOBODY = "http://127.0.0.1:1"
 #: Checks that can't tell anything without Redis, and what those that need the exchange's clock say without it.
 OF_REDIS = ("budget", "bans", "circuits", "errors", "stream", "liquidations", "listening")
-OF_CLOCK = dict.fromkeys(("freshness", "holes", "listening"), "yellow")
+OF_CLOCK = dict.fromkeys(("freshness", "holes"), "yellow")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def deployment(database_url: str, exchange: Handle, own_redis_url: str, _collect
     with redis_sync.Redis.from_url(own_redis_url) as client:
         client.flushdb()
         COUNTS.take("redis")
-        made = deployment_of(database_url, exchange, symbols=["SOL/USDT"])
+        made = deployment_of(database_url, exchange, symbols=["SOL/USDT"], stream={"liquidations": False})
         elsewhere = exchange.url.replace("127.0.0.1", "localhost")
         yield made.model_copy(update={"redis_url": own_redis_url, "archive_url": elsewhere})
         exchange.clear_faults()
@@ -500,7 +500,7 @@ def test_what_is_released_and_not_published_within_an_hour_is_yellow(deployment:
 
 def environment(deployment: Deployment, tmp_path: Path) -> dict[str, str]:
     collection = tmp_path / "collection.yaml"
-    collection.write_text("symbols: [SOL/USDT]\n")
+    collection.write_text("symbols: [SOL/USDT]\nstream: {liquidations: false}\n")
     return os.environ | {
         "PYTHONPATH": os.pathsep.join([str(ROOT / "plugins"), *sys.path]),
         "PERPFLOW_HOME": str(tmp_path / "state"),

@@ -25,11 +25,12 @@ from perpflow import sessions
 from perpflow.counters import COUNTS
 from perpflow.exchange.shared_budget import state_key
 from perpflow.exchange.weight_budget import OPEN_AFTER
-from perpflow.health.examination import CHECKS, examine
+from perpflow.health.examination import CHECKS, Check, examine, found_by
 from perpflow.health.finding import Finding
+from perpflow.health.surroundings import Surroundings, surroundings
 from perpflow.settings import Deployment
 from perpflow.store.cache import minute_key, open_redis, this_minute
-from perpflow.store.database import session, to_multirange
+from perpflow.store.database import query, session, to_multirange
 from perpflow.store.lease import LEASE_KEY, Lease
 from perpflow.store.received import ENTRIES_KEY
 from perpflow.store.stream_measures import KEPT_S, MEASURES_KEY
@@ -79,7 +80,7 @@ class House:
 @pytest.fixture
 def house(empty_database_url: str, exchange: Handle, redis_url: str) -> Iterator[House]:
     own = urlunsplit(urlsplit(redis_url)._replace(path=REDIS_DATABASE))
-    made = deployment_of(empty_database_url, exchange, symbols=["SOL/USDT"])
+    made = deployment_of(empty_database_url, exchange, symbols=["SOL/USDT"], stream={"liquidations": False})
     # Another host than REST's, as the real archive is.
     elsewhere = exchange.url.replace("127.0.0.1", "localhost")
     made = made.model_copy(update={"redis_url": own, "archive_url": elsewhere})
@@ -188,11 +189,21 @@ def disputed(house: House) -> None:
     )
 
 
-def unaudited(house: House) -> None:
-    house.sql(
-        "INSERT INTO coverage (dataset, symbol, series, available_from, present, unaudited_since) "
-        "VALUES ('mark_price', 'ETH/USDT', '1h', '2026-10-10', '{[2026-10-10,2026-10-11)}', now() - interval '4 hours')"
-    )
+def unaudited(hours: int) -> Callable[[House], None]:
+    def publish(house: House) -> None:
+        house.sql(
+            "INSERT INTO coverage (dataset, symbol, series, available_from, present, unaudited_since) "
+            "VALUES ('mark_price', 'ETH/USDT', '1h', '2026-10-10', '{[2026-10-10,2026-10-11)}', now() - %s)",
+            timedelta(hours=hours),
+        )
+
+    return publish
+
+
+def long_since(house: House) -> None:
+    """The schema has been there for longer than a run looks back, and nothing else."""
+    ago = timedelta(days=house.deployment.collection.look_back_days, minutes=1)
+    house.sql("UPDATE schema_migrations SET applied_at = now() - %s", ago)
 
 
 def hole(days_ago: int) -> Callable[[House], None]:
@@ -300,7 +311,11 @@ CAUSES: list[tuple[str, Callable[[House], None], str, str, str, str]] = [
     ("a row that waits for weeks", withheld(15), "quarantine", "red", "the oldest for 15 days", "review_quarantine"),
     ("rows that an audit disputes", disputed, "audits", "red",
      r"1 critical findings are open, in 1 series \(cross_timeframe\)", "python -m perpflow audit"),
-    ("rows that no audit has looked at", unaudited, "audits", "yellow",
+    ("rows that no audit has looked at for a day", unaudited(25), "audits", "red",
+     "1 series wait for their audits", "audit_mark_price"),
+    ("data that nobody has ever collected", long_since, "freshness funding_rate", "red",
+     "nothing collected yet", "ingest_funding_rate"),
+    ("rows that no audit has looked at", unaudited(4), "audits", "yellow",
      "1 series wait for their audits", "audit_mark_price"),
     ("a staging orphan", staged(7), "staging", "yellow",
      "1 batches were begun and not published, the oldest 7.0 h ago", "reports of the runs"),
@@ -347,3 +362,35 @@ def test_what_the_database_s_server_keeps_to_itself_leaves_our_own_folder_s_room
     assert "the database takes" in found.cause
     house.set(database_url="postgresql://nobody@127.0.0.1:1/none")
     assert "the database does not say its size" in house.look()["disk"].cause
+
+
+def test_what_waits_in_quarantine_is_found_by_an_index_however_much_was_decided(house: House) -> None:
+    house.sql(
+        "INSERT INTO quarantine (batch, dataset, symbol, series, time, expectation, reason, source, row, row_hash, "
+        "quarantined_at, decision, note, reviewed_at, settled_at) "
+        "SELECT 'b', 'ohlcv', 'SOL/USDT', '5m', now(), 'e', 'r', 'rest', '{}', n, now() - interval '20 days', "
+        "'rejected', 'n', now(), now() FROM generate_series(1, 5000) n"
+    )
+    with session(house.deployment.database_url) as connection:
+        connection.execute("ANALYZE quarantine")
+        for name in ("health_quarantine", "health_withheld"):
+            plan = connection.execute(b"EXPLAIN " + query(name).as_bytes(connection)).fetchall()
+            lines = [str(row["QUERY PLAN"]) for row in plan]
+            assert any("quarantine_undecided" in line for line in lines), lines
+            assert not any("Seq Scan on quarantine" in line for line in lines), lines
+
+
+def test_a_row_that_was_marked_by_hand_before_there_were_decisions_waits_for_nobody(house: House) -> None:
+    withheld(20)(house)
+    house.sql("UPDATE quarantine SET reviewed_at = now()")
+    assert house.look()["quarantine"].cause == "no row waits for a review"
+
+
+async def test_whatever_ends_a_check_is_a_finding_that_names_it_and_its_error(house: House) -> None:
+    async def broken(_: Surroundings) -> list[Finding]:
+        raise TimeoutError("of something")
+
+    async with surroundings(house.deployment) as around:
+        (finding,) = await found_by(Check("disk", broken), around)
+    assert (str(finding.level), finding.blocks) == ("red", True)
+    assert finding.cause == "the check disk ended with TimeoutError: of something"

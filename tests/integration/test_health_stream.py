@@ -151,12 +151,19 @@ def old(client: redis_sync.Redis, ago: timedelta) -> None:
 # --- whether a stream runs
 
 
-def test_where_no_stream_has_ever_run_none_is_missed(deployment: Deployment) -> None:
+def test_where_no_stream_has_ever_run_one_is_missed_if_liquidations_are_wanted(deployment: Deployment) -> None:
     findings = look(deployment)
-    assert levels(findings) == ["green"] * 3
-    assert "none runs, and none has" in findings["stream"].cause
+    assert levels(findings) == ["yellow", "green", "yellow"]
+    assert "none runs, and none ever has" in findings["stream"].cause
     assert "0 entries wait in Redis" in findings["liquidations"].cause
     assert "not been listened to yet" in findings["listening"].cause
+    for check in ("stream", "listening"):
+        assert "stream_market" in findings[check].advice
+    off = deployment.collection.stream.model_copy(update={"liquidations": False})
+    unwanted = deployment.collection.model_copy(update={"stream": off})
+    findings = look(deployment.model_copy(update={"collection": unwanted}))
+    assert levels(findings) == ["green"] * 3
+    assert "none runs, and none has" in findings["stream"].cause
 
 
 async def test_a_stream_is_green_while_it_runs_and_red_when_it_has_ended(

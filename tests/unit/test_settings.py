@@ -58,6 +58,11 @@ def test_an_empty_file_means_the_defaults(written: Path) -> None:
     assert load_collection(written) == Collection()
 
 
+def test_nobody_is_told_where_all_alerts_are_commented_out(written: Path) -> None:
+    written.write_text("alerts:\n#  - {kind: webhook, connection: a}\n")
+    assert load_collection().alerts == ()
+
+
 def test_what_is_written_is_what_counts(written: Path) -> None:
     written.write_text(
         "symbols: [ICP/USDT#SETTLED, 1000PEPE/USDT, 币安人生/USDT]\n"
@@ -270,6 +275,7 @@ REFUSED = [
     ("health: {staging_hours: {yellow: yes}}", ["health.staging_hours.yellow = True", "yes and no mean nothing"]),
     ("health: {database_gb: {yellow: 5, red: 4}}", ["health.database_gb", "yellow (5) must not lie above red (4)"]),
     ("alerts: {kind: smtp}", ["alerts", "tuple"]),
+    ("health: {audits_hours: {yellow: 25}}", ["health.audits_hours", "yellow (25) must not lie above red (24)"]),
     ("alerts: [{kind: mail, connection: a}]", ["alerts.0.kind = 'mail'", "'smtp', 'webhook' or 'slack'"]),
     ("alerts: [{kind: webhook}]", ["alerts.0.connection", "required"]),
     ("alerts: [{kind: webhook, connection: 'a b'}]", ["alerts.0.connection = 'a b'", "pattern"]),

@@ -1,2 +1,2 @@
 -- What everybody was told last.
-SELECT recipient, finding, level, since, told_at FROM alerts
+SELECT recipient, finding, level, since, told_at, looks_below FROM alerts

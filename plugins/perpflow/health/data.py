@@ -59,7 +59,9 @@ def freshness_at(connection: Connection, collection: Collection, now: datetime) 
     rows = {(row.dataset, row.symbol, row.series): row for row in ledger.read(connection)}
     closed = closed_sessions(connection)
     enabled = [spec for spec in DATASETS.values() if collection.dataset(spec.name).enabled]
-    return [_of_dataset(spec, collection, symbols, rows, closed, now) for spec in enabled]
+    age = one(connection, query("health_schema_age"), {})["age"]
+    overdue = age > timedelta(days=collection.look_back_days)
+    return [_of_dataset(spec, collection, symbols, rows, closed, now, overdue=overdue) for spec in enabled]
 
 
 def _collected(connection: Connection, collection: Collection) -> list[str]:
@@ -78,6 +80,8 @@ def _of_dataset(
     rows: dict[tuple[str, str, str], Coverage],
     closed: dict[str, list[Window]],
     now: datetime,
+    *,
+    overdue: bool,
 ) -> Finding:
     found: list[Newest] = []
     empty: list[SeriesKey] = []
@@ -90,7 +94,7 @@ def _of_dataset(
             found.append(_newest(spec, key, _reached(row.present[-1], closed.get(key[0], [])), due_by, now))
         elif row is None or row.available_from is not None:
             empty.append(key)
-    return freshness_finding(spec, found, empty)
+    return freshness_finding(spec, found, empty, overdue=overdue)
 
 
 def _reached(last: Window, closed: list[Window]) -> datetime:
@@ -115,11 +119,18 @@ def _newest(spec: LoadedSpec, key: SeriesKey, end: datetime, due_by: datetime, n
     return Newest(key, end, ends_by(due_by), ends_by(now))
 
 
-def freshness_finding(spec: LoadedSpec, found: list[Newest], empty: list[SeriesKey]) -> Finding:
-    """Red where runs must have missed points; yellow where nothing was collected yet."""
+def freshness_finding(
+    spec: LoadedSpec, found: list[Newest], empty: list[SeriesKey], *, overdue: bool = False
+) -> Finding:
+    """Red where runs must have missed points; yellow where nothing was collected yet.
+
+    Args:
+        overdue: there has been time for the first run for longer than a run looks back: points may be lost by now. Of
+            one symbol among others nobody knows since when it is wanted.
+    """
     run = f"Switch the DAG ingest_{spec.name} on, or run `python -m perpflow ingest --datasets {spec.name}`."
     if not found:
-        return Finding(Level.YELLOW, "nothing collected yet", run, spec.name)
+        return Finding(Level.RED if overdue and empty else Level.YELLOW, "nothing collected yet", run, spec.name)
     late = [newest for newest in found if newest.is_late]
     if late:
         worst = max(late, key=lambda newest: newest.due - newest.end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,8 @@ from perpflow.health.finding import Finding, Level
 from perpflow.health.surroundings import Surroundings, surroundings
 from perpflow.settings import Deployment
 from perpflow.store.cache import not_let_in
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +67,13 @@ async def _examine(deployment: Deployment) -> list[Finding]:
         for check in CHECKS:
             blocked = {finding.check for finding in findings if finding.blocks}
             lacking = [name for name in check.needs if name in blocked]
-            found = [_unknown(lacking)] if lacking else await _found(check, around)
+            found = [_unknown(lacking)] if lacking else await found_by(check, around)
             findings += [replace(finding, check=check.name) for finding in found]
     return findings
 
 
-async def _found(check: Check, around: Surroundings) -> list[Finding]:
+async def found_by(check: Check, around: Surroundings) -> list[Finding]:
+    """What a check finds, or why it could not look: whatever is raised is a finding."""
     try:
         return await check.find(around)
     except PerpflowError as error:
@@ -80,10 +84,14 @@ async def _found(check: Check, around: Surroundings) -> list[Finding]:
         said = " ".join((error.diag.message_primary or str(error)).split())
         advice = "Look at the rights of the database's user, and at the server's log."
         return [Finding(Level.RED, f"the market database refuses: {said}", advice, blocks=True)]
-    except (RedisError, OSError) as error:
+    except RedisError as error:
         advice = "Check `python -m perpflow services status`, or the connection perpflow_redis."
         what = "refuses" if isinstance(error, ResponseError) else "does not answer"
         return [Finding(Level.RED, f"Redis {what}: {error}".rstrip("."), advice, blocks=True)]
+    except Exception as error:  # whatever becomes of one check, the others are looked at, and somebody is told
+        log.warning("the check %s ended with an error", check.name, exc_info=True)
+        cause = f"the check {check.name} ended with {type(error).__name__}: {error}".rstrip(" :.")
+        return [Finding(Level.RED, cause, "The log has where. If it comes again, report it.", blocks=True)]
 
 
 def _unknown(lacking: list[str]) -> Finding:

@@ -14,23 +14,31 @@ from perpflow.monitoring import AlertSettings
 LEVELS = {str(level): level for level in Level}
 
 
+#: So many looks in a row must find it better before its end is told: what comes and goes is told once.
+LOOKS_TO_END = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What somebody was told last of a finding: its level, since when it is so, and when that was told."""
+    """What somebody was told last of a finding: its level, since when it is so, and when that was told.
+
+    `below`: how many looks in a row have found it better than that since, which is not told yet.
+    """
 
     level: Level
     since: datetime
     at: datetime
+    below: int = 0
 
-    def to_json(self) -> list[str]:
+    def to_json(self) -> list[Any]:
         """For where no table is."""
-        return [str(self.level), self.since.isoformat(), self.at.isoformat()]
+        return [str(self.level), self.since.isoformat(), self.at.isoformat(), self.below]
 
     @classmethod
-    def from_json(cls, values: list[str]) -> Told:
-        """The reverse of `to_json`."""
-        level, since, at = values
-        return cls(LEVELS[level], datetime.fromisoformat(since), datetime.fromisoformat(at))
+    def from_json(cls, values: list[Any]) -> Told:
+        """The reverse of `to_json`; what an earlier version wrote has no count."""
+        level, since, at, *below = values
+        return cls(LEVELS[level], datetime.fromisoformat(since), datetime.fromisoformat(at), *map(int, below))
 
 
 #: By recipient and title of the finding. What is over stays in it as green: who knows less must not think it new.
@@ -64,7 +72,9 @@ class News:
     def line(self) -> str:
         """On one line."""
         level = self.finding.level
-        if level is self.was:
+        if level is self.was and self.told_as is Level.GREEN:
+            how = f"{level!s} as before, and told no more: only what is worse is"
+        elif level is self.was:
             how = f"still {level!s} since {self.since:%Y-%m-%d %H:%M} UTC"
         elif self.was is Level.GREEN:
             how = str(level)
@@ -88,49 +98,77 @@ def _again(level: Level) -> str:
     return "green again" if level is Level.GREEN else str(level)
 
 
-def news_for(
-    alert: AlertSettings, findings: list[Finding], memory: Memory, now: datetime, repeat_after: timedelta
-) -> list[News]:
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a look means to a recipient: what it is to be told, and what is noted without a word, by title."""
+
+    news: list[News]
+    noted: dict[str, Told]
+
+
+def heard(
+    alert: AlertSettings,
+    findings: list[Finding],
+    memory: Memory,
+    now: datetime,
+    repeat_after: timedelta,
+    *,
+    is_whole: bool = True,
+) -> Heard:
     """What the recipient has not been told of yet, or so long ago that it is told again.
 
     What could not be looked at is no news: the finding that it waits for is.
+
+    Args:
+        is_whole: these are all findings of a look; then what was told and is not among them is over.
     """
     told = {title: told for (recipient, title), told in memory.items() if recipient == alert.name}
-    least, news = LEVELS[alert.level], []
-    for finding in findings:
-        if not finding.is_known:
-            continue
-        level = finding.level if finding.level >= least else Level.GREEN
-        before = told.get(finding.title, Told(Level.GREEN, now, now))
-        if level is not before.level:
-            news.append(News(finding, finding.title, level, before.level, now))
+    found = [(finding.title, finding) for finding in findings if finding.is_known]
+    news, noted = [], {}
+    for title, finding in found + (_gone(told, findings) if is_whole else []):
+        level = finding.level if finding.level >= LEVELS[alert.level] else Level.GREEN
+        before = told.get(title, Told(Level.GREEN, now, now))
+        if level < before.level and before.below + 1 < LOOKS_TO_END:
+            noted[title] = _later(replace(before, below=before.below + 1), before, before.at)
+        elif level is not before.level:
+            since = before.since if finding.level is before.level else now
+            news.append(News(finding, title, level, before.level, since))
         elif level and now - before.at >= repeat_after:
-            news.append(News(finding, finding.title, level, level, before.since))
-    return news + [
-        News(finding, title, Level.GREEN, told[title].level, now) for title, finding in _gone(told, findings)
-    ]
+            news.append(News(finding, title, level, level, before.since))
+        elif before.below:
+            noted[title] = _later(replace(before, below=0), before, before.at)
+    return Heard(news, noted)
 
 
 def _gone(told: Mapping[str, Told], findings: list[Finding]) -> list[tuple[str, Finding]]:
-    """What was told and is not found any more, with what its check finds otherwise; not while that can't look."""
-    titles, of_check = {finding.title for finding in findings}, {finding.check: finding for finding in findings}
+    """What was told and is not found any more; in the check's own words where all it finds is that all is well.
+
+    Not while the check can't look.
+    """
+    titles = {finding.title for finding in findings}
     gone = []
     for title, before in told.items():
         check = title.partition(" ")[0]
-        now = of_check.get(check, Finding(Level.GREEN, "not looked at any more", check=check))
-        if before.level and title not in titles and not now.blocks:
-            gone.append((title, replace(now, level=Level.GREEN)))
+        of_check = [finding for finding in findings if finding.check == check]
+        if not before.level or title in titles or any(finding.blocks for finding in of_check):
+            continue
+        words = [finding.cause for finding in of_check if finding.level is Level.GREEN]
+        cause = words[0] if len(words) == len(of_check) == 1 else "no longer found"
+        gone.append((title, Finding(Level.GREEN, cause, check=check)))
     return gone
 
 
 def remembered(alert: AlertSettings, news: list[News], memory: Memory, now: datetime) -> Memory:
     """What the recipient knows once it has been told: later than what it knew, whatever the clock has done."""
-    known = {}
-    for item in news:
-        before = memory.get((alert.name, item.title))
-        at = max(now, before.at + timedelta(microseconds=1)) if before else now
-        known[alert.name, item.title] = Told(item.told_as, item.since, at)
-    return known
+    return {
+        (alert.name, item.title): _later(Told(item.told_as, item.since, now), memory.get((alert.name, item.title)), now)
+        for item in news
+    }
+
+
+def _later(told: Told, before: Told | None, now: datetime) -> Told:
+    """The same, noted later than what was known: of two places the later counts."""
+    return replace(told, at=max(now, before.at + timedelta(microseconds=1)) if before else now)
 
 
 @dataclass(frozen=True, slots=True)

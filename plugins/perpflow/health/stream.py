@@ -92,6 +92,8 @@ async def _without_any_trace(around: Surroundings) -> Finding:
     try:
         with session(around.deployment.database_url) as connection:
             listened = read_listening(connection)
+        if not listened and around.deployment.collection.stream.liquidations:
+            return Finding(Level.YELLOW, "none runs, and none ever has; stream.liquidations wants one", START)
         if not listened:
             return Finding(Level.GREEN, "none runs, and none has in the last week")
         return forgotten_finding(listened[-1].end, await around.rest.now())
@@ -196,9 +198,9 @@ async def listening(around: Surroundings) -> list[Finding]:
 
 
 def listening_finding(found: ListeningSummary | None) -> Finding:
-    """Yellow where a minute was not listened to."""
+    """Yellow where a minute was not listened to, or none ever was."""
     if found is None:
-        return Finding(Level.GREEN, "liquidations have not been listened to yet")
+        return Finding(Level.YELLOW, "liquidations have not been listened to yet", START)
     if not found.minutes:
         return Finding(Level.GREEN, "no whole minute of the last day has been drained yet")
     extent = f"{found.minutes:,} minutes ({where([found.window])})"

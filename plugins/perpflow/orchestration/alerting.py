@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference, Variable  # type: ignore[attr-defined]
+from airflow.sdk import (  # type: ignore[attr-defined]
+    AsyncCallback,
+    DeadlineAlert,
+    DeadlineReference,
+    Variable,
+    get_current_context,
+)
 
+from perpflow.datasets import TABLES
 from perpflow.errors import PerpflowError, StoreUnavailable, Unhealthy
 from perpflow.health.finding import Finding, Level, worst
-from perpflow.health.news import Memory, Message, Told
-from perpflow.settings import Collection, load_collection
+from perpflow.health.news import Memory, Told
+from perpflow.settings import Collection
 
 #: An Airflow variable: what was told, where the market database can't be asked.
 VARIABLE = "perpflow_alerts"
@@ -65,15 +73,20 @@ def summary(findings: list[Finding]) -> dict[str, Any]:
     return {"level": str(worst(findings)), "green": len(findings) - len(checks), "checks": checks}
 
 
-def tell_of(findings: list[Finding], collection: Collection, database_url: str) -> list[str]:
-    """Tell everybody in collection.yaml's `alerts` what is news; returns whom that failed for, and why."""
+def tell_of(findings: list[Finding], collection: Collection, database_url: str, *, is_whole: bool = True) -> list[str]:
+    """Tell everybody in collection.yaml's `alerts` what is news; returns whom that failed for, and why.
+
+    Args:
+        is_whole: these are all findings of a look; then what is not among them is over.
+    """
     from perpflow.health.telling import TableOfAlerts, tell
-    from perpflow.orchestration.notifiers import send
+    from perpflow.orchestration.notifiers import prepare
 
     faults = unsendable(collection)
     places = (TableOfAlerts(database_url), VariableOfAlerts())
     sendable = tuple(alert for alert in collection.alerts if alert.name not in faults)
-    told = tell(sendable, findings, places, send, datetime.now(UTC), collection.health.repeat_after)
+    repeat_after = collection.health.repeat_after
+    told = tell(sendable, findings, places, prepare, datetime.now(UTC), repeat_after, is_whole=is_whole)
     return [*(f"{name}: {why}" for name, why in faults.items()), *told]
 
 
@@ -122,30 +135,84 @@ async def tell_of_missed_deadline(context: dict[str, Any]) -> None:
     """
     from asgiref.sync import sync_to_async
 
-    # Notifiers block, and all triggers share one loop.
-    await sync_to_async(_tell_of_missed_deadline)(context["dag_run"])
+    # Notifiers block, and all triggers share one loop, and one thread for what may only run in that.
+    await sync_to_async(_tell_of_missed_deadline, thread_sensitive=False)(context["dag_run"])
 
 
 def _tell_of_missed_deadline(run: dict[str, Any]) -> None:
-    from perpflow.orchestration.notifiers import send
-
-    collection, faults = load_collection(), []
-    message = deadline_message(run, collection.health.ingest_deadline_minutes)
-    for alert in collection.alerts:
-        try:
-            send(alert, message)
-        except Exception as error:  # each library has its own; the others must be told, and Airflow is told of it
-            faults.append(f"{alert.name}: {error or type(error).__name__}")
-    complain([], faults)
-
-
-def deadline_message(run: dict[str, Any], minutes: float) -> Message:
-    """That a run is late.
+    """As above.
 
     Args:
         run: as Airflow's REST API describes it.
     """
-    dag, name = run["dag_id"], run["dag_run_id"]
-    line = f"{dag}: its run {name} was queued at {run['queued_at']} and is not done {minutes:g} minutes later. "
-    line += f"Look at its tasks; other runs of {dag} wait for it."
-    return Message(f"Perpflow red: {dag} is late", (line,), {"level": "red", "dag": dag, "run": name})
+    from perpflow.orchestration.connections import deployment
+
+    # Airflow forgets the deadline of a run that succeeds, and of no other.
+    if run["end_date"]:
+        return
+    where = deployment()
+    LateRun.of(run).note()
+    finding = LateRun.of(run).finding(where.collection)
+    complain([], tell_of([finding], where.collection, where.database_url, is_whole=False))
+
+
+@dataclass(frozen=True, slots=True)
+class LateRun:
+    """A run that was told as late: what Airflow's variable `perpflow_late_<dag>` keeps until the run has ended."""
+
+    dag: str
+    run: str
+    queued_at: datetime
+
+    @classmethod
+    def of(cls, run: dict[str, Any]) -> LateRun:
+        """Of a run as Airflow's REST API describes it."""
+        return cls(run["dag_id"], run["dag_run_id"], datetime.fromisoformat(run["queued_at"]))
+
+    def note(self) -> None:
+        """Keep it: `check_health` tells its end."""
+        description = "A run that was told as late; check_health deletes this once the run has ended."
+        with _airflow_answers():
+            Variable.set(_late(self.dag), json.dumps([self.run, self.queued_at.isoformat()]), description=description)
+
+    def finding(self, collection: Collection) -> Finding:
+        """The finding `late <dag>`."""
+        queued, minutes = self.queued_at.astimezone(UTC), collection.health.ingest_deadline_minutes
+        cause = (
+            f"its run {self.run} was queued at {queued:%Y-%m-%d %H:%M} UTC and is not done {minutes:g} minutes later"
+        )
+        advice = f"Look at its tasks; other runs of {self.dag} wait for it."
+        return Finding(Level.RED, cause, advice, self.dag, check="late")
+
+
+def _late(dag: str) -> str:
+    return f"perpflow_late_{dag}"
+
+
+def late_findings(collection: Collection) -> list[Finding]:
+    """The runs of ingest_* that were told as late and have not ended; forgets those that have. In a task.
+
+    Raises:
+        StoreUnavailable: Airflow's API does not answer.
+    """
+    noted = (_noted(f"ingest_{dataset}") for dataset in TABLES)
+    return [late.finding(collection) for late in noted if late is not None and not _has_ended(late)]
+
+
+def _noted(dag: str) -> LateRun | None:
+    with _airflow_answers():
+        written = Variable.get(_late(dag), default=None)
+    if written is None:
+        return None
+    run, queued_at = json.loads(written)
+    return LateRun(dag, run, datetime.fromisoformat(queued_at))
+
+
+def _has_ended(late: LateRun) -> bool:
+    instance = get_current_context()["ti"]
+    with _airflow_answers():
+        # One that was deleted has ended too.
+        if instance.get_dr_count(dag_id=late.dag, run_ids=[late.run], states=["running", "queued"]):
+            return False
+        Variable.delete(_late(late.dag))
+    return True

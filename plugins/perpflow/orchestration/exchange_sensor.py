@@ -40,7 +40,8 @@ class ExchangeTrigger(BaseTrigger):
         from perpflow.orchestration.connections import deployment
         from perpflow.sessions import require_answer
 
-        where = await sync_to_async(deployment)()
+        # Not in the one thread of all triggers, in which somebody may be waiting for a server.
+        where = await sync_to_async(deployment, thread_sensitive=False)()
         while True:
             try:
                 await require_answer(where)

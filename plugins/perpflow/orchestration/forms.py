@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from airflow.sdk import Param
@@ -49,13 +50,14 @@ def symbols(default: list[str], description: str) -> Param:
     )
 
 
-def datasets() -> Param:
-    """Which datasets."""
+def datasets(names: Iterable[str] = DATASETS) -> Param:
+    """Which of these datasets; all of them at first."""
+    offered = list(names)
     return Param(
-        list(DATASETS),
+        offered,
         type="array",
-        items={"type": "string", "enum": list(DATASETS)},
-        examples=list(DATASETS),
+        items={"type": "string", "enum": offered},
+        examples=offered,
         minItems=1,
         title="Datasets",
     )

@@ -169,3 +169,11 @@ def test_what_was_never_collected_is_yellow() -> None:
     some = found([at("B/USDT", 0)], [("A/USDT", "5m")])
     assert some.level is Level.YELLOW
     assert "A/USDT 5m" in some.cause
+
+
+def test_what_was_not_collected_for_longer_than_a_run_looks_back_is_red() -> None:
+    empty = [("A/USDT", "5m")]
+    assert freshness_finding(DATASETS["ohlcv"], [], empty, overdue=True).level is Level.RED
+    # Of one symbol among others nobody knows since when it is wanted; and where there is none, none is missed.
+    assert freshness_finding(DATASETS["ohlcv"], [at("B/USDT", 0)], empty, overdue=True).level is Level.YELLOW
+    assert freshness_finding(DATASETS["ohlcv"], [], [], overdue=True).level is Level.YELLOW

@@ -186,6 +186,8 @@ def test_minutes_without_a_listener_are_yellow_and_named() -> None:
     assert "in 4 stretches" in listened(0, 1, 2, 3, 4, 5, 6, 7).cause
 
 
-def test_where_nobody_has_ever_listened_nothing_is_missed() -> None:
-    assert listening_finding(None).level is Level.GREEN
+def test_where_nobody_has_ever_listened_somebody_should() -> None:
+    said = listening_finding(None)
+    assert said.level is Level.YELLOW
+    assert "stream_market" in said.advice
     assert listening_finding(summarise([], Window(NOW, NOW))).level is Level.GREEN

@@ -268,6 +268,39 @@ def test_rejected_rows_are_never_published_and_their_hole_stays_explained(
     assert pipeline.plan(deployment, request("more", DAY.start, DAY.end, datasets=("ohlcv",))).batches == []
 
 
+def test_a_rejected_row_is_withheld_in_other_company_too(deployment: Deployment, exchange: Handle) -> None:
+    corrupt(exchange, "ohlcv", "conflicting_duplicate", count=1)
+    load_day(deployment, "run", "ohlcv")
+    decide(deployment, "rejected", *ids(deployment))
+    held = table(deployment, "SELECT * FROM quarantine ORDER BY id")
+    # The file has one of the two alone now: nothing is wrong with it but that it was rejected.
+    exchange.clear_faults()
+    planned = load_day(deployment, "again", "ohlcv", again=True)
+    assert table(deployment, "SELECT quarantined FROM data_versions WHERE run = 'again'") == [(1,)]
+    assert table(deployment, "SELECT 1 FROM ohlcv WHERE time = %s AND timeframe = '5m'", SIX) == []
+    assert coverage(deployment, "ohlcv").quarantined == [Window(SIX, SIX + FIVE)]
+    assert table(deployment, "SELECT * FROM quarantine ORDER BY id") == held
+    (entry,) = reporting.report(deployment, planned)
+    (warning,) = entry["warnings"]
+    assert (warning["expectation"], warning["withheld"], warning["rejected"]) == ("one_row_per_key", 1, 1)
+    assert warning["sample"] != []
+
+
+def test_a_rejected_row_that_is_read_again_is_no_fault_of_the_run_and_a_waiting_one_is(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    corrupt(exchange, "ohlcv", "high_below_low")
+    load_day(deployment, "run", "ohlcv")
+    decide(deployment, "rejected", *ids(deployment, "time < '2026-10-10T06:10Z'"))
+    planned = load_day(deployment, "again", "ohlcv", again=True)
+    with pytest.raises(BatchFaulty, match="withheld: 1 rows of ohlcv SOL/USDT"):
+        reporting.report(deployment, planned)
+    decide(deployment, "rejected", datasets=("ohlcv",), review="rest")
+    planned = load_day(deployment, "once more", "ohlcv", again=True)
+    (entry,) = reporting.report(deployment, planned)
+    assert entry["quarantined"] == 3
+
+
 # --- killed in between
 
 

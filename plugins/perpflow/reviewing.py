@@ -136,8 +136,8 @@ def _neighbours(connection: Connection, spec: DatasetSpec, entry: Mapping[str, A
 
 def _rivals(connection: Connection, spec: DatasetSpec, ids: list[int]) -> list[dict[str, Any]]:
     """Other rows of the same source and key, an entry for each expectation that they fail."""
-    key = [name for name in spec.key if name not in ("symbol", "timeframe", "time")]
-    return connection.execute(query("review_rivals"), {"ids": ids, "key": key}).fetchall()
+    statement = query("review_rivals", rival=query("review_rival"))
+    return connection.execute(statement, {"ids": ids, "key": releasing.key_in_row(spec)}).fetchall()
 
 
 def _about(name: str) -> sql.Composed:
@@ -151,8 +151,8 @@ def _about(name: str) -> sql.Composed:
 class Judgement:
     """What a person says of rows: the decision, why, who it is, and the review that it belongs to.
 
-    With `reject_rivals` a release rejects what the same source gave for the same key with other values, even where that
-    was released before.
+    With `reject_rivals` a release rejects what the same source gave for the same key with other values; what of it was
+    released before and published, in the transaction that replaces it, for the release may yet fail something else.
     """
 
     decision: Decision
@@ -275,7 +275,7 @@ def _demand_no_rivals(connection: Connection, open_ones: list[dict[str, Any]], s
             f"can't be released: {named}.",
             hint="One of them at most can be right: release that one with --reject-rivals, or reject the others first.",
         )
-    return sorted(rivals)
+    return sorted(number for number, rival in rivals.items() if rival["settled_at"] is None)
 
 
 def _some(entries: Iterable[Mapping[str, Any]], what: Any) -> str:

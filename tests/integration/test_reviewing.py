@@ -11,14 +11,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from perpflow import pipeline, reporting, reviewing
+from perpflow import pipeline, releasing, reporting, reviewing
 from perpflow.batches import Plan
 from perpflow.datasets import DATASETS, LIQUIDATIONS
 from perpflow.errors import BadConfiguration, BatchFaulty, ReviewRefused
 from perpflow.reviewing import Decided, Judgement, Selection
 from perpflow.settings import Deployment
 from perpflow.store import ledger
-from perpflow.store.database import connection_options, session
+from perpflow.store.database import connection_options, query, session
 from perpflow.store.ledger import Coverage
 from perpflow.store.received import DatabaseEntries, Told
 from perpflow.windows import Window, subtract
@@ -239,14 +239,88 @@ def test_of_two_rows_of_one_key_one_is_released_and_the_other_rejected(
     assert coverage(deployment, "open_interest").present == [DAY]
 
 
-def test_a_release_may_reject_its_rivals_even_one_that_was_released(deployment: Deployment, exchange: Handle) -> None:
-    corrupt(exchange, "ohlcv", "conflicting_duplicate", count=1)
+def volume(deployment: Deployment) -> list[Row]:
+    """Of the candle at six that is published."""
+    return table(deployment, "SELECT volume FROM ohlcv WHERE time = %s AND timeframe = '5m'", SIX)
+
+
+def two_versions(deployment: Deployment, exchange: Handle, other: str) -> list[int]:
+    """Have two versions of the candle at six in the quarantine: the first is released in review `A`; of the others.
+
+    The first has a high below its low, and the other fails what is said.
+    """
+    corrupt(exchange, "ohlcv", "high_below_low", count=1)
     load_day(deployment, "run", "ohlcv")
-    one, other = ids(deployment)
-    release(deployment, one, reject_rivals=True)
-    assert table(deployment, "SELECT decision FROM quarantine ORDER BY id") == [("released",), ("rejected",)]
-    with pytest.raises(ReviewRefused, match="was rejected by ada"):
-        decide(deployment, "released", other, review="second", reject_rivals=True)
+    assert decide(deployment, "released", *ids(deployment), review="A").reviews == ("A",)
+    exchange.clear_faults()
+    corrupt(exchange, "ohlcv", other, count=1)
+    load_day(deployment, "again", "ohlcv", again=True)
+    return ids(deployment, "decision IS NULL")
+
+
+def decisions(deployment: Deployment) -> list[Row]:
+    return table(deployment, "SELECT DISTINCT row_hash, decision FROM quarantine ORDER BY decision DESC")
+
+
+def test_a_release_may_reject_its_rivals_even_one_that_was_released(deployment: Deployment, exchange: Handle) -> None:
+    others = two_versions(deployment, exchange, "negative_volume")
+    carry_out(deployment, ("A",))
+    ((before,),) = volume(deployment)
+    assert before > 0
+    with pytest.raises(ReviewRefused, match=r"has the same key as .*--reject-rivals"):
+        decide(deployment, "released", *others, review="B")
+    assert volume(deployment) == [(before,)]
+    (counts,) = release(deployment, *others, review="B", reject_rivals=True)
+    assert (counts["ohlcv"]["updated"], counts["ohlcv"]["corrected"]) == (1, 1)
+    assert volume(deployment)[0] < (0,)
+    assert [decision for _, decision in decisions(deployment)] == ["released", "rejected"]
+    assert set(ids(deployment, "decision = 'released'")) == set(others)
+    # Whichever is read again, the decisions stand.
+    exchange.clear_faults()
+    corrupt(exchange, "ohlcv", "high_below_low", count=1)
+    load_day(deployment, "once more", "ohlcv", again=True)
+    assert volume(deployment)[0] < (0,)
+
+
+def test_what_is_rejected_after_it_was_checked_is_not_published(deployment: Deployment, exchange: Handle) -> None:
+    others = two_versions(deployment, exchange, "negative_volume")
+    (batch,) = reviewing.plan(deployment, "run of A", ("A",)).batches
+    pipeline.stage(deployment, batch)
+    pipeline.check(deployment, batch)
+    (counts,) = release(deployment, *others, review="B", reject_rivals=True)
+    assert counts["ohlcv"]["inserted"] == 1
+    late = pipeline.publish(deployment, batch)
+    assert (late["ohlcv"]["updated"], late["ohlcv"]["quarantined"]) == (0, 1)
+    assert volume(deployment)[0] < (0,)
+    assert [decision for _, decision in decisions(deployment)] == ["released", "rejected"]
+
+
+def test_a_release_that_fails_something_else_rejects_nothing_that_is_published(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    two_versions(deployment, exchange, "nan_price")
+    carry_out(deployment, ("A",))
+    before = volume(deployment)
+    assert len(before) == 1
+    (first, second) = [
+        name for (name,) in table(deployment, "SELECT expectation FROM quarantine WHERE decision IS NULL ORDER BY id")
+    ]
+    (counts,) = release(deployment, expectation=first, review="B", reject_rivals=True)
+    assert counts["ohlcv"]["quarantined"] == 1
+    assert volume(deployment) == before
+    assert ids(deployment, "decision = 'rejected'") == []
+    release(deployment, expectation=second, review="C", reject_rivals=True)
+    assert [decision for _, decision in decisions(deployment)] == ["released", "rejected"]
+
+
+def test_a_decision_waits_for_who_publishes_and_publishers_do_not_wait_for_each_other(deployment: Deployment) -> None:
+    url = deployment.database_url
+    with session(url) as one, session(url) as other, session(url) as person, one.transaction(), other.transaction():
+        releasing.hold_reviews(one)
+        releasing.hold_reviews(other)
+        person.execute("SET lock_timeout = '100ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            person.execute(query("review_begin"))
 
 
 # --- reject

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString
 
 from psycopg import sql
 
@@ -69,7 +69,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits for a decision: by what it fails, and the first rows; and how many are released and unpublished."""
+    """What waits for a decision: by what it fails, and the first rows; and how many are released and unpublished.
+
+    A row's `published` is the source of what is published for its key, None where nothing is.
+    """
 
     groups: list[dict[str, Any]]
     rows: list[dict[str, Any]]
@@ -90,10 +93,14 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What a decision came to: entries that were marked now, rows that were rejected for them, and what to publish."""
+    """What a decision came to: entries that were marked now, rows that were rejected for them, and what to publish.
+
+    `replaces` are published rows that publishing will replace.
+    """
 
     marked: int = 0
     rivals_rejected: int = 0
+    replaces: int = 0
     reviews: tuple[str, ...] = ()
 
 
@@ -108,7 +115,17 @@ def waiting(deployment: Deployment, chosen: Selection, most: int = 50) -> Waitin
         groups = connection.execute(_about("review_groups"), parameters).fetchall()
         rows = connection.execute(_about("review_rows"), parameters | {"most": most}).fetchall()
         unsettled = int(one(connection, _about("review_unsettled"), parameters)["rows"])
-    return Waiting(groups, rows, unsettled)
+        there = _sources_there(connection, rows)
+    return Waiting(groups, [row | {"published": there.get(row["id"])} for row in rows], unsettled)
+
+
+def _sources_there(connection: Connection, rows: list[dict[str, Any]]) -> dict[int, str]:
+    """From which source a row's key is published, by the row's number."""
+    found: list[dict[str, Any]] = []
+    for dataset in {row["dataset"] for row in rows}:
+        ids = [row["id"] for row in rows if row["dataset"] == dataset]
+        found += _published(connection, TABLES[dataset], ids)
+    return {row["id"]: row["source"] for row in found}
 
 
 def show(deployment: Deployment, number: int) -> Shown:
@@ -129,9 +146,24 @@ def show(deployment: Deployment, number: int) -> Shown:
 
 
 def _neighbours(connection: Connection, spec: DatasetSpec, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    in_series = sql.SQL("t.timeframe = %(series)s") if spec.series_in_key else sql.SQL("true")
-    statement = query("review_neighbours", target=sql.Identifier(spec.name), in_series=in_series)
+    statement = query("review_neighbours", target=sql.Identifier(spec.name), in_series=_in_series(spec, "%(series)s"))
     return connection.execute(statement, {**entry, "most": MOST_AT_AN_INSTANT}).fetchall()
+
+
+def _in_series(spec: DatasetSpec, series: LiteralString) -> sql.Composable:
+    return sql.SQL("t.timeframe = " + series) if spec.series_in_key else sql.SQL("true")
+
+
+def _published(connection: Connection, spec: DatasetSpec, ids: list[int]) -> list[dict[str, Any]]:
+    """Of the rows those whose key is published: `source`, and whether a release would replace it, `is_other`."""
+    statement = query(
+        "review_published",
+        target=sql.Identifier(spec.name),
+        in_series=_in_series(spec, "q.series"),
+        ids=sql.SQL("SELECT unnest(%(ids)s::bigint[])"),
+    )
+    values = [column.name for column in spec.values]
+    return connection.execute(statement, {"ids": ids, "key": releasing.key_in_row(spec), "values": values}).fetchall()
 
 
 def _rivals(connection: Connection, spec: DatasetSpec, ids: list[int]) -> list[dict[str, Any]]:
@@ -151,8 +183,9 @@ def _about(name: str) -> sql.Composed:
 class Judgement:
     """What a person says of rows: the decision, why, who it is, and the review that it belongs to.
 
-    With `reject_rivals` a release rejects what the same source gave for the same key with other values; what of it was
-    released before and published, in the transaction that replaces it, for the release may yet fail something else.
+    With `reject_rivals` a release rejects what the same source gave for the same key with other values, and replaces
+    what of it is published. That is rejected, if it was released before, in the transaction that replaces it: the
+    release may yet fail something else.
     """
 
     decision: Decision
@@ -183,7 +216,7 @@ def decide(deployment: Deployment, chosen: Selection, said: Judgement) -> Decide
         )
         if marked:
             # Recorded before, by an attempt that was killed before it could say so.
-            return Decided(marked, 0, (said.review,) if said.decision == "released" else ())
+            return Decided(marked, reviews=(said.review,) if said.decision == "released" else ())
         return _decide(connection, chosen, said)
 
 
@@ -195,15 +228,18 @@ def _decide(connection: Connection, chosen: Selection, said: Judgement) -> Decid
     open_ones = [entry for entry in entries if entry["decision"] is None]
     _demand_undecided(chosen, entries, stopped)
     rivals: list[int] = []
+    replaces = 0
     if said.decision == "released":
         rivals = _demand_releasable(connection, entries, open_ones, said)
+        replaces = _demand_nothing_there(connection, open_ones + stopped, said)
     if not open_ones and not stopped:
         raise NothingToReview("nothing that waits for a decision matches.", hint=LOOK)
     _mark(connection, open_ones, said)
     if rivals:
         _mark(connection, [{"id": number} for number in rivals], replace(said, decision="rejected"))
     reviews = {entry["review"] for entry in stopped} | ({said.review} if open_ones else set())
-    return Decided(len(open_ones), len(rivals), tuple(sorted(reviews)) if said.decision == "released" else ())
+    publishes = tuple(sorted(reviews)) if said.decision == "released" else ()
+    return Decided(len(open_ones), len(rivals), replaces, publishes)
 
 
 def _mark(connection: Connection, entries: Iterable[Mapping[str, Any]], said: Judgement) -> None:
@@ -276,6 +312,22 @@ def _demand_no_rivals(connection: Connection, open_ones: list[dict[str, Any]], s
             hint="One of them at most can be right: release that one with --reject-rivals, or reject the others first.",
         )
     return sorted(number for number, rival in rivals.items() if rival["settled_at"] is None)
+
+
+def _demand_nothing_there(connection: Connection, entries: list[dict[str, Any]], said: Judgement) -> int:
+    """Refuse to replace what the same source has given and is published, unless told to; returns how much it is."""
+    replaced: dict[int, dict[str, Any]] = {}
+    for dataset in sorted({entry["dataset"] for entry in entries}):
+        ids = [entry["id"] for entry in entries if entry["dataset"] == dataset]
+        found = _published(connection, TABLES[dataset], ids)
+        replaced |= {row["id"]: row for row in found if row["is_other"]}
+    if replaced and not said.reject_rivals:
+        named = _some(replaced.values(), lambda row: f"would replace what {row['source']} gave and is published")
+        raise ReviewRefused(
+            f"can't be released: {named}.", hint="If it is right after all, use --reject-rivals; else reject it."
+        )
+    # A row that fails several expectations replaces one.
+    return len({(e["dataset"], e["symbol"], e["series"], e["time"]) for e in entries if e["id"] in replaced})
 
 
 def _some(entries: Iterable[Mapping[str, Any]], what: Any) -> str:

@@ -282,6 +282,43 @@ def test_a_release_may_reject_its_rivals_even_one_that_was_released(deployment: 
     assert volume(deployment)[0] < (0,)
 
 
+def test_a_published_row_of_the_same_source_is_not_replaced_without_being_told_to(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    corrupt(exchange, "ohlcv", "negative_volume", count=1)
+    load_day(deployment, "run", "ohlcv")
+    assert {row["published"] for row in reviewing.waiting(deployment, Selection()).rows} == {None}
+    exchange.clear_faults()
+    load_day(deployment, "mended", "ohlcv", again=True)
+    before = volume(deployment)
+    assert {row["published"] for row in reviewing.waiting(deployment, Selection()).rows} == {"archive"}
+    with pytest.raises(ReviewRefused, match="would replace what archive gave and is published.*--reject-rivals"):
+        decide(deployment, "released", datasets=("ohlcv",))
+    assert ids(deployment, "decision IS NOT NULL") == []
+    assert volume(deployment) == before
+    decided = decide(deployment, "released", datasets=("ohlcv",), reject_rivals=True)
+    assert (decided.replaces, decided.rivals_rejected) == (1, 0)
+    (counts,) = carry_out(deployment, decided.reviews)
+    assert counts["ohlcv"]["corrected"] == 1
+    assert volume(deployment) < [(0,)]
+
+
+def test_a_published_row_of_the_same_values_or_of_another_source_is_no_rival(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    corrupt(exchange, "ohlcv", "negative_volume", count=1)
+    load_day(deployment, "run", "ohlcv")
+    exchange.clear_faults()
+    load_day(deployment, "mended", "ohlcv", again=True)
+    table(deployment, "UPDATE ohlcv SET source = 'rest' WHERE time = %s RETURNING 1", SIX)
+    decided = decide(deployment, "released", datasets=("ohlcv",))
+    assert decided.replaces == 0
+    carry_out(deployment, decided.reviews)
+    assert volume(deployment) < [(0,)]
+    table(deployment, "UPDATE quarantine SET decision = NULL, settled_at = NULL RETURNING 1")
+    assert decide(deployment, "released", datasets=("ohlcv",), review="same").replaces == 0
+
+
 def test_what_is_rejected_after_it_was_checked_is_not_published(deployment: Deployment, exchange: Handle) -> None:
     others = two_versions(deployment, exchange, "negative_volume")
     (batch,) = reviewing.plan(deployment, "run of A", ("A",)).batches

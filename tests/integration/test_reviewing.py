@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,10 +12,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from perpflow import pipeline, releasing, reporting, reviewing
+from perpflow import pipeline, releasing, reporting, review_forms, reviewing
 from perpflow.batches import Plan
 from perpflow.datasets import DATASETS, LIQUIDATIONS
-from perpflow.errors import BadConfiguration, BatchFaulty, ReviewRefused
+from perpflow.errors import BadConfiguration, BatchFaulty, NothingToReview, ReviewRefused
 from perpflow.reviewing import Decided, Judgement, Selection
 from perpflow.settings import Deployment
 from perpflow.store import ledger
@@ -319,6 +320,18 @@ def test_a_published_row_of_the_same_values_or_of_another_source_is_no_rival(
     assert decide(deployment, "released", datasets=("ohlcv",), review="same").replaces == 0
 
 
+def test_a_rejected_row_of_another_symbol_excuses_no_rival(deployment: Deployment) -> None:
+    for symbol in ("SOL/USDT", "BTC/USDT"):
+        for row_hash in (1, 2):
+            quarantine(deployment, json.dumps(WHOLE | {"symbol": symbol}), symbol=symbol, row_hash=row_hash)
+    one, other, twin, its_rival = ids(deployment)
+    decide(deployment, "rejected", other, review="first")
+    with pytest.raises(ReviewRefused, match=f"{its_rival} has the same key as {twin}"):
+        decide(deployment, "released", one, twin)
+    assert decide(deployment, "released", one, twin, reject_rivals=True).rivals_rejected == 1
+    assert ids(deployment, "decision = 'rejected'") == [other, its_rival]
+
+
 def test_what_is_rejected_after_it_was_checked_is_not_published(deployment: Deployment, exchange: Handle) -> None:
     others = two_versions(deployment, exchange, "negative_volume")
     (batch,) = reviewing.plan(deployment, "run of A", ("A",)).batches
@@ -424,6 +437,60 @@ def test_a_decision_that_is_recorded_again_changes_nothing(deployment: Deploymen
     assert table(deployment, "SELECT * FROM quarantine ORDER BY id") == before
 
 
+def answer(deployment: Deployment, option: str, *numbers: int) -> Decided:
+    """Answer about the first group, always in the same run of review_quarantine."""
+    group = {
+        "label": "a group",
+        "dataset": "ohlcv",
+        "expectation": "high_is_the_highest",
+        "symbols": [],
+        "up_to": 10**9,
+    }
+    said = {"note": "looked at", "rows": [str(number) for number in numbers], "reject_rivals": False}
+    given = {"chosen_options": [option], "params_input": said, "responded_by_user": {"name": "ada"}}
+    return review_forms.answer(deployment, group, given, "run|a group")
+
+
+def test_another_answer_of_a_cleared_task_decides_the_rest_and_never_otherwise(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    corrupt(exchange, "ohlcv", "high_below_low")
+    load_day(deployment, "run", "ohlcv")
+    first, second, third = ids(deployment, "expectation = 'high_is_the_highest'")
+    assert answer(deployment, "reject", first).marked == 2
+    assert answer(deployment, "reject", second).marked == 2
+    assert len(ids(deployment, "decision = 'rejected'")) == 4
+    # Of what is named some is recorded already.
+    assert answer(deployment, "reject", first, second, third).marked == 6
+    assert ids(deployment, "decision IS NULL") == []
+    with pytest.raises(ReviewRefused, match=f"{first} was rejected by ada"):
+        answer(deployment, "release", first)
+    with pytest.raises(ReviewRefused, match=f"{first} was rejected by ada"):
+        answer(deployment, "release")
+    assert answer(deployment, "reject").marked == 3
+
+
+def test_an_answer_about_the_rest_of_a_group_leaves_what_was_answered_by_number(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    corrupt(exchange, "ohlcv", "high_below_low")
+    load_day(deployment, "run", "ohlcv")
+    first, *_ = ids(deployment, "expectation = 'high_is_the_highest'")
+    answer(deployment, "reject", first)
+    assert answer(deployment, "release").marked == 2
+    assert ids(deployment, "decision = 'rejected' AND expectation = 'high_is_the_highest'") == [first]
+
+
+def test_what_somebody_marked_by_hand_is_not_published(deployment: Deployment, exchange: Handle) -> None:
+    corrupt(exchange, "ohlcv", "high_below_low", count=1)
+    load_day(deployment, "run", "ohlcv")
+    table(deployment, "UPDATE quarantine SET decision = 'released', reviewed_at = now(), note = 'by hand' RETURNING 1")
+    assert carry_out(deployment) == []
+    assert reviewing.waiting(deployment, Selection()).unsettled == 0
+    with pytest.raises(NothingToReview):
+        decide(deployment, "released", datasets=("ohlcv",))
+
+
 @pytest.mark.parametrize("steps", [0, 1, 2], ids=["decided", "staged", "checked"])
 def test_what_a_killed_release_has_left_the_next_one_publishes(
     deployment: Deployment, exchange: Handle, steps: int
@@ -514,6 +581,19 @@ def test_a_contract_that_is_known_by_now_is_released_under_its_name(deployment: 
     assert [row[0] for row in facts(deployment.database_url, LIQUIDATIONS.name)] == ["WEI/RD"]
 
 
+def test_a_contract_that_is_known_by_now_passes_what_it_was_released_from(deployment: Deployment) -> None:
+    drain(deployment, liquidation(s="WEIRD", z="0"))
+    assert len(ids(deployment)) >= 2
+    table(
+        deployment,
+        """INSERT INTO symbols (symbol, exchange_symbol, base, quote, contract_type, status)
+           VALUES ('WEI/RD', 'WEIRD', 'WEI', 'RD', 'PERPETUAL', 'TRADING') RETURNING 1""",
+    )
+    (counts,) = release(deployment, *ids(deployment))
+    assert (counts["liquidations"]["inserted"], counts["liquidations"]["quarantined"]) == (1, 0)
+    assert ids(deployment, "decision IS NULL") == []
+
+
 def test_a_frame_that_nobody_can_read_can_only_be_rejected(deployment: Deployment) -> None:
     drain(deployment, Told(b"\xff no frame", 1_791_391_083_124))
     (number,) = ids(deployment)
@@ -536,15 +616,59 @@ def test_a_row_without_what_the_table_demands_can_only_be_rejected(deployment: D
         decide(deployment, "released", without_values)
 
 
-def quarantine(deployment: Deployment, row: str, time: datetime | str | None = SIX) -> None:
-    """An entry made by hand."""
+#: A candle with all that the table demands.
+WHOLE = {"timeframe": "5m", "time": SIX.isoformat(), "source": "archive"} | dict.fromkeys(
+    (
+        "open",
+        "high",
+        "low",
+        "close",
+        "volume",
+        "quote_volume",
+        "trade_count",
+        "taker_buy_volume",
+        "taker_buy_quote_volume",
+    ),
+    1,
+)
+
+
+def quarantine(
+    deployment: Deployment,
+    row: str,
+    time: datetime | str | None = SIX,
+    *,
+    symbol: str = "SOL/USDT",
+    row_hash: int = 1,
+    count: int = 1,
+) -> None:
+    """Entries made by hand: a row, and further ones five minutes apart."""
     table(
         deployment,
         """INSERT INTO quarantine (batch, dataset, symbol, series, time, expectation, reason, source, row, row_hash)
-           VALUES ('b', 'ohlcv', 'SOL/USDT', '5m', %s, 'e', 'why', 'archive', %s, 1) RETURNING 1""",
+           SELECT 'b', 'ohlcv', %s, '5m', %s::timestamptz + n * interval '5 minutes', 'e', 'why', 'archive', %s, %s
+           FROM generate_series(0, %s - 1) AS n RETURNING 1""",
+        symbol,
         time,
         row.replace("'", '"'),
+        row_hash,
+        count,
     )
+
+
+def test_a_decision_about_many_rows_takes_none_of_them_along(deployment: Deployment) -> None:
+    quarantine(deployment, json.dumps(WHOLE | {"symbol": "SOL/USDT"}), utc("2020-01-01"), count=20_000)
+    decide(deployment, "rejected", *ids(deployment)[:3], review="some")
+    tracemalloc.start()
+    try:
+        assert decide(deployment, "released", datasets=("ohlcv",)).marked == 19_997
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # As dicts they were twenty times as much.
+    assert peak < 1_000_000
+    with pytest.raises(ReviewRefused, match=r"4 was released by ada.*; and 19992 more\. A decision stands"):
+        decide(deployment, "rejected", *ids(deployment)[3:], review="otherwise")
 
 
 def test_years_that_python_does_not_know_are_listed_and_can_only_be_rejected(deployment: Deployment) -> None:

@@ -4,4 +4,3 @@ SELECT q.id, t.source, t.source = q.source AND EXISTS (
            SELECT FROM unnest(%(values)s::text[]) AS v WHERE to_jsonb(t) ->> v <> q.row ->> v) AS is_other
 FROM quarantine q JOIN {target} t ON t.symbol = q.symbol AND t.time = q.time AND {in_series}
 WHERE q.id IN ({ids}) AND NOT EXISTS (SELECT FROM unnest(%(key)s::text[]) AS k WHERE to_jsonb(t) ->> k IS DISTINCT FROM q.row ->> k)
-ORDER BY q.id

@@ -124,7 +124,7 @@ def _sources_there(connection: Connection, rows: list[dict[str, Any]]) -> dict[i
     found: list[dict[str, Any]] = []
     for dataset in {row["dataset"] for row in rows}:
         ids = [row["id"] for row in rows if row["dataset"] == dataset]
-        statement = _published(TABLES[dataset], "SELECT unnest(%(ids)s::bigint[])")
+        statement = _published(TABLES[dataset], "review_given_ids")
         found += connection.execute(statement, {"ids": ids, **_names(TABLES[dataset])}).fetchall()
     return {row["id"]: row["source"] for row in found}
 
@@ -155,10 +155,10 @@ def _in_series(spec: DatasetSpec, series: LiteralString) -> sql.Composable:
     return sql.SQL("t.timeframe = " + series) if spec.series_in_key else sql.SQL("true")
 
 
-def _published(spec: DatasetSpec, ids: LiteralString) -> sql.Composed:
+def _published(spec: DatasetSpec, ids: str) -> sql.Composed:
     """Of the rows those whose key is published: `source`, and whether a release would replace it, `is_other`."""
     return query(
-        "review_published", target=sql.Identifier(spec.name), in_series=_in_series(spec, "q.series"), ids=sql.SQL(ids)
+        "review_published", target=sql.Identifier(spec.name), in_series=_in_series(spec, "q.series"), ids=query(ids)
     )
 
 
@@ -216,14 +216,6 @@ def decide(deployment: Deployment, chosen: Selection, said: Judgement) -> Decide
         return _decide(connection, chosen, said)
 
 
-#: Of the table `review_chosen`: what waits for a decision, and what a release would publish.
-WAITING: LiteralString = "SELECT id FROM review_chosen WHERE decision IS NULL"
-TO_PUBLISH: LiteralString = (
-    "SELECT id FROM review_chosen WHERE dataset = %(dataset)s AND (decision IS NULL OR is_stopped)"
-)
-RIVALS: LiteralString = "SELECT id FROM review_rivals WHERE NOT is_settled"
-
-
 def _choose(connection: Connection, chosen: Selection, said: Judgement) -> None:
     """Have what the decision is about in a table: it may be a hundred thousand rows, and none travels."""
     connection.execute(query("review_chosen"))
@@ -240,15 +232,15 @@ def _decide(connection: Connection, chosen: Selection, said: Judgement) -> Decid
     # A release that was stopped is gone on with; so is a decision that was recorded, and its attempt killed thereafter.
     if not (counts["waiting"] or counts["ours"] or (releases and counts["stopped"])):
         raise NothingToReview("nothing that waits for a decision matches.", hint=LOOK)
-    marked = counts["ours"] + _mark(connection, WAITING, said)
-    rejected = _mark(connection, RIVALS, replace(said, decision="rejected"))
+    marked = counts["ours"] + _mark(connection, "review_waiting_ids", said)
+    rejected = _mark(connection, "review_rival_ids", replace(said, decision="rejected"))
     reviews = {*counts["stopped_reviews"], *([said.review] if marked else [])}
     return Decided(marked, rejected, replaces, tuple(sorted(reviews)) if releases else ())
 
 
-def _mark(connection: Connection, ids: LiteralString, said: Judgement) -> int:
+def _mark(connection: Connection, ids: str, said: Judgement) -> int:
     parameters = {"decision": said.decision, "note": said.note.strip(), "decided_by": said.by, "review": said.review}
-    return connection.execute(query("review_mark", ids=sql.SQL(ids)), parameters).rowcount
+    return connection.execute(query("review_mark", ids=query(ids)), parameters).rowcount
 
 
 def _demand_known(connection: Connection, chosen: Selection, count: int) -> None:
@@ -329,7 +321,7 @@ def _demand_no_rivals(connection: Connection, said: Judgement) -> None:
 
 def _demand_nothing_there(connection: Connection, spec: DatasetSpec, said: Judgement) -> int:
     """Refuse to replace what the same source has given and is published, unless told to; returns how much it is."""
-    statement = query("review_replaced", published=_published(spec, TO_PUBLISH))
+    statement = query("review_replaced", published=_published(spec, "review_publishing_ids"))
     parameters = {"dataset": spec.name, "most": NAMED, **_names(spec)}
     replaced = connection.execute(statement, parameters).fetchall()
     if not said.reject_rivals:

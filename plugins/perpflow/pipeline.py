@@ -52,6 +52,10 @@ class StagedRowsLost(Exception):
     """Staging does not hold what the manifest says: the database has crashed, or another attempt has begun."""
 
 
+class VerdictOutdated(Exception):
+    """A person has rejected a staged row since the gate let it pass."""
+
+
 @cache
 def code_version() -> str:
     """The package's version, for the load log."""
@@ -342,7 +346,7 @@ def publish(deployment: Deployment, batch: Batch) -> dict[str, dict[str, int]]:
     """Publish what the gate let pass, with its ledger entries, in one transaction; returns counts by dataset.
 
     A batch that is published already is left alone. Where the staged rows are gone, or were never checked, they are
-    staged and checked again here.
+    staged and checked again here; where one was rejected since they were, they are checked again.
 
     Raises:
         Transient: the database does not answer, or staging again failed.
@@ -353,7 +357,7 @@ def publish(deployment: Deployment, batch: Batch) -> dict[str, dict[str, int]]:
                 with connection.transaction():
                     entries, by_us = _publish(connection, batch)
                 break
-            except StagedRowsLost:
+            except (StagedRowsLost, VerdictOutdated):
                 check(deployment, batch)
         else:
             raise StoreUnavailable(f"the staged rows of batch {batch.id} vanish again and again.", window=batch.window)
@@ -378,6 +382,7 @@ def _count(entries: list[dict[str, Any]]) -> None:
 def _publish(connection: Connection, batch: Batch) -> tuple[list[dict[str, Any]], bool]:
     """The batch's entries in the load log, and whether they are this call's: another may have published it before."""
     connection.execute(query("publish_begin"), {"batch": batch.id})
+    releasing.hold_reviews(connection)
     done = connection.execute(query("versions_of_batch"), {"batch": batch.id}).fetchall()
     if done:
         return done, False
@@ -387,14 +392,14 @@ def _publish(connection: Connection, batch: Batch) -> tuple[list[dict[str, Any]]
     digests = _digests(connection, batch, manifest)
     if digests is None:
         raise StagedRowsLost(batch.id)
+    if any(releasing.would_publish_rejected(connection, s, manifest["stage_id"], batch.window) for s in batch.specs):
+        raise VerdictOutdated(batch.id)
     for spec in batch.specs:
         _publish_dataset(connection, batch, spec, manifest, digests[spec.name])
     objects = manifest["evidence"]["objects"]
     if batch.objects:
         objects = _read_again(connection, batch, manifest["evidence"])
     archive_objects.record(connection, objects, reread=bool(batch.objects))
-    if batch.review is not None:
-        releasing.settle(connection, batch)
     manifests.delete(connection, batch)
     return connection.execute(query("versions_of_batch"), {"batch": batch.id}).fetchall(), True
 
@@ -468,6 +473,8 @@ def _publish_dataset(
         warnings=_warnings(findings, evidence),
         code_version=code_version(),
     )
+    if batch.review is not None:
+        releasing.settle(connection, batch, stage_id)
     loader.delete_staged(connection, spec, stage_id)
 
 

@@ -31,7 +31,11 @@ Expectation = Annotated[str | None, typer.Option(help="What rows fail, by its na
 Since = Annotated[str | None, typer.Option(help="UTC date or instant from which on rows were withheld.")]
 Note = Annotated[str, typer.Option(help="Why; it stays with the rows.")]
 Rivals = Annotated[
-    bool, typer.Option("--reject-rivals", help="Reject what the same source gave for the same key with other values.")
+    bool,
+    typer.Option(
+        "--reject-rivals",
+        help="Reject what the same source gave otherwise for the same key, and replace what of it is published.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON.")]
 
@@ -172,6 +176,7 @@ def _announce(decision: Decision, decided: reviewing.Decided, *, as_json: bool) 
         typer.echo(json.dumps({"decision": decision, **asdict(decided)}))
         return
     also = f", and {decided.rivals_rejected} entries of the same keys rejected" if decided.rivals_rejected else ""
+    also += f"; to replace {decided.replaces} published rows" if decided.replaces else ""
     typer.echo(f"{decision}: {decided.marked} entries of the quarantine{also}")
 
 

@@ -62,10 +62,12 @@ def _rows(rows: Iterable[Mapping[str, Any]]) -> Table:
         made.add_column(name, no_wrap=True)
     for name in ("expectation", "value"):
         made.add_column(name, overflow="fold")
-    made.add_column("source", no_wrap=True)
+    for name in ("source", "published"):
+        made.add_column(name, no_wrap=True)
     for row in rows:
         subject = (row["dataset"], row["symbol"], row["series"], instant(row["time"]))
-        cells = (str(row["id"]), *subject, row["expectation"], row["value"] or "-", row["source"])
+        sources = (row["source"], row["published"] or "-")
+        cells = (str(row["id"]), *subject, row["expectation"], row["value"] or "-", *sources)
         # As text: in what comes from outside rich would take brackets for its own marks.
         made.add_row(*map(Text, cells))
     return made
@@ -81,7 +83,8 @@ def waiting_lines(found: Waiting, most: int) -> Iterator[str]:
         )
     for row in found.rows:
         subject = f"{row['dataset']} {row['symbol']} {row['series']} {_iso(row['time'])}"
-        yield f"{row['id']} {subject} {row['expectation']} value={row['value']} source={row['source']}"
+        there = f" published={row['published']}" if row["published"] else ""
+        yield f"{row['id']} {subject} {row['expectation']} value={row['value']} source={row['source']}{there}"
     yield from map(str, _notes(found, most) if found.groups else [Text("nothing waits for a decision")])
     if not found.groups and found.unsettled:
         yield UNSETTLED.format(found.unsettled)
@@ -177,7 +180,8 @@ def group_markdown(group: Mapping[str, Any], rows: list[dict[str, Any]], shown: 
     seen = {entry["id"] for one in shown for entry in (*one.entries, *one.rivals)}
     rest = [row for row in rows[:ROWS_SHOWN] if row["id"] not in seen]
     if rest:
-        table = ["| row | symbol | series | time (UTC) | value | source |", "| --- | --- | --- | --- | --- | --- |"]
+        names = ("row", "symbol", "series", "time (UTC)", "value", "source", "published")
+        table = [f"| {' | '.join(names)} |", "|" + " --- |" * len(names)]
         table += [f"| {' | '.join(_escaped(str(cell)) for cell in _listed(row))} |" for row in rest]
         parts.append("\n".join(table))
     if group["rows"] > ROWS_SHOWN:
@@ -186,7 +190,8 @@ def group_markdown(group: Mapping[str, Any], rows: list[dict[str, Any]], shown: 
 
 
 def _listed(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return row["id"], row["symbol"], row["series"], instant(row["time"]), row["value"], row["source"]
+    there = row["published"] or "-"
+    return row["id"], row["symbol"], row["series"], instant(row["time"]), row["value"], row["source"], there
 
 
 def _subject(entry: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from perpflow.batches import ALL_CONTRACTS, MOST_BATCHES, Batch, Plan
 from perpflow.datasets import TABLES
+from perpflow.quality import gate
 from perpflow.specs import DatasetSpec, StreamedSpec
 from perpflow.store import manifests
 from perpflow.store.database import Connection, columns, from_multirange, one, query
@@ -102,6 +103,35 @@ def _edges(row: dict[str, Any]) -> list[list[str]]:
     return [[window.start.isoformat(), window.end.isoformat()] for window in from_multirange(row["present"])]
 
 
-def settle(connection: Connection, batch: Batch) -> None:
-    """Mark what the batch has carried out; part of the publish transaction."""
-    connection.execute(query("review_settle"), _of(batch))
+def settle(connection: Connection, batch: Batch, stage_id: int) -> None:
+    """Mark what the batch has carried out, and reject what it has replaced; part of the publish transaction.
+
+    Its staged rows are still there.
+    """
+    (spec,) = batch.specs
+    parameters = _of(batch) | {"stage_id": stage_id, "key": key_in_row(spec)}
+    displace = query(
+        "review_displace", staging=staging_table(spec), same_row=gate.same_row(spec), rival=query("review_rival")
+    )
+    connection.execute(displace, parameters)
+    connection.execute(query("review_settle"), parameters)
+
+
+def key_in_row(spec: DatasetSpec) -> list[str]:
+    """Of the key, what the quarantine has no columns for."""
+    return [name for name in spec.key if name not in ("symbol", "timeframe", "time")]
+
+
+def hold_reviews(connection: Connection) -> None:
+    """Let no decision be recorded until this transaction, which publishes, has ended."""
+    connection.execute(query("review_hold"))
+
+
+def would_publish_rejected(connection: Connection, spec: DatasetSpec, stage_id: int, window: Window) -> bool:
+    """Whether a person has rejected a staged row since the gate let it pass; part of the publish transaction."""
+    found = gate.find_rejected(connection, spec, window) > 0
+    if found:
+        statement = query("review_rejected_staged", staging=staging_table(spec), same_row=gate.same_row(spec))
+        found = bool(one(connection, statement, {"stage_id": stage_id})["found"])
+    connection.execute(query("gate_rejected_drop"))
+    return found

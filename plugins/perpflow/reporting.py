@@ -34,8 +34,8 @@ def report(deployment: Deployment, planned: Plan) -> list[dict[str, Any]]:
     """What became of the planned batches, from the load log; returns its entries.
 
     Raises:
-        BatchFaulty: a batch was not published, rows were withheld, an archive object was left out, or a symbol was
-            rejected. Names each; all other batches are published regardless.
+        BatchFaulty: a batch was not published, rows were withheld that nobody has rejected yet, an archive object was
+            left out, or a symbol was rejected. Names each; all other batches are published regardless.
     """
     with session(deployment.database_url) as connection:
         batches = [batch.id for batch in planned.batches]
@@ -61,9 +61,14 @@ def _faults(entries: list[dict[str, Any]], planned: Plan) -> list[str]:
     faults += [f"not published: {batch.label} {batch.window}" for batch in planned.batches if batch.id not in published]
     for entry in entries:
         subject = f"{entry['dataset']} {_some(entry['symbols'])}".rstrip()
-        if entry["quarantined"]:
-            reasons = ", ".join(sorted({w["expectation"] for w in entry["warnings"] if w.get("withheld")}))
-            faults.append(f"withheld: {entry['quarantined']} rows of {subject} ({reasons})")
+        withheld = [w for w in entry["warnings"] if w.get("withheld")]
+        waiting = {w["expectation"]: w["withheld"] - w.get("rejected", 0) for w in withheld}
+        if any(waiting.values()):
+            # Where a row fails several things and some are rejected, these are as many as wait at most.
+            undecided = entry["quarantined"] - max(w.get("rejected", 0) for w in withheld)
+            rows = min(undecided, sum(waiting.values()))
+            reasons = ", ".join(sorted(name for name, count in waiting.items() if count))
+            faults.append(f"withheld: {rows} rows of {subject} ({reasons})")
         faults += [
             f"left out: {w['object']} ({w['verdict']}: {w['detail']})" for w in entry["warnings"] if "object" in w
         ]

@@ -8,10 +8,10 @@ What is rejected stays where it is, and its instants stay explained in the ledge
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString
 
 from psycopg import sql
 
@@ -69,7 +69,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits for a decision: by what it fails, and the first rows; and how many are released and unpublished."""
+    """What waits for a decision: by what it fails, and the first rows; and how many are released and unpublished.
+
+    A row's `published` is the source of what is published for its key, None where nothing is.
+    """
 
     groups: list[dict[str, Any]]
     rows: list[dict[str, Any]]
@@ -90,10 +93,14 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What a decision came to: entries that were marked now, rows that were rejected for them, and what to publish."""
+    """What a decision came to: entries that its review marked, rows that were rejected for them, and what to publish.
+
+    `replaces` are published rows that publishing will replace.
+    """
 
     marked: int = 0
     rivals_rejected: int = 0
+    replaces: int = 0
     reviews: tuple[str, ...] = ()
 
 
@@ -108,7 +115,18 @@ def waiting(deployment: Deployment, chosen: Selection, most: int = 50) -> Waitin
         groups = connection.execute(_about("review_groups"), parameters).fetchall()
         rows = connection.execute(_about("review_rows"), parameters | {"most": most}).fetchall()
         unsettled = int(one(connection, _about("review_unsettled"), parameters)["rows"])
-    return Waiting(groups, rows, unsettled)
+        there = _sources_there(connection, rows)
+    return Waiting(groups, [row | {"published": there.get(row["id"])} for row in rows], unsettled)
+
+
+def _sources_there(connection: Connection, rows: list[dict[str, Any]]) -> dict[int, str]:
+    """From which source a row's key is published, by the row's number."""
+    found: list[dict[str, Any]] = []
+    for dataset in {row["dataset"] for row in rows}:
+        ids = [row["id"] for row in rows if row["dataset"] == dataset]
+        statement = _published(TABLES[dataset], "review_given_ids")
+        found += connection.execute(statement, {"ids": ids, **_names(TABLES[dataset])}).fetchall()
+    return {row["id"]: row["source"] for row in found}
 
 
 def show(deployment: Deployment, number: int) -> Shown:
@@ -125,19 +143,34 @@ def show(deployment: Deployment, number: int) -> Shown:
         first = entries[0]
         spec = TABLES[first["dataset"]]
         neighbours = [] if first["time"] is None else _neighbours(connection, spec, first)
-        return Shown(entries, _rivals(connection, spec, [first["id"]]), neighbours)
+        return Shown(entries, _rivals(connection, spec, first["id"]), neighbours)
 
 
 def _neighbours(connection: Connection, spec: DatasetSpec, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    in_series = sql.SQL("t.timeframe = %(series)s") if spec.series_in_key else sql.SQL("true")
-    statement = query("review_neighbours", target=sql.Identifier(spec.name), in_series=in_series)
+    statement = query("review_neighbours", target=sql.Identifier(spec.name), in_series=_in_series(spec, "%(series)s"))
     return connection.execute(statement, {**entry, "most": MOST_AT_AN_INSTANT}).fetchall()
 
 
-def _rivals(connection: Connection, spec: DatasetSpec, ids: list[int]) -> list[dict[str, Any]]:
+def _in_series(spec: DatasetSpec, series: LiteralString) -> sql.Composable:
+    return sql.SQL("t.timeframe = " + series) if spec.series_in_key else sql.SQL("true")
+
+
+def _published(spec: DatasetSpec, ids: str) -> sql.Composed:
+    """Of the rows those whose key is published: `source`, and whether a release would replace it, `is_other`."""
+    return query(
+        "review_published", target=sql.Identifier(spec.name), in_series=_in_series(spec, "q.series"), ids=query(ids)
+    )
+
+
+def _names(spec: DatasetSpec) -> dict[str, list[str]]:
+    """Of a row's columns those of its values, and those of its key that the quarantine has none for."""
+    return {"values": [column.name for column in spec.values], "key": releasing.key_in_row(spec)}
+
+
+def _rivals(connection: Connection, spec: DatasetSpec, number: int) -> list[dict[str, Any]]:
     """Other rows of the same source and key, an entry for each expectation that they fail."""
-    key = [name for name in spec.key if name not in ("symbol", "timeframe", "time")]
-    return connection.execute(query("review_rivals"), {"ids": ids, "key": key}).fetchall()
+    statement = query("review_rivals", rival=query("review_rival"))
+    return connection.execute(statement, {"id": number, "key": releasing.key_in_row(spec)}).fetchall()
 
 
 def _about(name: str) -> sql.Composed:
@@ -151,8 +184,9 @@ def _about(name: str) -> sql.Composed:
 class Judgement:
     """What a person says of rows: the decision, why, who it is, and the review that it belongs to.
 
-    With `reject_rivals` a release rejects what the same source gave for the same key with other values, even where that
-    was released before.
+    With `reject_rivals` a release rejects what the same source gave for the same key with other values, and replaces
+    what of it is published. That is rejected, if it was released before, in the transaction that replaces it: the
+    release may yet fail something else.
     """
 
     decision: Decision
@@ -178,62 +212,63 @@ def decide(deployment: Deployment, chosen: Selection, said: Judgement) -> Decide
         raise BadConfiguration("no rows are chosen.", hint="Name rows by their numbers, or give a filter.")
     with session(deployment.database_url) as connection, connection.transaction():
         connection.execute(query("review_begin"))
-        marked = int(
-            one(connection, query("review_decided"), {"review": said.review, "decision": said.decision})["rows"]
-        )
-        if marked:
-            # Recorded before, by an attempt that was killed before it could say so.
-            return Decided(marked, 0, (said.review,) if said.decision == "released" else ())
+        _choose(connection, chosen, said)
         return _decide(connection, chosen, said)
 
 
+def _choose(connection: Connection, chosen: Selection, said: Judgement) -> None:
+    """Have what the decision is about in a table: it may be a hundred thousand rows, and none travels."""
+    connection.execute(query("review_chosen"))
+    connection.execute(_about("review_choose"), chosen.parameters() | {"review": said.review})
+    connection.execute(query("review_chosen_known"))
+
+
 def _decide(connection: Connection, chosen: Selection, said: Judgement) -> Decided:
-    entries = connection.execute(_about("review_lock"), chosen.parameters()).fetchall()
-    _demand_known(chosen, entries)
-    # A release that was stopped is gone on with.
-    stopped = [entry for entry in entries if said.decision == "released" and _is_unsettled(entry)]
-    open_ones = [entry for entry in entries if entry["decision"] is None]
-    _demand_undecided(chosen, entries, stopped)
-    rivals: list[int] = []
-    if said.decision == "released":
-        rivals = _demand_releasable(connection, entries, open_ones, said)
-    if not open_ones and not stopped:
+    counts = one(connection, query("review_counts"), {"review": said.review, "decision": said.decision})
+    _demand_known(connection, chosen, counts["chosen"])
+    _demand_undecided(connection, said, counts)
+    releases = said.decision == "released"
+    replaces = _demand_releasable(connection, chosen, said, counts["datasets"]) if releases else 0
+    # A release that was stopped is gone on with; so is a decision that was recorded, and its attempt killed thereafter.
+    if not (counts["waiting"] or counts["ours"] or (releases and counts["stopped"])):
         raise NothingToReview("nothing that waits for a decision matches.", hint=LOOK)
-    _mark(connection, open_ones, said)
-    if rivals:
-        _mark(connection, [{"id": number} for number in rivals], replace(said, decision="rejected"))
-    reviews = {entry["review"] for entry in stopped} | ({said.review} if open_ones else set())
-    return Decided(len(open_ones), len(rivals), tuple(sorted(reviews)) if said.decision == "released" else ())
+    marked = counts["ours"] + _mark(connection, "review_waiting_ids", said)
+    rejected = _mark(connection, "review_rival_ids", replace(said, decision="rejected"))
+    reviews = {*counts["stopped_reviews"], *([said.review] if marked else [])}
+    return Decided(marked, rejected, replaces, tuple(sorted(reviews)) if releases else ())
 
 
-def _mark(connection: Connection, entries: Iterable[Mapping[str, Any]], said: Judgement) -> None:
+def _mark(connection: Connection, ids: str, said: Judgement) -> int:
     parameters = {"decision": said.decision, "note": said.note.strip(), "decided_by": said.by, "review": said.review}
-    connection.execute(query("review_mark"), parameters | {"ids": [entry["id"] for entry in entries]})
+    return connection.execute(query("review_mark", ids=query(ids)), parameters).rowcount
 
 
-def _is_unsettled(entry: Mapping[str, Any]) -> bool:
-    return entry["decision"] == "released" and entry["settled_at"] is None
-
-
-def _demand_known(chosen: Selection, entries: list[dict[str, Any]]) -> None:
-    if not entries and not chosen.ids:
+def _demand_known(connection: Connection, chosen: Selection, count: int) -> None:
+    if not count and not chosen.ids:
         raise NothingToReview("nothing that waits for a decision matches.", hint=LOOK)
-    unknown = sorted(set(chosen.ids) - {entry["id"] for entry in entries})
+    unknown = connection.execute(query("review_unknown"), {"ids": list(chosen.ids), "most": NAMED}).fetchall()
     if unknown:
-        raise _unknown(unknown)
+        raise _unknown([row["id"] for row in unknown])
 
 
 def _unknown(numbers: list[int]) -> ReviewRefused:
-    named = ", ".join(map(str, numbers[:NAMED]))
     return ReviewRefused(
-        f"{named}: no such rows in the quarantine, or the filters leave them out.",
+        f"{', '.join(map(str, numbers))}: no such rows in the quarantine, or the filters leave them out.",
         hint="Numbers are in the first column of `python -m perpflow quarantine list`.",
     )
 
 
-def _demand_undecided(chosen: Selection, entries: list[dict[str, Any]], stopped: list[dict[str, Any]]) -> None:
-    """Refuse what was named by its number and is decided; what filters find is not."""
-    done = [entry for entry in entries if entry["id"] in chosen.ids and entry["decision"] and entry not in stopped]
+def _demand_undecided(connection: Connection, said: Judgement, counts: Mapping[str, Any]) -> None:
+    """Refuse what was named by its number and is decided, and to decide otherwise than before in the same review.
+
+    What filters find beyond that is not refused. What this very review has decided alike is recorded already.
+    """
+    decided = "c.is_named AND c.decision IS NOT NULL AND NOT (c.is_stopped AND %(decision)s = 'released')"
+    if not (counts["waiting"] or counts["ours"]):
+        decided = f"({decided}) OR (c.review = %(review)s AND c.decision <> %(decision)s)"
+    alike = "c.review IS NOT DISTINCT FROM %(review)s AND c.decision = %(decision)s"
+    parameters = {"decision": said.decision, "review": said.review}
+    done = _faulty(connection, f"({decided}) AND NOT coalesce({alike}, false)", parameters)
     if done:
         raise ReviewRefused(f"{_some(done, _past)}.", hint="A decision stands.")
 
@@ -243,45 +278,70 @@ def _past(entry: Mapping[str, Any]) -> str:
     return f"was {entry['decision']} by {entry['decided_by']} on {when}: {entry['note']}"
 
 
-def _demand_releasable(
-    connection: Connection, entries: list[dict[str, Any]], open_ones: list[dict[str, Any]], said: Judgement
-) -> list[int]:
-    """Refuse a release that could not be published, or not without ambiguity; returns the rivals to reject."""
-    rejected = [entry for entry in entries if entry["decision"] == "rejected"]
-    for faulty, why, hint in (
-        ([e for e in open_ones if e["is_frame"]], lambda _: "is a frame that nobody can read", "Reject it."),
-        ([e for e in open_ones if e["time"] is None], lambda _: "has no instant", "Reject it."),
-        ([e for e in open_ones if e["lacking"]], lambda e: f"has no {', '.join(e['lacking'])}", "Reject it."),
-        (rejected, lambda e: f"was rejected for {e['expectation']}", "What is rejected is never published."),
-    ):
-        if faulty:
-            raise ReviewRefused(f"can't be released: {_some(faulty, why)}.", hint=hint)
-    return _demand_no_rivals(connection, open_ones, said)
+def _faulty(connection: Connection, which: LiteralString, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """The first chosen entries of which something is true, by columns of `c`, as chosen, `q`, the entry, and `d`."""
+    statement = query("review_faulty", faulty=sql.SQL(which))
+    return connection.execute(statement, {**parameters, "most": NAMED}).fetchall()
 
 
-def _demand_no_rivals(connection: Connection, open_ones: list[dict[str, Any]], said: Judgement) -> list[int]:
-    released = {entry["id"] for entry in open_ones}
-    rivals: dict[int, dict[str, Any]] = {}
-    for dataset in sorted({entry["dataset"] for entry in open_ones}):
-        ids = [entry["id"] for entry in open_ones if entry["dataset"] == dataset]
-        found = _rivals(connection, TABLES[dataset], ids)
-        # What is rejected for one thing never passes, whatever becomes of the rest.
-        out = {rival["row_hash"] for rival in found if rival["decision"] == "rejected"}
-        rivals |= {rival["id"]: rival for rival in found if rival["row_hash"] not in out}
-    among = [rival for number, rival in rivals.items() if number in released]
-    if among or (rivals and not said.reject_rivals):
-        named = _some(among or rivals.values(), lambda rival: f"has the same key as {rival['of']}")
-        raise ReviewRefused(
-            f"can't be released: {named}.",
-            hint="One of them at most can be right: release that one with --reject-rivals, or reject the others first.",
+def _demand_releasable(connection: Connection, chosen: Selection, said: Judgement, datasets: list[str]) -> int:
+    """Refuse a release that could not be published, or not without ambiguity; returns how many rows it replaces."""
+    faults: tuple[tuple[LiteralString, Any, str], ...] = (
+        ("q.row ? 'frame' AND q.time IS NULL", lambda _: "is a frame that nobody can read", "Reject it."),
+        (NO_INSTANT, lambda _: "has no instant", "Reject it."),
+        (LACKS, lambda e: f"has no {', '.join(e['lacking'])}", "Reject it."),
+    )
+    for which, why, hint in faults:
+        _refuse(_faulty(connection, f"c.decision IS NULL AND {which}", {}), why, hint)
+    if chosen.ids:
+        rejected = _faulty(connection, "c.decision = 'rejected'", {})
+        _refuse(rejected, lambda e: f"was rejected for {e['expectation']}", "What is rejected is never published.")
+    for dataset in datasets:
+        parameters = {"dataset": dataset, **_names(TABLES[dataset])}
+        connection.execute(query("review_find_rivals", rival=query("review_rival")), parameters)
+    _demand_no_rivals(connection, said)
+    return sum(_demand_nothing_there(connection, TABLES[dataset], said) for dataset in datasets)
+
+
+#: Python knows the years 1 to 9999 only.
+NO_INSTANT: LiteralString = "(q.time IS NULL OR q.time < '0001-01-02Z' OR q.time >= '9999-12-31Z')"
+LACKS: LiteralString = "NOT jsonb_strip_nulls(q.row) ?& d.demanded"
+
+
+def _demand_no_rivals(connection: Connection, said: Judgement) -> None:
+    rivals = connection.execute(query("review_rivals_named"), {"most": NAMED}).fetchall()
+    among = [rival for rival in rivals if rival["is_among"]]
+    if among or not said.reject_rivals:
+        _refuse(
+            among or rivals,
+            lambda rival: f"has the same key as {rival['of']}",
+            "One of them at most can be right: release that one with --reject-rivals, or reject the others first.",
         )
-    return sorted(rivals)
 
 
-def _some(entries: Iterable[Mapping[str, Any]], what: Any) -> str:
-    entries = list(entries)
-    more = f"; and {len(entries) - NAMED} more" if len(entries) > NAMED else ""
-    return "; ".join(f"{entry['id']} {what(entry)}" for entry in entries[:NAMED]) + more
+def _demand_nothing_there(connection: Connection, spec: DatasetSpec, said: Judgement) -> int:
+    """Refuse to replace what the same source has given and is published, unless told to; returns how much it is."""
+    statement = query("review_replaced", published=_published(spec, "review_publishing_ids"))
+    parameters = {"dataset": spec.name, "most": NAMED, **_names(spec)}
+    replaced = connection.execute(statement, parameters).fetchall()
+    if not said.reject_rivals:
+        _refuse(
+            replaced,
+            lambda row: f"would replace what {row['source']} gave and is published",
+            "If it is right after all, use --reject-rivals; else reject it.",
+        )
+    return int(replaced[0]["of_all"]) if replaced else 0
+
+
+def _refuse(faulty: list[dict[str, Any]], why: Callable[[dict[str, Any]], str], hint: str) -> None:
+    if faulty:
+        raise ReviewRefused(f"can't be released: {_some(faulty, why)}.", hint=hint)
+
+
+def _some(first: list[dict[str, Any]], what: Callable[[dict[str, Any]], str]) -> str:
+    """The first of `of_all` entries, and how many more there are."""
+    rest = first[0]["of_all"] - len(first)
+    return "; ".join(f"{entry['id']} {what(entry)}" for entry in first) + (f"; and {rest} more" if rest > 0 else "")
 
 
 # --- carry out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,80 +12,39 @@ from typing import Any
 import psycopg
 import pytest
 
-from perpflow import pipeline, reporting, reviewing
-from perpflow.batches import Plan
+from perpflow import pipeline, reporting, review_forms, reviewing
 from perpflow.datasets import DATASETS, LIQUIDATIONS
-from perpflow.errors import BadConfiguration, BatchFaulty, ReviewRefused
+from perpflow.errors import BadConfiguration, BatchFaulty, NothingToReview, ReviewRefused
 from perpflow.reviewing import Decided, Judgement, Selection
 from perpflow.settings import Deployment
-from perpflow.store import ledger
-from perpflow.store.database import connection_options, session
-from perpflow.store.ledger import Coverage
+from perpflow.store.database import connection_options
 from perpflow.store.received import DatabaseEntries, Told
 from perpflow.windows import Window, subtract
 from simulator.process import Handle
-from tests.loading import Row, deployment_of, facts, load, request, rows, run_batch, utc, windows_of
-
-DAY = Window(utc("2026-10-10"), utc("2026-10-11"))
-SIX = utc("2026-10-10T06:00")
-FIVE = timedelta(minutes=5)
-THREE = [SIX + n * FIVE for n in range(3)]
+from tests.loading import deployment_of, facts, load, request, run_batch, utc, windows_of
+from tests.reviewed import (
+    DAY,
+    FIVE,
+    SIX,
+    THREE,
+    WHOLE,
+    carry_out,
+    corrupt,
+    coverage,
+    decide,
+    ids,
+    load_day,
+    quarantine,
+    release,
+    table,
+    times,
+)
 
 
 @pytest.fixture
 def deployment(empty_database_url: str, exchange: Handle) -> Iterator[Deployment]:
     yield deployment_of(empty_database_url, exchange, datasets={"ohlcv": {"timeframes": ["5m", "1h"]}})
     exchange.clear_faults()
-
-
-def corrupt(exchange: Handle, dataset: str, what: str, **details: object) -> None:
-    if DATASETS[dataset].series_in_key:
-        details["interval"] = "5m"
-    kind = DATASETS[dataset].archive.kind
-    exchange.add_fault("corrupt_rows", dataset=kind, symbol="SOLUSDT", date="2026-10-10", what=what, **details)
-
-
-def load_day(deployment: Deployment, run: str, dataset: str, **asked: Any) -> Plan:
-    return load(deployment, request(run, DAY.start, DAY.end, datasets=(dataset,), **asked))
-
-
-def table(deployment: Deployment, text: str, *parameters: Any) -> list[Row]:
-    with session(deployment.database_url) as connection:
-        return rows(connection, text, *parameters)
-
-
-def ids(deployment: Deployment, where: str = "true") -> list[int]:
-    found = table(deployment, f"SELECT id FROM quarantine WHERE {where} ORDER BY id")  # noqa: S608
-    return [number for (number,) in found]
-
-
-def coverage(deployment: Deployment, dataset: str, series: str = "5m") -> Coverage:
-    with session(deployment.database_url) as connection:
-        return next(row for row in ledger.read(connection, (dataset,)) if row.series == series)
-
-
-def decide(deployment: Deployment, decision: Any, *numbers: int, review: str = "review", **chosen: Any) -> Decided:
-    rivals = chosen.pop("reject_rivals", False)
-    said = Judgement(decision, "looked at", "ada", review, rivals)
-    return reviewing.decide(deployment, Selection(ids=numbers, **chosen), said)
-
-
-def release(deployment: Deployment, *numbers: int, **chosen: Any) -> list[dict[str, dict[str, int]]]:
-    """Decide and carry out; the counts of each batch."""
-    decided = decide(deployment, "released", *numbers, **chosen)
-    return carry_out(deployment, decided.reviews)
-
-
-def carry_out(deployment: Deployment, reviews: tuple[str, ...] | None = None) -> list[dict[str, dict[str, int]]]:
-    planned = reviewing.plan(deployment, "run of the release", reviews)
-    return [run_batch(deployment, batch) for batch in planned.batches]
-
-
-def times(deployment: Deployment, dataset: str) -> set[datetime]:
-    """The instants of the day that are published."""
-    at = DATASETS[dataset].key.index("time")
-    found = {row[at] for row in facts(deployment.database_url, dataset)}
-    return {time for time in found if DAY.start <= time < DAY.end}
 
 
 # --- release
@@ -214,41 +174,6 @@ def test_months_are_batches_of_their_own(deployment: Deployment, exchange: Handl
     assert coverage(deployment, "open_interest").quarantined == []
 
 
-# --- two rows of one key
-
-
-def test_of_two_rows_of_one_key_one_is_released_and_the_other_rejected(
-    deployment: Deployment, exchange: Handle
-) -> None:
-    corrupt(exchange, "open_interest", "conflicting_duplicate", count=1)
-    load_day(deployment, "run", "open_interest")
-    one, other = ids(deployment)
-    with pytest.raises(ReviewRefused, match=f"{other} has the same key as {one}.*--reject-rivals"):
-        decide(deployment, "released", one)
-    with pytest.raises(ReviewRefused, match="One of them at most can be right"):
-        decide(deployment, "released", datasets=("open_interest",), reject_rivals=True)
-    assert ids(deployment, "decision IS NOT NULL") == []
-    decide(deployment, "rejected", other, review="first")
-    (counts,) = release(deployment, one)
-    assert counts["open_interest"]["inserted"] == 1
-    ((released,),) = table(deployment, "SELECT row ->> 'open_interest' FROM quarantine WHERE id = %s", one)
-    assert table(deployment, "SELECT open_interest FROM open_interest WHERE time = %s", SIX) == [(float(released),)]
-    # Read again, the one passes and the other does not.
-    load_day(deployment, "again", "open_interest", again=True)
-    assert table(deployment, "SELECT quarantined FROM data_versions WHERE run = 'again'") == [(1,)]
-    assert coverage(deployment, "open_interest").present == [DAY]
-
-
-def test_a_release_may_reject_its_rivals_even_one_that_was_released(deployment: Deployment, exchange: Handle) -> None:
-    corrupt(exchange, "ohlcv", "conflicting_duplicate", count=1)
-    load_day(deployment, "run", "ohlcv")
-    one, other = ids(deployment)
-    release(deployment, one, reject_rivals=True)
-    assert table(deployment, "SELECT decision FROM quarantine ORDER BY id") == [("released",), ("rejected",)]
-    with pytest.raises(ReviewRefused, match="was rejected by ada"):
-        decide(deployment, "released", other, review="second", reject_rivals=True)
-
-
 # --- reject
 
 
@@ -268,6 +193,39 @@ def test_rejected_rows_are_never_published_and_their_hole_stays_explained(
     assert pipeline.plan(deployment, request("more", DAY.start, DAY.end, datasets=("ohlcv",))).batches == []
 
 
+def test_a_rejected_row_is_withheld_in_other_company_too(deployment: Deployment, exchange: Handle) -> None:
+    corrupt(exchange, "ohlcv", "conflicting_duplicate", count=1)
+    load_day(deployment, "run", "ohlcv")
+    decide(deployment, "rejected", *ids(deployment))
+    held = table(deployment, "SELECT * FROM quarantine ORDER BY id")
+    # The file has one of the two alone now: nothing is wrong with it but that it was rejected.
+    exchange.clear_faults()
+    planned = load_day(deployment, "again", "ohlcv", again=True)
+    assert table(deployment, "SELECT quarantined FROM data_versions WHERE run = 'again'") == [(1,)]
+    assert table(deployment, "SELECT 1 FROM ohlcv WHERE time = %s AND timeframe = '5m'", SIX) == []
+    assert coverage(deployment, "ohlcv").quarantined == [Window(SIX, SIX + FIVE)]
+    assert table(deployment, "SELECT * FROM quarantine ORDER BY id") == held
+    (entry,) = reporting.report(deployment, planned)
+    (warning,) = entry["warnings"]
+    assert (warning["expectation"], warning["withheld"], warning["rejected"]) == ("one_row_per_key", 1, 1)
+    assert warning["sample"] != []
+
+
+def test_a_rejected_row_that_is_read_again_is_no_fault_of_the_run_and_a_waiting_one_is(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    corrupt(exchange, "ohlcv", "high_below_low")
+    load_day(deployment, "run", "ohlcv")
+    decide(deployment, "rejected", *ids(deployment, "time < '2026-10-10T06:10Z'"))
+    planned = load_day(deployment, "again", "ohlcv", again=True)
+    with pytest.raises(BatchFaulty, match="withheld: 1 rows of ohlcv SOL/USDT"):
+        reporting.report(deployment, planned)
+    decide(deployment, "rejected", datasets=("ohlcv",), review="rest")
+    planned = load_day(deployment, "once more", "ohlcv", again=True)
+    (entry,) = reporting.report(deployment, planned)
+    assert entry["quarantined"] == 3
+
+
 # --- killed in between
 
 
@@ -278,6 +236,60 @@ def test_a_decision_that_is_recorded_again_changes_nothing(deployment: Deploymen
     before = table(deployment, "SELECT * FROM quarantine ORDER BY id")
     assert decide(deployment, "released", datasets=("ohlcv",)) == first
     assert table(deployment, "SELECT * FROM quarantine ORDER BY id") == before
+
+
+def answer(deployment: Deployment, option: str, *numbers: int) -> Decided:
+    """Answer about the first group, always in the same run of review_quarantine."""
+    group = {
+        "label": "a group",
+        "dataset": "ohlcv",
+        "expectation": "high_is_the_highest",
+        "symbols": [],
+        "up_to": 10**9,
+    }
+    said = {"note": "looked at", "rows": [str(number) for number in numbers], "reject_rivals": False}
+    given = {"chosen_options": [option], "params_input": said, "responded_by_user": {"name": "ada"}}
+    return review_forms.answer(deployment, group, given, "run|a group")
+
+
+def test_another_answer_of_a_cleared_task_decides_the_rest_and_never_otherwise(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    corrupt(exchange, "ohlcv", "high_below_low")
+    load_day(deployment, "run", "ohlcv")
+    first, second, third = ids(deployment, "expectation = 'high_is_the_highest'")
+    assert answer(deployment, "reject", first).marked == 2
+    assert answer(deployment, "reject", second).marked == 2
+    assert len(ids(deployment, "decision = 'rejected'")) == 4
+    # Of what is named some is recorded already.
+    assert answer(deployment, "reject", first, second, third).marked == 6
+    assert ids(deployment, "decision IS NULL") == []
+    with pytest.raises(ReviewRefused, match=f"{first} was rejected by ada"):
+        answer(deployment, "release", first)
+    with pytest.raises(ReviewRefused, match=f"{first} was rejected by ada"):
+        answer(deployment, "release")
+    assert answer(deployment, "reject").marked == 3
+
+
+def test_an_answer_about_the_rest_of_a_group_leaves_what_was_answered_by_number(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    corrupt(exchange, "ohlcv", "high_below_low")
+    load_day(deployment, "run", "ohlcv")
+    first, *_ = ids(deployment, "expectation = 'high_is_the_highest'")
+    answer(deployment, "reject", first)
+    assert answer(deployment, "release").marked == 2
+    assert ids(deployment, "decision = 'rejected' AND expectation = 'high_is_the_highest'") == [first]
+
+
+def test_what_somebody_marked_by_hand_is_not_published(deployment: Deployment, exchange: Handle) -> None:
+    corrupt(exchange, "ohlcv", "high_below_low", count=1)
+    load_day(deployment, "run", "ohlcv")
+    table(deployment, "UPDATE quarantine SET decision = 'released', reviewed_at = now(), note = 'by hand' RETURNING 1")
+    assert carry_out(deployment) == []
+    assert reviewing.waiting(deployment, Selection()).unsettled == 0
+    with pytest.raises(NothingToReview):
+        decide(deployment, "released", datasets=("ohlcv",))
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2], ids=["decided", "staged", "checked"])
@@ -370,6 +382,19 @@ def test_a_contract_that_is_known_by_now_is_released_under_its_name(deployment: 
     assert [row[0] for row in facts(deployment.database_url, LIQUIDATIONS.name)] == ["WEI/RD"]
 
 
+def test_a_contract_that_is_known_by_now_passes_what_it_was_released_from(deployment: Deployment) -> None:
+    drain(deployment, liquidation(s="WEIRD", z="0"))
+    assert len(ids(deployment)) >= 2
+    table(
+        deployment,
+        """INSERT INTO symbols (symbol, exchange_symbol, base, quote, contract_type, status)
+           VALUES ('WEI/RD', 'WEIRD', 'WEI', 'RD', 'PERPETUAL', 'TRADING') RETURNING 1""",
+    )
+    (counts,) = release(deployment, *ids(deployment))
+    assert (counts["liquidations"]["inserted"], counts["liquidations"]["quarantined"]) == (1, 0)
+    assert ids(deployment, "decision IS NULL") == []
+
+
 def test_a_frame_that_nobody_can_read_can_only_be_rejected(deployment: Deployment) -> None:
     drain(deployment, Told(b"\xff no frame", 1_791_391_083_124))
     (number,) = ids(deployment)
@@ -392,15 +417,19 @@ def test_a_row_without_what_the_table_demands_can_only_be_rejected(deployment: D
         decide(deployment, "released", without_values)
 
 
-def quarantine(deployment: Deployment, row: str, time: datetime | str | None = SIX) -> None:
-    """An entry made by hand."""
-    table(
-        deployment,
-        """INSERT INTO quarantine (batch, dataset, symbol, series, time, expectation, reason, source, row, row_hash)
-           VALUES ('b', 'ohlcv', 'SOL/USDT', '5m', %s, 'e', 'why', 'archive', %s, 1) RETURNING 1""",
-        time,
-        row.replace("'", '"'),
-    )
+def test_a_decision_about_many_rows_takes_none_of_them_along(deployment: Deployment) -> None:
+    quarantine(deployment, json.dumps(WHOLE | {"symbol": "SOL/USDT"}), utc("2020-01-01"), count=20_000)
+    decide(deployment, "rejected", *ids(deployment)[:3], review="some")
+    tracemalloc.start()
+    try:
+        assert decide(deployment, "released", datasets=("ohlcv",)).marked == 19_997
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # As dicts they were twenty times as much.
+    assert peak < 1_000_000
+    with pytest.raises(ReviewRefused, match=r"4 was released by ada.*; and 19992 more\. A decision stands"):
+        decide(deployment, "rejected", *ids(deployment)[3:], review="otherwise")
 
 
 def test_years_that_python_does_not_know_are_listed_and_can_only_be_rejected(deployment: Deployment) -> None:
@@ -473,10 +502,3 @@ def test_a_row_is_shown_with_all_that_it_fails_and_its_neighbours(deployment: De
     around = [(n["place"], n["time"], n["row"]["timeframe"]) for n in shown.neighbours]
     assert around == [("before", SIX - FIVE, "5m"), ("after", SIX + FIVE, "5m")]
     assert shown.rivals == []
-
-
-def test_rivals_of_a_row_are_shown(deployment: Deployment, exchange: Handle) -> None:
-    corrupt(exchange, "open_interest", "conflicting_duplicate", count=1)
-    load_day(deployment, "run", "open_interest")
-    one, other = ids(deployment)
-    assert [rival["id"] for rival in reviewing.show(deployment, one).rivals] == [other]

@@ -35,7 +35,7 @@ def entry(**changes: Any) -> dict[str, Any]:
         "expectation": "high_is_highest", "column": "high", "value": "1", "reason": "The high is the highest price.",
         "source": "archive", "origin": "a.zip", "row": CANDLE, "row_hash": 1, "quarantined_at": SIX,
         "reviewed_at": None, "decision": None, "note": None,
-        "decided_by": None, "settled_at": None,
+        "decided_by": None, "settled_at": None, "published": None,
     } | changes  # fmt: skip
 
 
@@ -86,6 +86,15 @@ def test_what_waits_names_groups_rows_and_what_was_stopped() -> None:
         assert "BTC/USDT" in text
         assert "3 entries are released and not published yet" in text
         assert "--most shows more" in text
+
+
+def test_what_is_published_for_the_key_of_a_row_that_waits_is_told() -> None:
+    row = entry(source="rest", published="archive")
+    lined = "\n".join(waiting_lines(Waiting([GROUP], [row], 0), 50))
+    assert "source=rest published=archive" in lined
+    assert "published" not in "\n".join(waiting_lines(Waiting([GROUP], [entry()], 0), 50))
+    assert "archive" in printed(waiting_tables(Waiting([GROUP], [row], 0), 50), WIDTH)
+    assert "| rest | archive |" in group_markdown(GROUP, [row], [])
 
 
 def test_nothing_waits() -> None:

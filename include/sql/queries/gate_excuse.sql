@@ -1,5 +1,4 @@
 -- What a person has released from an expectation passes it: the same row, value for value.
 DELETE FROM gate_failing f USING {staging} s, quarantine q
 WHERE f.withholds AND s.ctid = f.address AND q.decision = 'released' AND q.dataset = %(dataset)s AND q.expectation = f.expectation
-  AND q.symbol = s.symbol AND q.series = s.{series} AND q.time = s.time
-  AND q.row_hash = hash_record_extended(ROW (s.source, s.time, {hashed}), 0)
+  AND {same_row}

@@ -2,4 +2,4 @@
 UPDATE quarantine
 SET decision = %(decision)s, note = %(note)s, decided_by = %(decided_by)s, review = %(review)s, reviewed_at = now(),
     settled_at = CASE WHEN %(decision)s = 'rejected' THEN now() END
-WHERE id = ANY (%(ids)s)
+WHERE id IN ({ids})

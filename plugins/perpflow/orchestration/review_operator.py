@@ -33,7 +33,8 @@ FORM = {
         False,
         type="boolean",
         title="Reject their rivals",
-        description="With release: reject what the same source gave for the same key with other values.",
+        description="With release: reject what the same source gave for the same key with other values, and replace "
+        "what of it is published.",
     ),
 }
 

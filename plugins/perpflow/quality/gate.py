@@ -3,7 +3,8 @@
 What is withheld is as small as the fault: the rows that break a row rule, the (symbol, series, UTC day) that breaks a
 set rule; the suites' queries give those rows. Withholding is a mark: the names of the failed expectations stand in the
 staged row's `withheld`, and publishing moves marked rows to the quarantine. A row that a person has released from an
-expectation (reviewing.py) is not marked for that one again.
+expectation (reviewing.py) is not marked for that one again; one that was rejected always is, though in other company it
+may pass.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from perpflow.datasets import TABLES
-from perpflow.quality.suites import Expectation, Suite, load_suite
+from perpflow.quality.suites import Suite, load_suite
 from perpflow.quality.validation import BATCH_VIEW, Failure, run, unevaluated
 from perpflow.quality.verdict import SAMPLE_ROWS, Finding, Verdict
-from perpflow.specs import DatasetSpec
-from perpflow.store.database import Connection, connection_options, one, query, unavailable
+from perpflow.specs import DatasetSpec, StreamedSpec
+from perpflow.store.database import Connection, columns, connection_options, one, query, unavailable
 from perpflow.store.loader import told_apart_by
 from perpflow.windows import Window
 
@@ -49,13 +50,18 @@ def check(connection: Connection, database_url: str, dataset: str, stage_id: int
         with connection.transaction():
             connection.execute(query("gate_settings"), {"local": True})
             _view_batch(connection, spec, stage_id, window)
-            verdict = _mark(connection, spec, suite, stage_id, failures)
+            verdict = _mark(connection, spec, suite, stage_id, window, failures)
             connection.execute(query("gate_batch_drop"))
     return verdict
 
 
 def _mark(
-    connection: Connection, spec: DatasetSpec, suite: Suite, stage_id: int, failures: tuple[Failure, ...]
+    connection: Connection,
+    spec: DatasetSpec,
+    suite: Suite,
+    stage_id: int,
+    window: Window,
+    failures: tuple[Failure, ...],
 ) -> Verdict:
     this_batch = {"stage_id": stage_id}
     connection.execute(query("gate_clear", staging=_staging(spec)), this_batch)
@@ -65,8 +71,10 @@ def _mark(
     connection.execute(query("gate_failing"))
     # All are found before any is marked: marking a row gives it another address.
     found = tuple(_finding(connection, spec, failure) for failure in failures)
-    withheld = _withhold(connection, spec)
-    findings = tuple(replace(finding, withheld=withheld.get(finding.expectation, 0)) for finding in found)
+    counts = _counts(connection, spec, stage_id, window)
+    findings = tuple(_counted(finding, counts.pop(finding.expectation, (0, 0))) for finding in found)
+    findings += tuple(_rejection(connection, spec, name, counts[name]) for name in sorted(counts))
+    connection.execute(query("gate_mark", staging=_staging(spec)))
     for name in reversed(derived):
         connection.execute(query("gate_derived_drop", table=_derived(name)))
     # A critical expectation withholds nothing where a person has released every row that fails it.
@@ -91,34 +99,73 @@ def _finding(connection: Connection, spec: DatasetSpec, failure: Failure) -> Fin
         columns=expectation.columns,
         failing=failing,
         withheld=0,
-        sample=_sample(connection, spec, expectation),
+        sample=_sample(connection, spec, expectation.name, expectation.columns),
         reason=expectation.reason,
     )
 
 
-def _withhold(connection: Connection, spec: DatasetSpec) -> dict[str, int]:
-    """Mark what fails a critical expectation and no person has released from it; returns how many rows, by name."""
-    excuse = query(
-        "gate_excuse",
-        staging=_staging(spec),
+def _counted(finding: Finding, counts: tuple[int, int]) -> Finding:
+    withheld, rejected = counts
+    return replace(finding, withheld=withheld, rejected=rejected)
+
+
+def _counts(connection: Connection, spec: DatasetSpec, stage_id: int, window: Window) -> dict[str, tuple[int, int]]:
+    """How many rows each expectation withholds, and how many of them were rejected for it.
+
+    Withheld is what fails it, is critical and no person has released from it, and what one has rejected for it.
+    """
+    parts = {"staging": _staging(spec), "same_row": same_row(spec)}
+    connection.execute(query("gate_excuse", **parts), {"dataset": spec.name})
+    if find_rejected(connection, spec, window):
+        connection.execute(query("gate_reject", **parts), {"stage_id": stage_id})
+    counts = connection.execute(query("gate_withheld")).fetchall()
+    return {row["expectation"]: (row["rows"], row["rejected"]) for row in counts}
+
+
+def find_rejected(connection: Connection, spec: DatasetSpec, window: Window) -> int:
+    """Have what people have rejected in a window in the table `gate_rejected` of this transaction; returns how much."""
+    rejected = query(
+        "gate_rejected",
+        dataset=sql.Literal(spec.name),
+        window_start=sql.Literal(window.start),
+        window_end=sql.Literal(window.end),
+    )
+    return connection.execute(rejected).rowcount
+
+
+def same_row(spec: DatasetSpec) -> sql.Composed:
+    """Whether an entry `q` of the quarantine is of the staged row `s`."""
+    named = ("symbol", "exchange_symbol") if isinstance(spec, StreamedSpec) else ("symbol",)
+    return query(
+        "gate_same_row",
+        symbols=columns(named, of="s"),
         series=sql.Identifier(spec.series_column),
         hashed=told_apart_by(spec),
     )
-    connection.execute(excuse, {"dataset": spec.name})
-    counts = connection.execute(query("gate_withheld")).fetchall()
-    connection.execute(query("gate_mark", staging=_staging(spec)))
-    return {row["expectation"]: row["rows"] for row in counts}
 
 
-def _sample(connection: Connection, spec: DatasetSpec, expectation: Expectation) -> tuple[str, ...]:
+def _rejection(connection: Connection, spec: DatasetSpec, expectation: str, counts: tuple[int, int]) -> Finding:
+    """Of rows that fail nothing any more, and were rejected."""
+    about = one(connection, query("gate_rejected_for"), {"expectation": expectation})
+    names = tuple(about["column"].split(", ")) if about["column"] else ()
+    found = Finding(
+        expectation=expectation,
+        rule="row",
+        severity="critical",
+        columns=names,
+        failing=counts[0],
+        withheld=0,
+        sample=_sample(connection, spec, expectation, names),
+        reason=about["reason"],
+    )
+    return _counted(found, counts)
+
+
+def _sample(connection: Connection, spec: DatasetSpec, expectation: str, names: tuple[str, ...]) -> tuple[str, ...]:
     quoting = query(
         "gate_sample", staging=_staging(spec), series=sql.Identifier(spec.series_column), limit=sql.Literal(SAMPLE_ROWS)
     )
-    parameters = {
-        "expectation": expectation.name,
-        "series": spec.series_column,
-        "columns": list(expectation.columns),
-    }
+    parameters = {"expectation": expectation, "series": spec.series_column, "columns": list(names)}
     return tuple(one(connection, quoting, parameters)["sample"])
 
 

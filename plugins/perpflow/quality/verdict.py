@@ -16,7 +16,8 @@ class Finding:
     """An expectation that the batch does not meet.
 
     `expectation` is the id that stands in the staged rows' `withheld`; `failing` counts the rows that fail it,
-    `withheld` those marked for it (none for a warning); `sample` quotes the first of them; `reason` is the suite's why.
+    `withheld` those marked for it (none for a warning), `rejected` those of them that a person has rejected for it;
+    `sample` quotes the first of them; `reason` is the suite's why.
     """
 
     expectation: str
@@ -27,6 +28,7 @@ class Finding:
     withheld: int
     sample: tuple[str, ...]
     reason: str
+    rejected: int = 0
 
     def __str__(self) -> str:
         rows = "; ".join(self.sample)

@@ -1,0 +1,2 @@
+-- Without statistics the planner would take a hundred thousand entries for a few.
+ANALYZE review_chosen

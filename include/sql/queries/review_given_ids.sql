@@ -1,0 +1,2 @@
+-- Numbers that are known.
+SELECT unnest(%(ids)s::bigint[])

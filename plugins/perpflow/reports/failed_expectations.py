@@ -66,7 +66,7 @@ def _write_day(folder: Path, day: date, rows: list[Row]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     made = Path(mkdtemp(dir=folder, prefix=f".{day}."))
     try:
-        pages = list(render(made, map(failed_batch, rows)))
+        pages = render(made, map(failed_batch, rows))
         shutil.rmtree(made / "static", ignore_errors=True)
         _write_batches(made, day, pages, rows[0]["of"])
         made.chmod(0o755)

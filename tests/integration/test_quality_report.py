@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from typer.testing import CliRunner
 
+from perpflow import sessions
 from perpflow.__main__ import app
 from perpflow.datasets import DATASETS
 from perpflow.errors import BadConfiguration
+from perpflow.exchange.weight_budget import Share
+from perpflow.exchange_clock import exchange_now
 from perpflow.reports import history
 from perpflow.reports.facts import Summary, read
-from perpflow.reports.folder import INDEX, page_name
+from perpflow.reports.failed_expectations import write_data_docs
+from perpflow.reports.folder import INDEX, page_name, reports_folder
 from perpflow.reports.page import percent, render
 from perpflow.reports.writing import day_asked, write_report
 from perpflow.settings import Collection, Deployment
@@ -310,7 +318,7 @@ def test_writing_twice_gives_the_same_page_and_leaves_other_days_as_they_were(de
     assert (again.page, again.page.read_bytes(), again.summary) == (first.page, text, first.summary)
     assert other.read_text().endswith("<!-- as it was -->")
     assert (first.page.parent / INDEX).read_bytes() != index
-    assert sorted(path.name for path in first.page.parent.iterdir()) == [INDEX, other.name, first.page.name]
+    assert sorted(path.name for path in first.page.parent.iterdir()) == [".lock", INDEX, other.name, first.page.name]
 
 
 def test_the_list_of_days_shows_what_the_pages_say(deployment: Deployment) -> None:
@@ -374,6 +382,79 @@ def test_a_folder_that_cannot_be_written_to_is_named(
 def test_a_report_is_written_while_the_exchange_is_away(deployment: Deployment) -> None:
     nowhere = deployment.model_copy(update={"rest_url": "http://127.0.0.1:9"})
     assert write_report(nowhere, DAY).summary == write_report(deployment, DAY).summary
+
+
+def test_a_report_does_not_wait_for_redis_and_says_whose_clock_it_goes_by(deployment: Deployment) -> None:
+    # Nothing listens there; the process's own part of the limits is spent, so that it would have to wait for the next.
+    alone = deployment.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    settings = alone.collection.exchange
+    budget = sessions.process_budget(urlsplit(alone.rest_url).netloc, settings.processes)
+    share = Share(settings.rate_share, settings.live_reserve, live=True)
+    while budget.ask("weight", 100, share) is None:
+        pass
+    while budget.ask("weight", 1, share) is None:
+        pass
+    clock = exchange_now(alone)
+    assert clock.problem == "no answer within 5 s"
+    text = write_report(alone, DAY).page.read_text()
+    assert "by this machine's clock, since the exchange did not tell its own: no answer within 5 s" in Page(text).prose
+    sessions.process_budget.cache_clear()
+    assert "this machine" not in write_report(deployment, DAY).page.read_text()
+
+
+class Paused:
+    """A page in the folder that nobody has finished writing: who makes the list has to wait for it, amid its work."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / page_name(date(2020, 1, 1))
+        os.mkfifo(self.path)
+
+    def when_read(self, look: Callable[[], None]) -> None:
+        """Look around while somebody makes the list, then let it go on."""
+        # Opens when the reader does.
+        with self.path.open("w") as page:
+            try:
+                look()
+            finally:
+                page.write("nothing")
+
+
+def require_held(folder: Path) -> None:
+    with (folder / ".lock").open() as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize("write", [write_report, write_data_docs])
+def test_one_writer_at_a_time_makes_the_list(deployment: Deployment, write: Callable[..., Any]) -> None:
+    folder = write_report(deployment, DAY - timedelta(days=1)).page.parent
+    paused = Paused(folder)
+    with ThreadPoolExecutor() as pool:
+        writing = pool.submit(write, deployment, DAY)
+        paused.when_read(lambda: require_held(folder))
+        writing.result()
+        paused.path.unlink()
+    with (folder / ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == [".lock"]
+
+
+def test_the_list_links_to_data_docs_once_there_are_any(deployment: Deployment) -> None:
+    index = write_report(deployment, DAY).page.with_name(INDEX)
+    assert "data_docs/index.html" not in index.read_text()
+    write_data_docs(deployment, DAY)
+    assert "data_docs/index.html" in index.read_text()
+
+
+def test_the_page_is_there_where_data_docs_fail(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("database", "rest"):
+        monkeypatch.setenv(f"PERPFLOW_{name.upper()}_URL", getattr(deployment, f"{name}_url"))
+    folder = reports_folder()
+    folder.mkdir()
+    (folder / "data_docs").write_text("in the way")
+    done = CliRunner().invoke(app, ["report", "--day", "2026-11-26", "--data-docs"])
+    assert done.exit_code == 2
+    assert "can't be written" in done.stderr
+    assert (folder / page_name(DAY)).is_file()
 
 
 def test_the_command_writes_the_page_and_says_where(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,14 +38,16 @@ class Audits:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a page is made of. `now`: until when points are expected, on the exchange's clock.
+    """All that a page is made of.
 
-    `never_loaded`: what should be collected and of which the ledger has nothing, so that no hole tells of it; `to_load`
-    says the same in words, with the commands that load it.
+    `now`: until when points are expected, on the exchange's clock; on this machine's where there is a `clock_problem`,
+    which says why. `never_loaded`: what should be collected and of which the ledger has nothing, so that no hole tells
+    of it; `to_load` says the same in words, with the commands that load it.
     """
 
     day: date
     now: datetime
+    clock_problem: str | None
     series: list[Series]
     never_loaded: list[NeverLoaded]
     to_load: list[str]
@@ -122,10 +124,13 @@ def window_of(day: date) -> Window:
     return Window(start, start + DAY)
 
 
-def read(connection: Connection, collection: Collection, day: date, now: datetime) -> Facts:
+def read(
+    connection: Connection, collection: Collection, day: date, now: datetime, clock_problem: str | None = None
+) -> Facts:
     """What there is to tell of a day; in a transaction that sees one state, or the parts may not fit together.
 
     Args:
+        clock_problem: why `now` is this machine's clock, where it is.
         now: the exchange's clock; of a day that is over, nothing later than its end is looked at.
     """
     window = window_of(day)
@@ -141,6 +146,7 @@ def read(connection: Connection, collection: Collection, day: date, now: datetim
     return Facts(
         day=day,
         now=now,
+        clock_problem=clock_problem,
         series=read_series(connection, collection, now),
         never_loaded=never,
         to_load=list(described(never, collected)),

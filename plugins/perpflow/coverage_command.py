@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import sys
 
-from rich.console import Console
 from rich.text import Text
 
 from perpflow.batches import LoadRequest
 from perpflow.coverage_strip import plain, strips
 from perpflow.coverage_summary import Hole, Reason, SeriesSummary, summarise
-from perpflow.coverage_table import WIDTH, render
+from perpflow.coverage_table import WIDTH, render, wide_console
 from perpflow.exchange_clock import exchange_now
 from perpflow.never_loaded import NeverLoaded, described, never_loaded
 from perpflow.settings import Deployment
@@ -53,7 +52,7 @@ def show(deployment: Deployment, asked: LoadRequest, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps([plain(summary) for summary in (*summaries, *map(_nothing, never))]) + "\n")
     else:
-        console = Console(width=max(WIDTH, Console().width))
+        console = wide_console(WIDTH)
         if summaries:
             console.print(render(summaries), strips(summaries))
         for line in described(never, asked):

@@ -48,6 +48,8 @@ def test_each_failed_batch_has_a_page_and_the_list_leads_there(docs: Path) -> No
     assert sorted(docs / "2026-11-26" / unquote(link) for link in listed) == pages(docs)
     assert len(listed) == 4
     assert 'href="2026-11-26/index.html"' in (docs / "index.html").read_text()
+    for index in (docs / "index.html", docs / "2026-11-26" / "index.html"):
+        assert '<meta name="color-scheme" content="light dark">' in index.read_text()
 
 
 def test_a_page_is_called_by_dataset_symbol_and_window(docs: Path) -> None:

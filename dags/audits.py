@@ -34,7 +34,7 @@ EXAMPLE_DOC = """
 ### An example: hourly returns of what is verified
 
 Runs when candles were verified further. It asks the ledger how far each symbol's hourly candles are verified and reads
-none beyond, so what it returns never rests on a value that nobody has looked at. The event only wakes it.
+none beyond, so what it finds never rests on a value that nobody has looked at. The event only wakes it.
 """
 
 #: An event is only needed where something has moved, hence an alias.
@@ -94,11 +94,12 @@ def example_downstream() -> None:
     """Hourly returns, up to where candles are verified."""
 
     @task(multiple_outputs=False)
-    def hourly_returns() -> list[dict[str, Any]]:
-        from perpflow.example_downstream import hourly_returns as summarised
+    def hourly_returns() -> dict[str, Any]:
+        from perpflow import example_downstream
         from perpflow.orchestration.connections import deployment
 
-        return summarised(deployment())
+        # A model would be fed here; what a task returns is kept by Airflow, hence a summary.
+        return example_downstream.summary(example_downstream.hourly_returns(deployment()))
 
     hourly_returns()
 

@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from perpflow.auditing import Audited, State
-from perpflow.coverage_table import WIDTH, new_table
+from perpflow.coverage_table import WIDTH, new_table, wide_console
 from perpflow.store.verification import OpenFindings, Verified
 
 
@@ -21,7 +20,7 @@ def show(done: Audited, state: State, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps(plain(done, state)) + "\n")
     else:
-        console = Console(width=max(WIDTH, Console().width))
+        console = wide_console(WIDTH)
         console.print(table(state.series) if state.series else "Nothing was published yet.")
         console.print(findings_table(state.findings) if state.findings else "No finding is open.")
         console.print(f"{done.found:,} new findings, {done.resolved:,} resolved.")

@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from perpflow.batches import LoadRequest
-from perpflow.coverage_table import new_table
+from perpflow.coverage_table import new_table, wide_console
 from perpflow.settings import Deployment
 from perpflow.store import archive_objects
 from perpflow.store.database import session
@@ -34,7 +33,7 @@ def show(deployment: Deployment, asked: LoadRequest, *, most: int, as_json: bool
     if as_json:
         sys.stdout.write(json.dumps([plain(row) for row in found]) + "\n")
         return
-    console = Console(width=max(TABLE_WIDTH, Console().width))
+    console = wide_console(TABLE_WIDTH)
     console.print(table(found) if found else "No source has changed what it first gave.")
     if len(found) == most:
         console.print(f"The latest {most} rows; --most shows more, and the table corrections has them all.")
@@ -43,7 +42,7 @@ def show(deployment: Deployment, asked: LoadRequest, *, most: int, as_json: bool
 def changes(row: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The columns that differ, each with the old value and the new one."""
     old, new = row["old_row"], row["new_row"]
-    return {name: (old[name], new[name]) for name in old if old[name] is not None and old[name] != new[name]}
+    return {name: (old[name], new.get(name)) for name in old if old[name] is not None and old[name] != new.get(name)}
 
 
 def plain(row: dict[str, Any]) -> dict[str, Any]:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-from datetime import UTC, datetime
 
-from rich.console import Console
 from rich.text import Text
 
 from perpflow.batches import LoadRequest
 from perpflow.coverage_strip import plain, strips
 from perpflow.coverage_summary import Hole, Reason, SeriesSummary, summarise
-from perpflow.coverage_table import WIDTH, render
-from perpflow.errors import Transient
+from perpflow.coverage_table import WIDTH, render, wide_console
+from perpflow.exchange_clock import exchange_now
 from perpflow.never_loaded import NeverLoaded, described, never_loaded
-from perpflow.sessions import exchange_sessions
 from perpflow.settings import Deployment
 from perpflow.store.database import session
 from perpflow.symbols import known_contracts
@@ -31,7 +27,7 @@ def show(deployment: Deployment, asked: LoadRequest, *, as_json: bool) -> int:
         BadConfiguration: the start has not passed yet.
         StoreUnavailable: the database does not answer.
     """
-    now = asyncio.run(_now(deployment))
+    now = exchange_now(deployment).now
     asked.require_past(deployment.collection, now)
     with session(deployment.database_url) as connection:
         collected = deployment.collection.collected(known_contracts(connection).values())
@@ -56,7 +52,7 @@ def show(deployment: Deployment, asked: LoadRequest, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps([plain(summary) for summary in (*summaries, *map(_nothing, never))]) + "\n")
     else:
-        console = Console(width=max(WIDTH, Console().width))
+        console = wide_console(WIDTH)
         if summaries:
             console.print(render(summaries), strips(summaries))
         for line in described(never, asked):
@@ -67,13 +63,3 @@ def show(deployment: Deployment, asked: LoadRequest, *, as_json: bool) -> int:
 def _nothing(one: NeverLoaded) -> SeriesSummary:
     hole = Hole(Reason.NEVER_LOADED, (), None)
     return SeriesSummary(one.dataset, one.symbol, one.series, None, None, None, 0, None, 0, 0, (hole,), None)
-
-
-async def _now(deployment: Deployment) -> datetime:
-    """The exchange's clock, by which it is decided what has settled; this machine's where it does not answer."""
-    try:
-        async with exchange_sessions(deployment, live=True) as (rest, _):
-            return await rest.now()
-    except Transient as error:
-        sys.stderr.write(f"By this machine's clock, since the exchange does not tell its own: {error}\n")
-        return datetime.now(UTC)

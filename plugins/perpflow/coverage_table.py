@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +26,11 @@ def render(summaries: Iterable[SeriesSummary]) -> RenderableType:
     lines = [Padding(line, (0, 0, 0, 2)) for line in explain(summaries)]
     heading = Text("Missing, and why", style="bold") if lines else Text("Nothing is missing.", style="bold green")
     return Group(table(summaries), heading, *lines)
+
+
+def wide_console(least: int) -> Console:
+    """Where tables are printed: as wide as the terminal, and at least as wide as they need."""
+    return Console(width=max(least, Console().width))
 
 
 def new_table(title: str) -> Table:

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from perpflow import reviewing
 from perpflow.batches import Plan
+from perpflow.coverage_table import wide_console
 from perpflow.errors import BadConfiguration
 from perpflow.quarantine_tables import ROW_WIDTH, WIDTH, plain, row_lines, row_tables, waiting_lines, waiting_tables
 from perpflow.reviewing import Decision, Judgement, Selection
@@ -187,6 +188,6 @@ def _print(
     if as_json:
         sys.stdout.write(json.dumps(plain(asdict(found))) + "\n")
     elif sys.stdout.isatty():
-        Console(width=max(width, Console().width)).print(tables())
+        wide_console(width).print(tables())
     else:
         sys.stdout.writelines(f"{line}\n" for line in lines())

@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from perpflow.coverage_table import new_table
+from perpflow.coverage_table import new_table, wide_console
 from perpflow.reconciling import Reconciled
 
 #: What the table needs; narrower, it would cut off names and numbers.
@@ -24,7 +23,7 @@ def show(found: Iterable[Reconciled], *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps([plain(one) for one in found]) + "\n")
         return
-    console = Console(width=max(TABLE_WIDTH, Console().width))
+    console = wide_console(TABLE_WIDTH)
     console.print(table(found) if found else "Nothing to compare: no day of these was loaded that both have.")
 
 

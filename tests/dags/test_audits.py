@@ -44,9 +44,9 @@ def test_what_is_published_is_audited_and_what_is_verified_is_used(airflow: Airf
         assert airflow.rows(VERIFIED) == [(True,)]
         run = newest(airflow, "example_downstream")
         assert airflow.ended("example_downstream", run) == "success"
-        returns = {row["symbol"]: row for row in airflow.client.returned("example_downstream", run, "hourly_returns")}
-        assert returns[SYMBOL]["hours"] == 47
-        assert returns[SYMBOL]["verified_until"] == "2026-10-11T00:00:00+00:00"
+        found = airflow.client.returned("example_downstream", run, "hourly_returns")
+        end = "2026-10-11T00:00:00+00:00"
+        assert found == {"symbols": 1, "hours": 47, "verified_until": {"earliest": end, "latest": end}}
         assert "perpflow://verified/ohlcv" in airflow.client.updated_assets()
     finally:
         for dag in ("audit_ohlcv", "example_downstream"):

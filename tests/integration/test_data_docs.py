@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -47,6 +48,8 @@ def test_each_failed_batch_has_a_page_and_the_list_leads_there(docs: Path) -> No
     assert sorted(docs / "2026-11-26" / unquote(link) for link in listed) == pages(docs)
     assert len(listed) == 4
     assert 'href="2026-11-26/index.html"' in (docs / "index.html").read_text()
+    for index in (docs / "index.html", docs / "2026-11-26" / "index.html"):
+        assert '<meta name="color-scheme" content="light dark">' in index.read_text()
 
 
 def test_a_page_is_called_by_dataset_symbol_and_window(docs: Path) -> None:
@@ -64,6 +67,40 @@ def test_what_failed_is_told_in_words_with_rows_share_and_why(docs: Path) -> Non
     assert "288 unexpected values found. 28.8% of 1000 total rows." in repeated
     assert "is a feed that hangs" in repeated
     assert "high=101.2 low=null" in text.partition(repeated)[2]
+
+
+def test_an_expectation_that_is_gone_since_has_failed_all_the_same(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PERPFLOW_REPORTS", str(tmp_path))
+    gone = reported.finding("ohlcv", 0, 700) | {"expectation": "a_name_of_yesterday", "reason": "It was <so>."}
+    with session(empty_database_url) as connection:
+        reported.log_load(connection, "ohlcv", "SOL/USDT", MIDNIGHT + HOUR, findings=[gone])
+    write_data_docs(Deployment(database_url=empty_database_url), DAY)
+    (page,) = pages(tmp_path / "data_docs")
+    text = page.read_text()
+    (failed,) = (part for part in text.split("<tr>") if "fa-times" in part and "unexpected values found" in part)
+    assert "A name of yesterday" in failed
+    assert "It was &lt;so&gt;." in failed
+    assert "700 unexpected values found. 70% of 1000 total rows." in failed
+    assert text.count("fa-check-circle text-success") == len(load_suite("ohlcv").expectations)
+    assert re.search(r"Status:.{0,400}Failed", text, re.DOTALL)
+    assert not re.search(r"Status:.{0,400}Succeeded", text, re.DOTALL)
+    assert "SELECT FROM" not in text
+
+
+def test_the_library_keeps_its_talk_to_itself(
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PERPFLOW_REPORTS", str(tmp_path))
+    with caplog.at_level(logging.INFO):
+        assert write_data_docs(Deployment(database_url=database_url), DAY)
+    assert [record.name for record in caplog.records if record.name.startswith("great_expectations")] == []
+    assert capsys.readouterr().out == ""
 
 
 def test_no_page_asks_another_host_or_runs_anything(docs: Path) -> None:

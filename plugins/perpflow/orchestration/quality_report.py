@@ -46,10 +46,11 @@ class QualityReportOperator(BaseOperator):
     operator_extra_links = (QualityReportLink(),)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Write page and list; returns the day in a few numbers.
+        """Write page and list, then Data Docs if they are asked for; returns the day in a few numbers.
 
         Raises:
             StoreUnavailable: the database does not answer.
+            BadSuite: a suite is missing or broken, which Data Docs need; the page is written.
             BadConfiguration: the form's day is none, or the reports' folder can't be written to.
         """
         from perpflow.orchestration.connections import deployment
@@ -58,10 +59,11 @@ class QualityReportOperator(BaseOperator):
 
         due = context["dag_run"].run_after or datetime.now(UTC)
         day, known = day_asked(context["params"].get("day"), due), deployment()
+        written = write_report(known, day)
+        # Before Data Docs: where these fail, the page is there, and the task links to it.
+        context["ti"].xcom_push(PAGE, written.page.name)
         if context["params"].get("data_docs"):
             log.info("Data Docs: %s", write_data_docs(known, day) or "no load of that day has failed an expectation")
-        written = write_report(known, day)
-        context["ti"].xcom_push(PAGE, written.page.name)
         log.info("%s: %s", day, written.headline)
         log.info("The report: %s, in the UI %s", written.page, address_of(written.page.name))
         return asdict(written.summary) | {"day": day.isoformat()}

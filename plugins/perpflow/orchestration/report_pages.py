@@ -46,7 +46,11 @@ def app() -> FastAPI:
     @made.get(f"/{DATA_DOCS}/{{path:path}}", response_model=None)
     def data_docs(path: str) -> FileResponse:
         folder = (reports_folder() / DATA_DOCS).resolve()
-        asked = (folder / path).resolve()
+        try:
+            asked = (folder / path).resolve()
+        except ValueError:
+            # A name with a zero byte, which no file can have.
+            raise HTTPException(404) from None
         # Whatever dots, slashes and links the path has: below the folder, or nowhere.
         if not asked.is_relative_to(folder) or asked.suffix != ".html":
             raise HTTPException(404)
@@ -56,6 +60,11 @@ def app() -> FastAPI:
 
 
 def _file(path: Path) -> FileResponse:
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError:
+        # A name that is too long for a file's.
+        is_there = False
+    if not is_there:
         raise HTTPException(404)
     return FileResponse(path, media_type="text/html; charset=utf-8", headers=HEADERS)

@@ -1,14 +1,13 @@
 """What batches have failed, as Great Expectations' Data Docs: a page for each, made of what the load log keeps.
 
 The staged rows are gone by then, and nothing is checked again: the log has every finding of the gate, with counts and
-samples, and what it does not name has passed. The library's pages ask eight hosts for styles and scripts; ours have a
-style of their own instead, and ask nobody. Importing the library costs seconds, hence inside the functions.
+samples, and what it does not name of the suite as it is now has passed. So an expectation that was added since stands
+there as passed, and one that is gone since only where it failed. The library's pages ask eight hosts for styles and
+scripts; ours have a style of their own instead, and ask nobody.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 from perpflow.datasets import TABLES
 from perpflow.include import include_path
 from perpflow.quality.expectation_types import QUERY_TYPE
+from perpflow.quality.library import great_expectations
 from perpflow.quality.suites import Expectation, load_suite
 from perpflow.windows import Window
 
@@ -49,33 +49,26 @@ class FailedBatch:
         return f"{TABLES[self.dataset].title} ({self.dataset})"
 
 
-def render(folder: Path, batches: Iterable[FailedBatch]) -> Iterator[tuple[FailedBatch, Path]]:
-    """Render each batch's page into a folder that is empty; yields where it is, inside the folder.
+def render(folder: Path, batches: Iterable[FailedBatch]) -> list[tuple[FailedBatch, Path]]:
+    """Render each batch's page into a folder that is empty; returns where each is, inside the folder.
 
     Raises:
         BadSuite: the suite is missing or broken.
     """
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    from great_expectations.data_context.types.resource_identifiers import ValidationResultIdentifier
-
-    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
-    context = _context(folder)
-    keys = []
-    for batch in batches:
-        key, result = _result(batch)
-        context.validation_results_store.set(key, result)
-        keys.append((batch, key))
-    context.build_data_docs(build_index=False)
+    with great_expectations() as gx:
+        context, keys = _context(gx, folder), []
+        for batch in batches:
+            key, result = _result(gx, batch)
+            context.validation_results_store.set(key, result)
+            keys.append((batch, key))
+        context.build_data_docs(build_index=False)
     for page in folder.rglob("*.html"):
-        page.write_text(self_contained(page.read_text()))
-    for batch, key in keys:
-        assert isinstance(key, ValidationResultIdentifier)
-        yield batch, Path("validations", *key.to_tuple()).with_name(f"{batch.number}.html")
+        page.write_text(self_contained(page.read_text(encoding="utf-8")), encoding="utf-8")
+    return [(batch, Path("validations", *key.to_tuple()).with_name(f"{batch.number}.html")) for batch, key in keys]
 
 
-def _context(folder: Path) -> Any:
-    import great_expectations as gx
-
+def _context(gx: Any, folder: Path) -> Any:
+    """The library's surroundings in memory, with a site of pages in that folder."""
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     for name in list(context.get_site_names()):
@@ -91,9 +84,8 @@ def _context(folder: Path) -> Any:
     return context
 
 
-def _result(batch: FailedBatch) -> tuple[Any, Any]:
+def _result(gx: Any, batch: FailedBatch) -> tuple[Any, Any]:
     """The batch's key and its results, as the library would have written them."""
-    import great_expectations as gx
     from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
     from great_expectations.core.run_identifier import RunIdentifier
     from great_expectations.data_context.types.resource_identifiers import (
@@ -101,21 +93,18 @@ def _result(batch: FailedBatch) -> tuple[Any, Any]:
         ValidationResultIdentifier,
     )
 
-    found = {finding["expectation"]: finding for finding in batch.findings}
-    results = [
-        _one(expectation, found.get(expectation.name), batch) for expectation in load_suite(batch.dataset).expectations
-    ]
-    passed = sum(result.success for result in results)
+    results = [_one(expectation, finding, batch) for expectation, finding in judged(batch)]
+    failed = len(batch.findings)
     statistics = {
         "evaluated_expectations": len(results),
-        "successful_expectations": passed,
-        "unsuccessful_expectations": len(results) - passed,
-        "success_percent": 100 * passed / len(results),
+        "successful_expectations": len(results) - failed,
+        "unsuccessful_expectations": failed,
+        "success_percent": 100 * (len(results) - failed) / len(results),
     }
     run = RunIdentifier(run_name=_as_file_name(batch.name), run_time=batch.published_at)
     meta = {"run_id": run, "great_expectations_version": gx.__version__}
     result = ExpectationSuiteValidationResult(
-        success=passed == len(results),
+        success=not failed,
         results=results,
         suite_name=batch.suite,
         statistics=statistics,
@@ -125,7 +114,24 @@ def _result(batch: FailedBatch) -> tuple[Any, Any]:
     return ValidationResultIdentifier(suite, run, str(batch.number)), result
 
 
+def judged(batch: FailedBatch) -> Iterator[tuple[Expectation, dict[str, Any] | None]]:
+    """What was expected of a batch, each with what was found against it; None where it passed.
+
+    Those of the suite as it is now, then those that failed and that the suite has no more: renamed, or taken out since.
+    """
+    found = {finding["expectation"]: finding for finding in batch.findings}
+    for expectation in load_suite(batch.dataset).expectations:
+        yield expectation, found.pop(expectation.name, None)
+    for name, finding in found.items():
+        columns = tuple(finding["columns"].split(", "))
+        severity, rule, reason = finding["severity"], finding["rule"], finding["reason"]
+        # The library's only type that asks for no column; what it was made of nobody knows any more.
+        arguments = {"unexpected_rows_query": "SELECT FROM {batch}"}
+        yield Expectation(name, QUERY_TYPE, arguments, severity, rule, columns, reason), finding
+
+
 def _one(expectation: Expectation, finding: dict[str, Any] | None, batch: FailedBatch) -> Any:
+    """The library's result of one expectation, with the finding's count and samples where there is one."""
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
@@ -185,6 +191,8 @@ def self_contained(page: str) -> str:
     for pattern in _LEFT_OUT:
         page = re.sub(pattern, "", page, flags=re.DOTALL)
     page = _SUITE_LINK.sub(r"\1", page)
-    style = "".join((include_path() / "reports" / name).read_text() for name in ("style.css", "data_docs.css"))
+    style = "".join(
+        (include_path() / "reports" / name).read_text(encoding="utf-8") for name in ("style.css", "data_docs.css")
+    )
     page = page.replace("<body>", f"<body>{_FAILED_ONLY}", 1)
     return page.replace("</head>", f"<style>{style}</style></head>", 1)

@@ -8,11 +8,8 @@ Importing the library costs seconds, hence inside the function.
 
 from __future__ import annotations
 
-import logging
-import os
 import warnings
 from collections.abc import Mapping
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +18,7 @@ from psycopg import sql
 
 from perpflow.errors import BadSuite, StoreUnavailable
 from perpflow.quality.expectation_types import QUERY_TYPE
+from perpflow.quality.library import great_expectations
 from perpflow.quality.suites import Expectation, Suite
 from perpflow.store.database import query
 
@@ -45,8 +43,8 @@ class Failure:
 
 def preload() -> None:
     """Import Great Expectations now, for a process from which workers are forked."""
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations  # noqa: F401
+    with great_expectations():
+        pass
 
 
 def run(reader: psycopg.Connection[Any], suite: Suite) -> tuple[Failure, ...]:
@@ -64,23 +62,18 @@ def run(reader: psycopg.Connection[Any], suite: Suite) -> tuple[Failure, ...]:
 
 
 def _validate(reader: psycopg.Connection[Any], suite: Suite) -> list[Any]:
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations as gx
-    from great_expectations.compatibility.pydantic import ValidationError
-    from great_expectations.exceptions import GreatExpectationsError
-    from sqlalchemy.exc import SQLAlchemyError
+    with great_expectations() as gx:
+        from great_expectations.compatibility.pydantic import ValidationError
+        from great_expectations.exceptions import GreatExpectationsError
+        from sqlalchemy.exc import SQLAlchemyError
 
-    # It tells every user of its temporary folders, by a logger whose level it sets itself.
-    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
-    try:
-        # It prints of each query that does not read the batch itself that it does not: a derived table is of the batch.
-        with redirect_stdout(None):
+        try:
             configurations = [_configuration(reader, number, e) for number, e in enumerate(suite.expectations)]
             expectations = gx.ExpectationSuite(suite.dataset, configurations)
             report = _batch(gx, reader).validate(expectations, result_format=RESULT_FORMAT)
-    # A session that breaks while the library looks whether it has one: an error of its own, of the built-in kind.
-    except (GreatExpectationsError, ValidationError, SQLAlchemyError, ConnectionError) as error:
-        raise _explained(reader, suite, "Great Expectations", str(error)) from error
+        # A session that breaks while the library looks whether it has one: an error of its own, of the built-in kind.
+        except (GreatExpectationsError, ValidationError, SQLAlchemyError, ConnectionError) as error:
+            raise _explained(reader, suite, "Great Expectations", str(error)) from error
     return list(report.results)
 
 

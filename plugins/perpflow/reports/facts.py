@@ -7,15 +7,18 @@ the same whenever it is told, unless something of it has changed: a hole that wa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any, Self
 
-from perpflow.datasets import TABLES
+from perpflow.batches import LoadRequest
+from perpflow.datasets import DATASETS, TABLES
 from perpflow.health.data import freshness_at
-from perpflow.health.finding import Finding
+from perpflow.health.finding import Finding, Level
 from perpflow.listening_summary import ListeningSummary, read_listening, since_first
+from perpflow.never_loaded import NeverLoaded, described, never_loaded
 from perpflow.reports.completeness import Series, read_series, total
 from perpflow.settings import Collection
 from perpflow.store.database import Connection, Row, one, query
@@ -35,11 +38,19 @@ class Audits:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a page is made of. `now`: until when points are expected, on the exchange's clock."""
+    """All that a page is made of.
+
+    `now`: until when points are expected, on the exchange's clock; on this machine's where there is a `clock_problem`,
+    which says why. `never_loaded`: what should be collected and of which the ledger has nothing, so that no hole tells
+    of it; `to_load` says the same in words, with the commands that load it.
+    """
 
     day: date
     now: datetime
+    clock_problem: str | None
     series: list[Series]
+    never_loaded: list[NeverLoaded]
+    to_load: list[str]
     freshness: list[Finding]
     schedules: Mapping[str, str]
     listening: ListeningSummary | None
@@ -66,8 +77,9 @@ class Facts:
 class Summary:
     """A day in a few numbers: the page's first line, and its line in the list of days.
 
-    `share`: of the points that the exchange has, the part that is here. `failed` and `warned`: rows that critical and
-    other expectations failed in the day's loads.
+    `share`: of the points that the exchange has, the part that is here; below 1 where any series was never loaded, of
+    which nobody knows how many points there are. `never_loaded`: how many these are. `failed` and `warned`: rows that
+    critical and other expectations failed in the day's loads.
     """
 
     day: date
@@ -75,6 +87,7 @@ class Summary:
     datasets: int
     share: float
     missing: int
+    never_loaded: int
     staged: int
     failed: int
     warned: int
@@ -92,14 +105,15 @@ class Summary:
             day=facts.day,
             symbols=len({series.symbol for series in facts.series}),
             datasets=len({series.dataset for series in facts.series}),
-            share=points.share,
+            share=min(points.share, math.nextafter(1.0, 0.0)) if facts.never_loaded else points.share,
             missing=points.missing,
+            never_loaded=len(facts.never_loaded),
             staged=sum(row["staged"] for row in facts.loads),
             failed=sum(rows for severity, rows in severities if severity == "critical"),
             warned=sum(rows for severity, rows in severities if severity != "critical"),
             waiting=facts.waiting,
             corrected=facts.corrections[0]["of"] if facts.corrections else 0,
-            late=sum(finding.level > 1 for finding in facts.freshness),
+            late=sum(finding.level is Level.RED for finding in facts.freshness),
             audits=sum(row["open"] for row in facts.audits.findings),
         )
 
@@ -110,10 +124,13 @@ def window_of(day: date) -> Window:
     return Window(start, start + DAY)
 
 
-def read(connection: Connection, collection: Collection, day: date, now: datetime) -> Facts:
+def read(
+    connection: Connection, collection: Collection, day: date, now: datetime, clock_problem: str | None = None
+) -> Facts:
     """What there is to tell of a day; in a transaction that sees one state, or the parts may not fit together.
 
     Args:
+        clock_problem: why `now` is this machine's clock, where it is.
         now: the exchange's clock; of a day that is over, nothing later than its end is looked at.
     """
     window = window_of(day)
@@ -124,10 +141,15 @@ def read(connection: Connection, collection: Collection, day: date, now: datetim
         return connection.execute(query(name), within).fetchall()
 
     waiting = one(connection, query("report_waiting"), within)
+    collected = LoadRequest(tuple(DATASETS), symbols=None, start=None, end=None, run="report")
+    never = never_loaded(connection, collection, collected)
     return Facts(
         day=day,
         now=now,
+        clock_problem=clock_problem,
         series=read_series(connection, collection, now),
+        never_loaded=never,
+        to_load=list(described(never, collected)),
         freshness=freshness_at(connection, collection, now),
         schedules={name: collection.schedule(name) for name in TABLES},
         listening=since_first(read_listening(connection), now=now, at_most=DAY),

@@ -14,14 +14,14 @@ import shutil
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
-from perpflow.errors import BadConfiguration
 from perpflow.quality.data_docs import FailedBatch, render
 from perpflow.reports.facts import window_of
-from perpflow.reports.folder import DATA_DOCS, INDEX, VARIABLE, reports_folder, write
+from perpflow.reports.folder import DATA_DOCS, INDEX, alone, replace_folder, reports_folder, unwritable, write
+from perpflow.reports.history import write_index
 from perpflow.reports.page import environment
 from perpflow.settings import Deployment
 from perpflow.store.database import Row, query, session
@@ -38,6 +38,8 @@ SYMBOLS_NAMED = 3
 def write_data_docs(deployment: Deployment, day: date) -> Path | None:
     """Write the day's Data Docs; returns their list of batches, None where no batch has failed anything.
 
+    The list of reports is written anew, since it links to them.
+
     Raises:
         StoreUnavailable: the database does not answer.
         BadConfiguration: they can't be written there.
@@ -49,31 +51,30 @@ def write_data_docs(deployment: Deployment, day: date) -> Path | None:
         rows = connection.execute(query("report_failed_batches"), parameters).fetchall()
     folder = reports_folder() / DATA_DOCS
     try:
-        if rows:
-            _write_day(folder, day, rows)
-        else:
-            # A day that has been reviewed away, or a database of another time.
-            shutil.rmtree(folder / day.isoformat(), ignore_errors=True)
-        _write_list(folder)
+        _write_day(folder, day, rows)
     except OSError as error:
-        hint = f"Let {VARIABLE} name a folder that can be written to, or leave it unset."
-        raise BadConfiguration(f"Data Docs can't be written to {folder}: {error.strerror}.", hint=hint) from error
+        raise unwritable("Data Docs", folder, error) from error
     return folder / day.isoformat() / INDEX if rows else None
 
 
 def _write_day(folder: Path, day: date, rows: list[Row]) -> None:
-    """Render beside, then take the place of what was there: nobody sees half of it."""
+    """Render a day's pages beside what is there, then let them take its place, and make the lists anew.
+
+    Without rows the day's pages go: it was reviewed away, or the database is of another time.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    made = Path(mkdtemp(dir=folder, prefix=f".{day}."))
-    try:
-        pages = list(render(made, map(failed_batch, rows)))
-        shutil.rmtree(made / "static", ignore_errors=True)
-        _write_batches(made, day, pages, rows[0]["of"])
-        made.chmod(0o755)
-        shutil.rmtree(folder / day.isoformat(), ignore_errors=True)
-        made.replace(folder / day.isoformat())
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+    # The pages go away from it, and it goes in any case: it is of no use to anybody else.
+    with TemporaryDirectory(dir=folder, prefix=f".{day}.") as beside:
+        made = Path(beside, day.isoformat())
+        if rows:
+            made.mkdir(mode=0o755)
+            pages = render(made, map(failed_batch, rows))
+            shutil.rmtree(made / "static", ignore_errors=True)
+            _write_batches(made, day, pages, rows[0]["of"])
+        with alone(folder.parent):
+            replace_folder(folder / day.isoformat(), made if rows else None)
+            _write_list(folder)
+            write_index(folder.parent)
 
 
 def failed_batch(row: Row) -> FailedBatch:
@@ -93,6 +94,7 @@ def failed_batch(row: Row) -> FailedBatch:
 
 
 def _write_batches(folder: Path, day: date, pages: Iterable[tuple[FailedBatch, Path]], of: int) -> None:
+    """The list of a day's pages, which lie in the folder; `of`: how many batches failed, with those without a page."""
     lines: list[dict[str, Any]] = [
         {
             "batch": batch,

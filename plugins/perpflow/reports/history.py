@@ -6,6 +6,7 @@ The pages are the history: a day stays as it was told, while the ledger behind i
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import fields
 from datetime import date
@@ -22,6 +23,7 @@ HEAD_BYTES = 4096
 #: As many days are drawn; the list has all.
 DAYS_DRAWN = 90
 
+_NAMES = tuple(field.name for field in fields(Summary))
 _SUMMARY = re.compile(r'<script type="application/json" id="summary">(.*?)</script>', re.DOTALL)
 
 
@@ -31,9 +33,9 @@ def write_index(folder: Path) -> Path:
     Raises:
         BadConfiguration: it can't be written there.
     """
-    found = [summary for day, path in pages(folder) if (summary := summary_of(day, path))]
-    drawn = found[:DAYS_DRAWN][::-1]
-    shares, failed = [one.share for one in drawn], [float(one.failed) for one in drawn]
+    found = [said for day, path in pages(folder) if (said := summary_of(day, path))]
+    drawn = [said for said in found[:DAYS_DRAWN][::-1] if None not in (said["share"], said["failed"])]
+    shares, failed = [said["share"] for said in drawn], [float(said["failed"]) for said in drawn]
     text = (
         environment()
         .get_template("index.html")
@@ -49,14 +51,31 @@ def write_index(folder: Path) -> Path:
     return folder / INDEX
 
 
-def summary_of(day: date, path: Path) -> Summary | None:
-    """What a page says of its day; None where it is none of ours, or of another version."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        head = _SUMMARY.search(file.read(HEAD_BYTES))
+def summary_of(day: date, path: Path) -> dict[str, Any] | None:
+    """What a page says of its day: the numbers of `Summary` by name; None for each that it does not say.
+
+    So has a page of another version, which knows fewer or more of them, and one that somebody else has put there. None
+    in place of all where the page is gone meanwhile.
+    """
     try:
-        said: dict[str, Any] = json.loads(head[1]) if head else {}
+        with path.open(encoding="utf-8", errors="replace") as file:
+            said = _said(file.read(HEAD_BYTES))
+    except FileNotFoundError:
+        return None
+    except OSError:
+        said = {}
+    numbers = {name: said.get(name) for name in _NAMES}
+    return {name: value if _is_number(value) else None for name, value in numbers.items()} | {"day": day}
+
+
+def _said(text: str) -> dict[str, Any]:
+    head = _SUMMARY.search(text)
+    try:
+        said = json.loads(head[1]) if head else {}
     except json.JSONDecodeError:
-        return None
-    if not isinstance(said, dict) or said.keys() != {field.name for field in fields(Summary)}:
-        return None
-    return Summary(**said | {"day": day})
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -16,11 +16,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from perpflow.corrections_command import changes
 from perpflow.datasets import TABLES
 from perpflow.health.finding import span
 from perpflow.include import include_path
 from perpflow.reports import plots
-from perpflow.reports.completeness import Points, Series, axes, cells, total
+from perpflow.reports.completeness import Cells, Points, Series, axes, cells, total
 from perpflow.reports.facts import MOST, Facts, Summary
 from perpflow.store.database import Row
 from perpflow.windows import Window
@@ -75,6 +76,12 @@ def headline(summary: Summary) -> str:
         counted(summary.datasets, "dataset"),
         f"{percent(summary.share)} complete",
     ]
+    if summary.never_loaded:
+        said.append(f"{summary.never_loaded:,} series never loaded")
+    if not summary.staged:
+        said.append("nothing was loaded on the day")
+    if summary.failed:
+        said.append(f"{counted(summary.failed, 'row')} failed the gate")
     said.append(f"{counted(summary.waiting, 'row')} {'waits' if summary.waiting == 1 else 'wait'} for review")
     if summary.late:
         said.append(f"{counted(summary.late, 'dataset')} {'is' if summary.late == 1 else 'are'} late")
@@ -91,7 +98,11 @@ def coverage(series: list[Series]) -> list[Markup]:
     return [plots.heat_map(_groups(series, edges), edges) for edges in axes(series)]
 
 
-def _groups(series: list[Series], edges: list[datetime]) -> list[tuple[str, list[tuple[str, Any]]]]:
+def _groups(series: list[Series], edges: list[datetime]) -> list[tuple[str, list[tuple[str, Cells]]]]:
+    """By dataset the lines of a heat map, each a name and its cells: all symbols where they are few, else the worst.
+
+    The symbols without a line of their own have one together, the last.
+    """
     shown = []
     ordered = sorted(series, key=lambda one: (_order(one.dataset), one.symbol))
     for dataset, of_dataset in groupby(ordered, key=lambda one: one.dataset):
@@ -199,8 +210,7 @@ def file_name(key: str | None) -> str:
 
 def changed(row: Row) -> str:
     """The columns of a correction that differ, old and new."""
-    old, new = row["old_row"], row["new_row"]
-    return shorter("; ".join(f"{name}: {old[name]} → {new.get(name)}" for name in old if old[name] != new.get(name)))
+    return shorter("; ".join(f"{name}: {old} → {new}" for name, (old, new) in changes(row).items()))
 
 
 def window_of(windows: list[Window]) -> str:

@@ -25,10 +25,9 @@ def write(deployment: Deployment, day: str | None, output: Path | None, *, with_
             "Data Docs are a folder of files, and --output names one file.", hint="Leave one of the two options out."
         )
     asked = day_asked(day, datetime.now(UTC))
-    # Before the page, whose list of days links to them.
-    docs = write_data_docs(deployment, asked) if with_data_docs else None
     written = write_report(deployment, asked, output)
     typer.echo(f"{asked}: {written.headline}")
     typer.echo(f"{written.page}")
     if with_data_docs:
+        docs = write_data_docs(deployment, asked)
         typer.echo(str(docs) if docs else "no load of that day has failed an expectation: no Data Docs")

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from psycopg import IsolationLevel
 
-from perpflow.errors import BadConfiguration, PerpflowError
-from perpflow.health.surroundings import surroundings
+from perpflow.errors import BadConfiguration
+from perpflow.exchange_clock import exchange_now
 from perpflow.reports.facts import Facts, Summary, read
-from perpflow.reports.folder import page_name, reports_folder, write
+from perpflow.reports.folder import alone, page_name, reports_folder, write
 from perpflow.reports.history import write_index
 from perpflow.reports.page import headline, render
 from perpflow.settings import Deployment
 from perpflow.store.database import session
 from perpflow.windows import parse_instant
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +58,14 @@ def write_report(deployment: Deployment, day: date, output: Path | None = None) 
         BadConfiguration: it can't be written there.
     """
     facts = gather(deployment, day)
-    page = output or reports_folder() / page_name(day)
-    write(page, render(facts))
-    if output is None:
-        write_index(page.parent)
-    return Written(page, Summary.of(facts))
+    text, written = render(facts), Written(output or reports_folder() / page_name(day), Summary.of(facts))
+    if output is not None:
+        write(output, text)
+        return written
+    with alone(written.page.parent):
+        write(written.page, text)
+        write_index(written.page.parent)
+    return written
 
 
 def gather(deployment: Deployment, day: date) -> Facts:
@@ -75,20 +74,9 @@ def gather(deployment: Deployment, day: date) -> Facts:
     Raises:
         StoreUnavailable: the database does not answer.
     """
-    now = asyncio.run(_now(deployment))
+    clock = exchange_now(deployment)
     with session(deployment.database_url) as connection:
         # What is published meanwhile would stand in one table and not in another.
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         with connection.transaction():
-            return read(connection, deployment.collection, day, now)
-
-
-async def _now(deployment: Deployment) -> datetime:
-    """The exchange's clock, by which it is decided what has settled; this machine's where it does not answer."""
-    try:
-        # Asked once, and not for long: a report of an exchange that is away is wanted above all.
-        async with surroundings(deployment) as around:
-            return await around.rest.now()
-    except PerpflowError as error:
-        log.warning("by this machine's clock, since the exchange does not tell its own: %s", error)
-        return datetime.now(UTC)
+            return read(connection, deployment.collection, day, clock.now, clock.problem)

@@ -102,7 +102,8 @@ DAMAGE: dict[str, tuple[str, set[str], dict[tuple[str, str], datetime]]] = {
     "a settlement is deleted": (
         "DELETE FROM funding_rate WHERE symbol = 'SOL/USDT' AND time = '2026-10-11 08:00Z'",
         {"settlements_follow"},
-        {("funding_rate", "settlement"): utc("2026-10-11T08:00")},
+        # The next one may come an hour after the one before.
+        {("funding_rate", "settlement"): utc("2026-10-11T01:00")},
     ),
     "one ratio is emptied": (
         "UPDATE long_short_ratio SET top_account = NULL WHERE CANDLE",
@@ -193,6 +194,38 @@ def test_damage_ends_what_is_verified_before_it_and_repair_brings_it_back(damage
     assert set(disputed(damaged)) >= {(name, "SOL/USDT", series) for name, series in until}
     assert auditing.audit(damaged, tuple(DATASETS)).resolved > 0
     assert (disputed(damaged), audits_open(damaged)) == ({}, set())
+
+
+@pytest.fixture
+def settled(empty_database_url: str, exchange: Handle) -> Deployment:
+    """Settlements of weeks on either side of a month's end, audited."""
+    made = deployment_of(empty_database_url, exchange)
+    load(made, request("weeks", "2026-08-20", "2026-09-12", datasets=("funding_rate",)))
+    auditing.audit(made, ("funding_rate",))
+    assert disputed(made) == {}
+    return made
+
+
+def test_a_hole_among_settlements_is_disputed_whole_and_as_long_as_it_is_there(settled: Deployment) -> None:
+    hole = "DELETE FROM funding_rate WHERE time > '2026-08-28 16:00Z' AND time < '2026-09-03 08:00Z'"
+    assert execute(settled, hole) > 3
+    auditing.audit(settled, ("funding_rate",), again=True)
+    key = ("funding_rate", "SOL/USDT", "settlement")
+    spans = '{["2026-08-28 17:00:00+00","2026-09-03 01:00:00+00")}'
+    for _ in range(3):
+        assert disputed(settled) == {key: utc("2026-08-28T17:00")}
+        assert coverage(settled, "disputed::text", key) == spans
+        again = auditing.audit(settled, ("funding_rate",))
+        assert (again.found, again.resolved) == (0, 0)
+
+
+def test_what_is_explained_of_a_hole_among_settlements_is_not_disputed(settled: Deployment) -> None:
+    execute(settled, "DELETE FROM funding_rate WHERE time > '2026-08-28 16:00Z' AND time < '2026-09-03 08:00Z'")
+    gone = "'{[2026-08-28 16:00:01Z,2026-09-02Z)}'"
+    execute(settled, "UPDATE coverage SET present = present - GONE, missing_upstream = GONE".replace("GONE", gone))
+    auditing.audit(settled, ("funding_rate",), again=True)
+    key = ("funding_rate", "SOL/USDT", "settlement")
+    assert coverage(settled, "disputed::text", key) == '{["2026-09-02 00:00:00+00","2026-09-03 01:00:00+00")}'
 
 
 def coverage(deployment: Deployment, column: str, key: tuple[str, str, str] = KEY) -> Any:

@@ -86,7 +86,7 @@ AUDITS: tuple[Audit, ...] = (
         "audit_settlements_follow",
         reads=("funding_rate",),
         says="each settlement follows the one before by its interval, and the ledger calls it present",
-        # The longest funding interval, in hours: the settlement that tells of a missing one.
+        # The longest funding interval, in hours: a settlement tells of what lacks that far before it.
         reach=8,
     ),
     Audit(

@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 from psycopg import IsolationLevel, errors
+from psycopg.types.json import Jsonb
 from psycopg.types.multirange import TimestamptzMultirange
 from psycopg.types.range import TimestamptzRange
 
@@ -211,6 +212,7 @@ def _recorded(
         "end": whole[-1].end + MARGIN,
         "coarse": [coarse for coarse, _ in PAIRS],
         "fine": [fine for _, fine in PAIRS],
+        "limits": Jsonb(audit.limits(dataset)),
     }
     row = one(connection, query("audit_record", audit=statement(audit, dataset)), parameters)
     return row["found"], row["resolved"]

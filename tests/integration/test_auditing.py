@@ -142,7 +142,7 @@ DAMAGE: dict[str, tuple[str, set[str], dict[tuple[str, str], datetime]]] = {
     "an hour of mark prices is another symbol's": (
         "UPDATE mark_price m SET (open, high, low, close) = (SELECT b.open, b.high, b.low, b.close FROM mark_price b "
         "WHERE b.symbol = 'BTC/USDT' AND b.timeframe = '1h' AND b.time = m.time) WHERE timeframe = '1h' AND CANDLE",
-        {"cross_timeframe"},
+        {"cross_timeframe", "spike_denied_by_trades"},
         {("mark_price", "1h"): HOUR, ("mark_price", "5m"): HOUR},
     ),
     "a premium is changed by its last digit": (
@@ -152,7 +152,7 @@ DAMAGE: dict[str, tuple[str, set[str], dict[tuple[str, str], datetime]]] = {
     ),
     "open interest is in another unit": (
         "UPDATE open_interest SET open_interest = open_interest * 1000 WHERE CANDLE",
-        {"open_interest_value"},
+        {"open_interest_value", "jump_taken_back"},
         {("open_interest", "5m"): AT},
     ),
     "open interest's value is another symbol's": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -245,6 +246,23 @@ def test_a_rate_beyond_its_history_is_told(gates: Any) -> None:
     gate.publish("funding_rate", [{"symbol": "SOL/USDT", "time": time, "funding_rate": 0.0001} for time in old])
     gate.stage([funding(START, funding_rate=0.01), funding(START + timedelta(hours=8))])
     assert told(gate.check()) == {"rate_fits_its_history": ("warning", 1)}
+
+
+#: Settlements of years, all of them in per cent.
+IN_PER_CENT = """
+    INSERT INTO staging.funding_rate
+        (stage_id, origin, source, symbol, series, funding_time_ms, funding_rate, interval_hours)
+    SELECT %s, 0, 'rest', 'SOL/USDT', 'settlement', %s + i::bigint * 8 * 3600000, 0.01, 8
+    FROM generate_series(1, %s) i"""
+
+
+def test_a_batch_all_in_another_unit_is_judged_as_fast_as_a_sound_one(gates: Any, connection: Connection) -> None:
+    gate, settlements = gates("funding_rate"), 8000
+    connection.execute(IN_PER_CENT, [gate.stage_id, int(START.timestamp() * 1000), settlements])
+    # Several times what it takes on a busy machine.
+    began = monotonic()
+    assert gate.check(Window(START, START + timedelta(days=3000))).passed
+    assert monotonic() - began < 10
 
 
 def test_an_interval_other_than_reported_is_told(gates: Any) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from perpflow import auditing, reader
+from perpflow.__main__ import app
 from perpflow.datasets import DATASETS
+from perpflow.errors import BadConfiguration
 from perpflow.settings import Deployment
 from perpflow.store.database import session
 from perpflow.windows import Window
@@ -30,12 +34,12 @@ def deployment(database_url: str, exchange: Handle) -> Deployment:
     """Two clean days of all datasets, audited."""
     made = deployment_of(database_url, exchange, symbols=SYMBOLS)
     load(made, request("first", SPAN.start, SPAN.end, symbols=SYMBOLS))
-    auditing.audit(made, tuple(DATASETS))
+    auditing.told(made, auditing.audit(made, tuple(DATASETS)).moved)
     return made
 
 
 #: What tests damage, and what they are put back from.
-KEPT = (*DATASETS, "coverage", "audit_findings", "reconciliations")
+KEPT = (*DATASETS, "coverage", "audit_findings", "reconciliations", "verification_told")
 KEEP = "CREATE TABLE kept_{0} AS TABLE {0}"
 EMPTY = "DELETE FROM {0}"
 PUT_BACK = "INSERT INTO {0} OVERRIDING SYSTEM VALUE TABLE kept_{0}"
@@ -85,6 +89,7 @@ def test_nothing_is_verified_before_it_is_audited_and_all_of_it_afterwards(
     done = auditing.audit(made, ("ohlcv",))
     assert {series.dataset for series in done.moved} == {"ohlcv"}
     assert reader.verified_until(*KEY, database_url=made.database_url) == SPAN.end
+    auditing.told(made, done.moved)
     assert auditing.audit(made, ("ohlcv",)) == auditing.Audited(0, 0, ())
     # Each dataset waits for its own audits, whoever has looked at it beside another.
     assert disputed(made) == {("open_interest", "SOL/USDT", "5m"): SPAN.start}
@@ -262,7 +267,7 @@ def test_publishing_what_changes_nothing_leaves_audited_as_it_is(deployment: Dep
 
 
 def test_an_audit_that_dies_leaves_everything_as_it_was(damaged: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    execute(damaged, "UPDATE ohlcv SET high = high * 2 WHERE timeframe = '1h' AND CANDLE")
+    execute(damaged, "UPDATE ohlcv SET high = high * 1.2 WHERE timeframe = '1h' AND CANDLE")
 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -325,3 +330,88 @@ def test_a_hole_that_nothing_explains_is_told_and_ends_what_is_verified(damaged:
     # An absence that is explained is none to wait for.
     execute(damaged, EXPLAIN.format("", HOLE))
     assert disputed(damaged) == {}
+
+
+SPOIL = "UPDATE open_interest SET open_interest_value = open_interest_value * {} WHERE CANDLE"
+
+
+def numbers(deployment: Deployment) -> tuple[int, ...]:
+    with session(deployment.database_url) as connection:
+        found = rows(connection, "SELECT id FROM audit_findings WHERE resolved_at IS NULL ORDER BY id")
+    return tuple(number for (number,) in found)
+
+
+def test_what_a_person_accepts_disputes_nothing_until_it_is_something_else(damaged: Deployment) -> None:
+    execute(damaged, SPOIL.format(1.2))
+    auditing.audit(damaged, ("open_interest",), again=True)
+    assert set(disputed(damaged)) == {("open_interest", "SOL/USDT", "5m")}
+    assert auditing.accept(damaged, numbers(damaged), person="ada", note="the exchange says so") == 1
+    for _ in range(2):
+        assert disputed(damaged) == {}
+        auditing.complain(damaged, ("open_interest",))
+        (finding,) = auditing.state(damaged, ("open_interest",)).findings
+        assert (finding.severity, finding.accepted, finding.accepted_by) == ("warning", True, "ada")
+        assert "accepted by ada: the exchange says so" in finding.sample
+        auditing.audit(damaged, ("open_interest",), again=True)
+    execute(damaged, SPOIL.format(1.2))
+    auditing.audit(damaged, ("open_interest",), again=True)
+    assert audits_open(damaged) == {"open_interest_value"}
+    assert set(disputed(damaged)) == {("open_interest", "SOL/USDT", "5m")}
+
+
+def test_only_open_critical_findings_are_accepted_and_with_a_note(damaged: Deployment) -> None:
+    execute(damaged, SPOIL.format(1.2))
+    auditing.audit(damaged, ("open_interest",), again=True)
+    (number,) = numbers(damaged)
+    for ids, note, said in (((number,), " ", "the note is empty"), ((number, 10**9), "so it is", "1000000000")):
+        with pytest.raises(BadConfiguration, match=said):
+            auditing.accept(damaged, ids, person="ada", note=note)
+    assert audits_open(damaged) == {"open_interest_value"}
+
+
+RELEASED = """
+    INSERT INTO quarantine (batch, dataset, symbol, series, time, expectation, reason, source, row, row_hash,
+                            decision, note, reviewed_at)
+    SELECT 'b', 'open_interest', symbol, '5m', time, 'value_fits_the_candles', 'why', source, to_jsonb(o), 1,
+           'released', 'so it is', now()
+    FROM open_interest o WHERE CANDLE"""
+
+
+def test_a_value_that_a_review_released_is_no_finding_and_another_one_is(damaged: Deployment) -> None:
+    execute(damaged, SPOIL.format(1.2))
+    execute(damaged, RELEASED)
+    try:
+        auditing.audit(damaged, ("open_interest",), again=True)
+        assert audits_open(damaged) == set()
+        execute(damaged, SPOIL.format(1.2))
+        auditing.audit(damaged, ("open_interest",), again=True)
+        assert audits_open(damaged) == {"open_interest_value"}
+    finally:
+        execute(damaged, "DELETE FROM quarantine")
+
+
+def test_what_a_killed_audit_has_moved_the_next_one_tells(damaged: Deployment) -> None:
+    execute(damaged, "UPDATE coverage SET audited = audited - HOLE WHERE series = '1h'".replace("HOLE", HOLE))
+    fallen = set(disputed(damaged))
+    assert len(fallen) > 1
+    # It has looked at everything, and dies before it has told of it.
+    first = auditing.audit(damaged, tuple(DATASETS))
+    assert {series.key for series in first.moved} == fallen
+    again = auditing.audit(damaged, tuple(DATASETS))
+    assert again.moved == first.moved
+    auditing.told(damaged, again.moved)
+    assert auditing.audit(damaged, tuple(DATASETS)).moved == ()
+
+
+def test_the_command_accepts_by_number(damaged: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    execute(damaged, SPOIL.format(1.2))
+    for name in ("database", "rest", "archive"):
+        monkeypatch.setenv(f"PERPFLOW_{name.upper()}_URL", getattr(damaged, f"{name}_url"))
+    looked = CliRunner().invoke(app, ["audit", "--again", "--json", "--datasets", "open_interest"])
+    assert looked.exit_code == 1
+    (finding,) = json.loads(looked.stdout)["findings"]
+    done = CliRunner().invoke(app, ["audit", "accept", str(finding["id"]), "--note", "so it is", "--by", "ada"])
+    assert (done.exit_code, done.stdout) == (0, "1 findings accepted.\n")
+    table = CliRunner().invoke(app, ["audit", "--datasets", "open_interest"])
+    assert table.exit_code == 0
+    assert "accepted" in table.stdout

@@ -65,6 +65,8 @@ class Audit:
     #: The limit of its target's suite that it goes by, and the dataset whose prices deny its target's.
     limit: str = ""
     beside: str = ""
+    #: The gate's expectations of the same, `*` for the column: what a person released from one is no finding.
+    rules: tuple[str, ...] = ()
 
     def target(self, dataset: str) -> str:
         """The dataset that its findings are about when it runs for `dataset`."""
@@ -115,6 +117,7 @@ AUDITS: tuple[Audit, ...] = (
         says="open interest is valued at the price of its instant",
         reach=1,
         constants={"tolerance": TOLERANCE_OF_VALUE},
+        rules=("value_fits_the_candles", "value_fits_the_day"),
     ),
     # The gate judges a newest point before its successor, or the other price, is there.
     Audit(
@@ -124,6 +127,7 @@ AUDITS: tuple[Audit, ...] = (
         says="no value is far off for a single instant",
         reach=1,
         limit="jump",
+        rules=("no_lone_jump", "no_lone_jump_of_*"),
     ),
     Audit(
         "spike_denied_by_mark",
@@ -134,6 +138,7 @@ AUDITS: tuple[Audit, ...] = (
         reach=1,
         limit="move",
         beside="mark_price",
+        rules=("no_lone_spike",),
     ),
     Audit(
         "spike_denied_by_trades",
@@ -144,6 +149,7 @@ AUDITS: tuple[Audit, ...] = (
         reach=1,
         limit="move",
         beside="ohlcv",
+        rules=("no_lone_spike",),
     ),
     Audit(
         "wick_denied_by_mark",
@@ -153,6 +159,7 @@ AUDITS: tuple[Audit, ...] = (
         says="a wick far from its candle's body is one that the mark price had too",
         limit="wick",
         beside="mark_price",
+        rules=("no_lone_wick",),
     ),
     Audit(
         "funding_mark",
@@ -167,6 +174,7 @@ AUDITS: tuple[Audit, ...] = (
             # Finest first, none longer than the shortest interval.
             "timeframes": [name for name, frame in TIMEFRAMES.items() if frame.length and frame.length * 24 <= DAY],
         },
+        rules=("mark_price_fits_the_candles",),
     ),
     Audit(
         "sources_agree",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from perpflow.datasets import TABLES
+from perpflow.quality import gate as gate_module
 from perpflow.quality.verdict import Verdict
 from perpflow.store.database import Connection
 from perpflow.windows import TIMEFRAMES, Window
@@ -81,6 +82,24 @@ def test_a_candle_that_comes_alone_is_judged_by_those_in_the_table(gates: Any) -
     gate.publish("ohlcv", whole(rows[:AT] + rows[AT + 1 :]))
     gate.stage([spiked(rows)[AT]])
     assert told(gate.check()) == {"no_lone_spike": ("critical", 1), "moves_are_usual": ("warning", 1)}
+
+
+def test_what_fails_no_more_when_rows_are_marked_is_no_failure(gates: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody publishes to the tables beside the batch after Great Expectations has looked at them."""
+    gate, run = gates("ohlcv"), gate_module.run
+    gate.publish("mark_price", facts(day("mark_price")))
+    gate.stage(spiked(day("ohlcv")))
+
+    def meddled(*arguments: Any) -> Any:
+        failures = run(*arguments)
+        assert "no_lone_spike" in {failure.expectation.name for failure in failures}
+        gate.connection.execute("DELETE FROM mark_price")
+        return failures
+
+    monkeypatch.setattr(gate_module, "run", meddled)
+    verdict = gate.check()
+    assert verdict.passed
+    assert told(verdict) == {"moves_are_usual": ("warning", 2)}
 
 
 def test_a_move_that_is_usual_for_the_symbol_is_none(gates: Any) -> None:

@@ -24,7 +24,7 @@ Runs when `{name}` was published. The ledger says what no audit has looked at ye
 that failed or was killed is made up for by the next one. The audits compare what the gate can't: timeframes with each
 other, datasets with each other, the table with the ledger. A critical finding is *disputed* in the ledger and ends
 `verified_until` there until it is mended; the run is red while one is open, and names it. All findings stand in the
-table `audit_findings`.
+table `audit_findings`. What is so and stays so a person accepts: `python -m perpflow audit accept`.
 
 Where `verified_until` has moved, the asset `perpflow://verified/{name}` is updated. With *again* it looks at all that
 there is. `python -m perpflow audit` does the same outside Airflow.
@@ -63,9 +63,11 @@ def audit(spec: LoadedSpec, collection: Collection) -> None:
             from perpflow.orchestration.connections import deployment
             from perpflow.orchestration.verified import tell
 
-            context = get_current_context()
-            done = auditing.audit(deployment(), (spec.name,), again=context["params"]["again"])
+            context, market = get_current_context(), deployment()
+            done = auditing.audit(market, (spec.name,), again=context["params"]["again"])
             tell(context["outlet_events"][VERIFIED], done)
+            # Last of all: a run that is killed before tells it when it is tried again.
+            auditing.told(market, done.moved)
             return {"found": done.found, "resolved": done.resolved, "moved": len(done.moved)}
 
         @task(retries=0)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
+from perpflow.audit_command import Commands as AuditCommands
 from perpflow.batches import Batch, LoadRequest, Plan
 from perpflow.datasets import DATASETS
 from perpflow.embedded.commands import app as services
@@ -383,23 +384,12 @@ def report(
         write(_deployment(), day, output, with_data_docs=data_docs)
 
 
-@app.command()
-def audit(
-    symbols: Annotated[str | None, typer.Option(help="`SOL/USDT,BTC/USDT`; left out: all that the ledger has.")] = None,
-    datasets: DatasetsOption = "all",
-    again: Annotated[bool, typer.Option("--again", help="Also what was audited since it was published.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-) -> None:
-    """Audit what was published, and say how far each series is verified. Exit 1 if a critical finding is open."""
-    with _exit_codes():
-        from perpflow import auditing
-        from perpflow.audit_command import show
+def _recorded(datasets: str, symbols: str | None) -> tuple[LoadRequest, int]:
+    """What of the ledger is meant, and the exit code so far."""
+    return _recognised(_deployment(), _request("audit", datasets, symbols, None))
 
-        request, deployment = _request("audit", datasets, symbols, None), _deployment()
-        request, code = _recognised(deployment, request)
-        done = auditing.audit(deployment, request.datasets, request.symbols, again=again)
-        state = auditing.state(deployment, request.datasets, request.symbols)
-        raise typer.Exit(max(code, show(done, state, as_json=as_json)))
+
+app.add_typer(AuditCommands(_exit_codes, _deployment, _recorded).app, name="audit")
 
 
 @app.command()

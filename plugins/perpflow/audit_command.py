@@ -1,18 +1,78 @@
-"""`python -m perpflow audit`: look at what was published since, and say how far every series is verified."""
+"""`python -m perpflow audit`: look at what was published since, and say how far every series is verified;
+`audit accept`: take a finding as it is."""
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+from rich.markup import escape
 from rich.table import Table
 
+from perpflow import auditing
 from perpflow.auditing import Audited, State
+from perpflow.batches import LoadRequest
 from perpflow.coverage_table import WIDTH, new_table, wide_console
+from perpflow.settings import Deployment
 from perpflow.store.verification import OpenFindings, Verified
+
+
+class Commands:
+    """The commands, on a deployment that is asked for when one runs.
+
+    Args:
+        exit_codes: turns errors into messages and exit codes.
+        deployment: where everything is.
+        recorded: what datasets and symbols mean, of what the ledger has, and the exit code so far.
+    """
+
+    def __init__(
+        self,
+        exit_codes: Callable[[], AbstractContextManager[None]],
+        deployment: Callable[[], Deployment],
+        recorded: Callable[[str, str | None], tuple[LoadRequest, int]],
+    ) -> None:
+        self._exit_codes, self._deployment, self._recorded = exit_codes, deployment, recorded
+        self.app = typer.Typer(epilog="A finding that is so and stays so: `audit accept NUMBER --note WHY`.")
+        self.app.callback(invoke_without_command=True)(self.audit)
+        self.app.command("accept")(self.accept)
+
+    def audit(
+        self,
+        context: typer.Context,
+        symbols: Annotated[
+            str | None, typer.Option(help="`SOL/USDT,BTC/USDT`; left out: all that the ledger has.")
+        ] = None,
+        datasets: Annotated[str, typer.Option(help="Comma-separated datasets, or `all`.")] = "all",
+        again: Annotated[bool, typer.Option("--again", help="Also what was audited since it was published.")] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    ) -> None:
+        """Audit what was published, and say how far each series is verified. Exit 1 if a critical finding is open."""
+        if context.invoked_subcommand:
+            return
+        with self._exit_codes():
+            request, code = self._recorded(datasets, symbols)
+            deployment = self._deployment()
+            done = auditing.audit(deployment, request.datasets, request.symbols, again=again)
+            state = auditing.state(deployment, request.datasets, request.symbols)
+            raise typer.Exit(max(code, show(done, state, as_json=as_json)))
+
+    def accept(
+        self,
+        ids: Annotated[list[int], typer.Argument(help="Numbers of findings, as `audit` shows them.", min=1)],
+        note: Annotated[str, typer.Option(help="Why it is so and stays so; it stays with the finding.")],
+        by: Annotated[str | None, typer.Option(help="Who says so; left out: whoever runs this.")] = None,
+    ) -> None:
+        """Take findings as they are: they dispute nothing, until an audit finds something else there."""
+        with self._exit_codes():
+            accepted = auditing.accept(self._deployment(), tuple(ids), person=by or _person(), note=note)
+            typer.echo(f"{accepted} findings accepted.")
 
 
 def show(done: Audited, state: State, *, as_json: bool) -> int:
@@ -47,7 +107,20 @@ def plain_series(series: Verified) -> dict[str, Any]:
 
 
 def _plain_finding(finding: OpenFindings) -> dict[str, Any]:
-    names = ("audit", "dataset", "severity", "findings", "symbol", "series", "column", "detail")
+    names = (
+        "id",
+        "audit",
+        "dataset",
+        "severity",
+        "accepted",
+        "accepted_by",
+        "note",
+        "findings",
+        "symbol",
+        "series",
+        "column",
+        "detail",
+    )
     instants = {name: _iso(getattr(finding, name)) for name in ("time", "until")}
     return {**{name: getattr(finding, name) for name in names}, **instants}
 
@@ -80,22 +153,32 @@ def table(found: Iterable[Verified]) -> Table:
 
 
 def findings_table(found: Iterable[OpenFindings]) -> Table:
-    """One line for each audit, dataset and severity, with the first finding as a sample."""
+    """One line for each audit, dataset and severity, accepted ones by themselves, with the first as a sample."""
     made = new_table("Open findings")
     for name in ("audit", "dataset", "severity"):
         made.add_column(name, no_wrap=True)
     made.add_column("findings", justify="right", no_wrap=True)
+    made.add_column("number", justify="right", no_wrap=True)
     made.add_column("the first of them")
     for finding in found:
         colour = "bold red" if finding.severity == "critical" else "yellow"
         made.add_row(
             finding.audit,
             finding.dataset,
-            f"[{colour}]{finding.severity}[/]",
+            f"[{colour}]{'accepted' if finding.accepted else finding.severity}[/]",
             f"{finding.findings:,}",
-            finding.sample,
+            str(finding.id),
+            escape(finding.sample),
         )
     return made
+
+
+def _person() -> str:
+    """Who runs the command; in a container there may be a number and no name for it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "somebody"
 
 
 def _minute(instant: datetime) -> str:

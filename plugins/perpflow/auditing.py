@@ -16,12 +16,13 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
-from psycopg import IsolationLevel, errors
+from psycopg import IsolationLevel, errors, sql
+from psycopg.types.json import Jsonb
 from psycopg.types.multirange import TimestamptzMultirange
 from psycopg.types.range import TimestamptzRange
 
 from perpflow.datasets import DATASETS
-from perpflow.errors import BatchFaulty
+from perpflow.errors import BadConfiguration, BatchFaulty
 from perpflow.quality.audit import AUDITS, PAIRS, Audit, statement, windows_to_look_at
 from perpflow.settings import Deployment
 from perpflow.store import ledger, verification
@@ -48,8 +49,8 @@ Looked = dict[str, list[Window]]  # by symbol
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """What a run did: new and resolved findings, the series whose verification it has moved, and what it had to
-    leave."""
+    """What a run did: new and resolved findings, and what it had to leave; and the series that are verified until
+    another instant than was told, by this run or by one that did not come to telling it."""
 
     found: int
     resolved: int
@@ -79,7 +80,7 @@ def audit(
         StoreUnavailable: the database does not answer. What was looked at until then counts.
     """
     with session(deployment.database_url) as connection:
-        before = set(verification.verified(connection))
+        verification.note_fallen(connection)
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         found = resolved = 0
         left: list[str] = []
@@ -90,9 +91,46 @@ def audit(
                     left.append(dataset)
                 else:
                     found, resolved = found + done[0], resolved + done[1]
-        after = verification.verified(connection)
-    moved = tuple(series for series in after if series not in before)
+        moved = tuple(verification.untold(connection))
     return Audited(found, resolved, moved, tuple(dict.fromkeys(left)))
+
+
+def told(deployment: Deployment, moved: tuple[Verified, ...]) -> None:
+    """Keep that somebody was told of these; what nobody keeps here the next audit returns again.
+
+    Raises:
+        StoreUnavailable: the database does not answer.
+    """
+    with session(deployment.database_url) as connection:
+        verification.tell(connection, moved)
+
+
+def accept(deployment: Deployment, ids: tuple[int, ...], *, person: str, note: str) -> int:
+    """Take critical findings as they are: they dispute nothing any more, as long as they say the same.
+
+    Returns how many there were.
+
+    Raises:
+        BadConfiguration: no note is given, or one of them is no critical finding that is open; none is accepted then.
+        StoreUnavailable: the database does not answer.
+    """
+    if not note.strip():
+        raise BadConfiguration("the note is empty.", hint="Say why it is so and stays so.")
+    with session(deployment.database_url) as connection, connection.transaction():
+        found = verification.accept(connection, ids, person, note.strip())
+        missing = sorted(set(ids) - {number for number, _, _ in found})
+        if missing:
+            raise BadConfiguration(
+                f"no critical finding is open that has the number {', '.join(map(str, missing))}.",
+                hint="`python -m perpflow audit` and the table audit_findings have the numbers. None was accepted.",
+            )
+        # In the table's order, as publishers do.
+        for spec in DATASETS.values():
+            symbols = tuple(sorted({symbol for _, dataset, symbol in found if dataset == spec.name}))
+            if symbols:
+                ledger.lock(connection, spec, symbols)
+                verification.dispute(connection, (spec.name,), symbols)
+    return len(found)
 
 
 def state(deployment: Deployment, datasets: tuple[str, ...], symbols: tuple[str, ...] | None = None) -> State:
@@ -120,7 +158,8 @@ def complain(deployment: Deployment, datasets: tuple[str, ...]) -> None:
         raise BatchFaulty(
             f"{sum(finding.findings for finding in critical)} critical findings are open:\n  "
             + "\n  ".join(f"{each.audit} {each.dataset}: {each.findings}, first {each.sample}" for each in critical),
-            hint="\nverified_until ends before them. See the table audit_findings; load it anew, then audit.",
+            hint="\nverified_until ends before them. See the table audit_findings; load it anew, then audit; or accept"
+            " what is so and stays so: `python -m perpflow audit accept NUMBER --note ...`.",
         )
 
 
@@ -211,6 +250,10 @@ def _recorded(
         "end": whole[-1].end + MARGIN,
         "coarse": [coarse for coarse, _ in PAIRS],
         "fine": [fine for _, fine in PAIRS],
+        "limits": Jsonb(audit.limits(dataset)),
+        "rules": list(audit.rules),
+        "by_series": target.series_in_key,
     }
-    row = one(connection, query("audit_record", audit=statement(audit, dataset)), parameters)
+    recording = query("audit_record", audit=statement(audit, dataset), table=sql.Identifier(target.name))
+    row = one(connection, recording, parameters)
     return row["found"], row["resolved"]

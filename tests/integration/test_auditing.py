@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from perpflow import auditing, reader
+from perpflow.__main__ import app
 from perpflow.datasets import DATASETS
+from perpflow.errors import BadConfiguration
 from perpflow.settings import Deployment
 from perpflow.store.database import session
 from perpflow.windows import Window
@@ -30,12 +34,12 @@ def deployment(database_url: str, exchange: Handle) -> Deployment:
     """Two clean days of all datasets, audited."""
     made = deployment_of(database_url, exchange, symbols=SYMBOLS)
     load(made, request("first", SPAN.start, SPAN.end, symbols=SYMBOLS))
-    auditing.audit(made, tuple(DATASETS))
+    auditing.told(made, auditing.audit(made, tuple(DATASETS)).moved)
     return made
 
 
 #: What tests damage, and what they are put back from.
-KEPT = (*DATASETS, "coverage", "audit_findings", "reconciliations")
+KEPT = (*DATASETS, "coverage", "audit_findings", "reconciliations", "verification_told")
 KEEP = "CREATE TABLE kept_{0} AS TABLE {0}"
 EMPTY = "DELETE FROM {0}"
 PUT_BACK = "INSERT INTO {0} OVERRIDING SYSTEM VALUE TABLE kept_{0}"
@@ -85,6 +89,7 @@ def test_nothing_is_verified_before_it_is_audited_and_all_of_it_afterwards(
     done = auditing.audit(made, ("ohlcv",))
     assert {series.dataset for series in done.moved} == {"ohlcv"}
     assert reader.verified_until(*KEY, database_url=made.database_url) == SPAN.end
+    auditing.told(made, done.moved)
     assert auditing.audit(made, ("ohlcv",)) == auditing.Audited(0, 0, ())
     # Each dataset waits for its own audits, whoever has looked at it beside another.
     assert disputed(made) == {("open_interest", "SOL/USDT", "5m"): SPAN.start}
@@ -102,6 +107,7 @@ DAMAGE: dict[str, tuple[str, set[str], dict[tuple[str, str], datetime]]] = {
     "a settlement is deleted": (
         "DELETE FROM funding_rate WHERE symbol = 'SOL/USDT' AND time = '2026-10-11 08:00Z'",
         {"settlements_follow"},
+        # The next one may come an hour after the one before.
         {("funding_rate", "settlement"): utc("2026-10-11T01:00")},
     ),
     "one ratio is emptied": (
@@ -141,7 +147,7 @@ DAMAGE: dict[str, tuple[str, set[str], dict[tuple[str, str], datetime]]] = {
     "an hour of mark prices is another symbol's": (
         "UPDATE mark_price m SET (open, high, low, close) = (SELECT b.open, b.high, b.low, b.close FROM mark_price b "
         "WHERE b.symbol = 'BTC/USDT' AND b.timeframe = '1h' AND b.time = m.time) WHERE timeframe = '1h' AND CANDLE",
-        {"cross_timeframe"},
+        {"cross_timeframe", "spike_denied_by_trades"},
         {("mark_price", "1h"): HOUR, ("mark_price", "5m"): HOUR},
     ),
     "a premium is changed by its last digit": (
@@ -151,7 +157,7 @@ DAMAGE: dict[str, tuple[str, set[str], dict[tuple[str, str], datetime]]] = {
     ),
     "open interest is in another unit": (
         "UPDATE open_interest SET open_interest = open_interest * 1000 WHERE CANDLE",
-        {"open_interest_value"},
+        {"open_interest_value", "jump_taken_back"},
         {("open_interest", "5m"): AT},
     ),
     "open interest's value is another symbol's": (
@@ -195,6 +201,38 @@ def test_damage_ends_what_is_verified_before_it_and_repair_brings_it_back(damage
     assert (disputed(damaged), audits_open(damaged)) == ({}, set())
 
 
+@pytest.fixture
+def settled(empty_database_url: str, exchange: Handle) -> Deployment:
+    """Settlements of weeks on either side of a month's end, audited."""
+    made = deployment_of(empty_database_url, exchange)
+    load(made, request("weeks", "2026-08-20", "2026-09-12", datasets=("funding_rate",)))
+    auditing.audit(made, ("funding_rate",))
+    assert disputed(made) == {}
+    return made
+
+
+def test_a_hole_among_settlements_is_disputed_whole_and_as_long_as_it_is_there(settled: Deployment) -> None:
+    hole = "DELETE FROM funding_rate WHERE time > '2026-08-28 16:00Z' AND time < '2026-09-03 08:00Z'"
+    assert execute(settled, hole) > 3
+    auditing.audit(settled, ("funding_rate",), again=True)
+    key = ("funding_rate", "SOL/USDT", "settlement")
+    spans = '{["2026-08-28 17:00:00+00","2026-09-03 01:00:00+00")}'
+    for _ in range(3):
+        assert disputed(settled) == {key: utc("2026-08-28T17:00")}
+        assert coverage(settled, "disputed::text", key) == spans
+        again = auditing.audit(settled, ("funding_rate",))
+        assert (again.found, again.resolved) == (0, 0)
+
+
+def test_what_is_explained_of_a_hole_among_settlements_is_not_disputed(settled: Deployment) -> None:
+    execute(settled, "DELETE FROM funding_rate WHERE time > '2026-08-28 16:00Z' AND time < '2026-09-03 08:00Z'")
+    gone = "'{[2026-08-28 16:00:01Z,2026-09-02Z)}'"
+    execute(settled, "UPDATE coverage SET present = present - GONE, missing_upstream = GONE".replace("GONE", gone))
+    auditing.audit(settled, ("funding_rate",), again=True)
+    key = ("funding_rate", "SOL/USDT", "settlement")
+    assert coverage(settled, "disputed::text", key) == '{["2026-09-02 00:00:00+00","2026-09-03 01:00:00+00")}'
+
+
 def coverage(deployment: Deployment, column: str, key: tuple[str, str, str] = KEY) -> Any:
     text = "SELECT {} FROM coverage WHERE dataset = %s AND symbol = %s AND series = %s"
     with session(deployment.database_url) as connection:
@@ -229,7 +267,7 @@ def test_publishing_what_changes_nothing_leaves_audited_as_it_is(deployment: Dep
 
 
 def test_an_audit_that_dies_leaves_everything_as_it_was(damaged: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    execute(damaged, "UPDATE ohlcv SET high = high * 2 WHERE timeframe = '1h' AND CANDLE")
+    execute(damaged, "UPDATE ohlcv SET high = high * 1.2 WHERE timeframe = '1h' AND CANDLE")
 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -294,21 +332,86 @@ def test_a_hole_that_nothing_explains_is_told_and_ends_what_is_verified(damaged:
     assert disputed(damaged) == {}
 
 
-def test_a_hole_of_days_in_funding_is_disputed_as_a_whole_however_often_it_is_looked_at(
-    empty_database_url: str, exchange: Handle
-) -> None:
-    deployment = deployment_of(empty_database_url, exchange)
-    load(deployment, request("funding", utc("2026-10-01"), utc("2026-10-12"), datasets=("funding_rate",)))
-    gone = "DELETE FROM funding_rate WHERE time >= '2026-10-05 00:00Z' AND time <= '2026-10-07 08:00Z'"
-    lacking = execute(deployment, gone)
-    assert lacking == 8
-    for _ in range(3):
-        auditing.audit(deployment, ("funding_rate",))
-        (finding,) = auditing.state(deployment, ("funding_rate",)).findings
-        assert (finding.findings, finding.detail["points"]) == (1, lacking)
-        assert disputed(deployment) == {("funding_rate", "SOL/USDT", "settlement"): utc("2026-10-04T17:00")}
-    request_again = request("again", utc("2026-10-05"), utc("2026-10-08"), datasets=("funding_rate",), again=True)
-    load(deployment, request_again)
-    auditing.audit(deployment, ("funding_rate",))
-    assert not auditing.state(deployment, ("funding_rate",)).findings
-    assert not disputed(deployment)
+SPOIL = "UPDATE open_interest SET open_interest_value = open_interest_value * {} WHERE CANDLE"
+
+
+def numbers(deployment: Deployment) -> tuple[int, ...]:
+    with session(deployment.database_url) as connection:
+        found = rows(connection, "SELECT id FROM audit_findings WHERE resolved_at IS NULL ORDER BY id")
+    return tuple(number for (number,) in found)
+
+
+def test_what_a_person_accepts_disputes_nothing_until_it_is_something_else(damaged: Deployment) -> None:
+    execute(damaged, SPOIL.format(1.2))
+    auditing.audit(damaged, ("open_interest",), again=True)
+    assert set(disputed(damaged)) == {("open_interest", "SOL/USDT", "5m")}
+    assert auditing.accept(damaged, numbers(damaged), person="ada", note="the exchange says so") == 1
+    for _ in range(2):
+        assert disputed(damaged) == {}
+        auditing.complain(damaged, ("open_interest",))
+        (finding,) = auditing.state(damaged, ("open_interest",)).findings
+        assert (finding.severity, finding.accepted, finding.accepted_by) == ("warning", True, "ada")
+        assert "accepted by ada: the exchange says so" in finding.sample
+        auditing.audit(damaged, ("open_interest",), again=True)
+    execute(damaged, SPOIL.format(1.2))
+    auditing.audit(damaged, ("open_interest",), again=True)
+    assert audits_open(damaged) == {"open_interest_value"}
+    assert set(disputed(damaged)) == {("open_interest", "SOL/USDT", "5m")}
+
+
+def test_only_open_critical_findings_are_accepted_and_with_a_note(damaged: Deployment) -> None:
+    execute(damaged, SPOIL.format(1.2))
+    auditing.audit(damaged, ("open_interest",), again=True)
+    (number,) = numbers(damaged)
+    for ids, note, said in (((number,), " ", "the note is empty"), ((number, 10**9), "so it is", "1000000000")):
+        with pytest.raises(BadConfiguration, match=said):
+            auditing.accept(damaged, ids, person="ada", note=note)
+    assert audits_open(damaged) == {"open_interest_value"}
+
+
+RELEASED = """
+    INSERT INTO quarantine (batch, dataset, symbol, series, time, expectation, reason, source, row, row_hash,
+                            decision, note, reviewed_at)
+    SELECT 'b', 'open_interest', symbol, '5m', time, 'value_fits_the_candles', 'why', source, to_jsonb(o), 1,
+           'released', 'so it is', now()
+    FROM open_interest o WHERE CANDLE"""
+
+
+def test_a_value_that_a_review_released_is_no_finding_and_another_one_is(damaged: Deployment) -> None:
+    execute(damaged, SPOIL.format(1.2))
+    execute(damaged, RELEASED)
+    try:
+        auditing.audit(damaged, ("open_interest",), again=True)
+        assert audits_open(damaged) == set()
+        execute(damaged, SPOIL.format(1.2))
+        auditing.audit(damaged, ("open_interest",), again=True)
+        assert audits_open(damaged) == {"open_interest_value"}
+    finally:
+        execute(damaged, "DELETE FROM quarantine")
+
+
+def test_what_a_killed_audit_has_moved_the_next_one_tells(damaged: Deployment) -> None:
+    execute(damaged, "UPDATE coverage SET audited = audited - HOLE WHERE series = '1h'".replace("HOLE", HOLE))
+    fallen = set(disputed(damaged))
+    assert len(fallen) > 1
+    # It has looked at everything, and dies before it has told of it.
+    first = auditing.audit(damaged, tuple(DATASETS))
+    assert {series.key for series in first.moved} == fallen
+    again = auditing.audit(damaged, tuple(DATASETS))
+    assert again.moved == first.moved
+    auditing.told(damaged, again.moved)
+    assert auditing.audit(damaged, tuple(DATASETS)).moved == ()
+
+
+def test_the_command_accepts_by_number(damaged: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    execute(damaged, SPOIL.format(1.2))
+    for name in ("database", "rest", "archive"):
+        monkeypatch.setenv(f"PERPFLOW_{name.upper()}_URL", getattr(damaged, f"{name}_url"))
+    looked = CliRunner().invoke(app, ["audit", "--again", "--json", "--datasets", "open_interest"])
+    assert looked.exit_code == 1
+    (finding,) = json.loads(looked.stdout)["findings"]
+    done = CliRunner().invoke(app, ["audit", "accept", str(finding["id"]), "--note", "so it is", "--by", "ada"])
+    assert (done.exit_code, done.stdout) == (0, "1 findings accepted.\n")
+    table = CliRunner().invoke(app, ["audit", "--datasets", "open_interest"])
+    assert table.exit_code == 0
+    assert "accepted" in table.stdout

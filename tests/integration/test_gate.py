@@ -74,6 +74,7 @@ def corrupt_candles(dataset: str) -> list[tuple[str, Row, set[str]]]:
         ({"open": below}, {LOWEST}),
         ({"close": below}, {LOWEST}),
         ({"close_time_ms": to_ms(START)}, {"close_time_fits_timeframe"}),
+        ({"close_time_ms": None}, {"close_time_fits_timeframe"}),
         ({"timeframe": "7m"}, {"expect_column_values_to_be_in_set(timeframe)"}),
         ({"open_time_ms": None}, {not_null("time")}),
     ]

@@ -1,27 +1,32 @@
 -- Settlements have no grid: where the time since the one before is longer than the interval that ends with it, some lack in
--- what the ledger calls present; and settlements that the ledger does not call present.
+-- what the ledger calls present; and settlements that the ledger does not call present. How many lack, and when, only they
+-- could say: all that lies between is disputed. It may be longer than what is looked at, on either side: the one before it and
+-- the one behind it are looked up in the key, however far away they are.
 WITH looked AS (
     SELECT l.symbol, l.series, l.windows, c.present
     FROM unnest(%(symbols)s::text[], %(series)s::text[], %(windows)s::tstzmultirange[]) AS l (symbol, series, windows)
     JOIN coverage c ON c.dataset = %(target)s AND c.symbol = l.symbol AND c.series = l.series
 ), settled AS (
-    -- The one before and the one after, however far: a hole is the same from wherever it is looked at.
-    SELECT l.symbol, l.series, l.windows, l.present, s.*
+    SELECT l.symbol, l.series, l.windows, l.present, s.time, s.since,
+           coalesce(s.before, (SELECT max(t.time) FROM {table} t WHERE t.symbol = l.symbol AND t.time < s.time)) AS before
     FROM looked l CROSS JOIN LATERAL unnest(l.windows) AS w (span) CROSS JOIN LATERAL (
-        SELECT t.time, t.interval_hours * interval '1 hour' AS since,
-               (SELECT max(p.time) FROM {table} p WHERE p.symbol = l.symbol AND p.time < t.time) AS before
-        FROM {table} t
-        WHERE t.symbol = l.symbol AND t.time >= lower(w.span)
-          AND t.time <= (SELECT coalesce(min(n.time), 'infinity') FROM {table} n WHERE n.symbol = l.symbol AND n.time >= upper(w.span))
+        SELECT t.time, t.interval_hours * interval '1 hour' AS since, lag(t.time) OVER (ORDER BY t.time) AS before FROM {table} t
+        WHERE t.symbol = l.symbol AND t.time >= lower(w.span) AND t.time < upper(w.span) AND t.time >= %(start)s AND t.time < %(end)s
+        UNION ALL
+        (SELECT t.time, t.interval_hours * interval '1 hour', NULL FROM {table} t
+         WHERE t.symbol = l.symbol AND t.time >= upper(w.span) ORDER BY t.time LIMIT 1)
     ) s
 ), found AS (
-    SELECT symbol, series, windows, lacks AS span, 'settlements lack here, by the interval of the next one' AS what,
-           round(extract(epoch FROM time - before) / extract(epoch FROM since)) - 1 AS points
-    FROM settled, unnest(tstzmultirange(tstzrange(before + interval '1 hour', time - since + interval '1 hour')) * present) AS lacks
+    SELECT symbol, series, windows, lacking.span,
+           jsonb_build_object('what', 'the table lacks what was settled before the interval of the next one',
+                              'points', ceil(extract(epoch FROM time - before) / extract(epoch FROM since)) - 1,
+                              'before', before, 'next', time, 'interval', since) AS detail
+    FROM settled, unnest(present * tstzmultirange(tstzrange(before + interval '1 hour', time - since + interval '1 hour'))) AS lacking (span)
     WHERE before < time - since
     UNION ALL
-    SELECT symbol, series, windows, tstzrange(time, time + interval '1 hour'), 'the table has it, the ledger does not call it present', 1
+    SELECT symbol, series, windows, tstzrange(time, time + interval '1 hour'),
+           jsonb_build_object('what', 'the table has it, the ledger does not call it present', 'points', 1)
     FROM settled WHERE NOT present @> time
 )
-SELECT DISTINCT symbol, series, span AS "window", 'critical' AS severity, 'time' AS "column", jsonb_build_object('what', what, 'points', points) AS detail
+SELECT DISTINCT symbol, series, span AS "window", 'critical' AS severity, 'time' AS "column", detail
 FROM found WHERE windows && span

@@ -19,6 +19,7 @@ from typing import Any
 from psycopg import sql
 
 from perpflow.datasets import DATASETS
+from perpflow.quality.suites import load_suite
 from perpflow.specs import LoadedSpec
 from perpflow.store.database import query
 from perpflow.windows import DAY, MILLISECOND, TIMEFRAMES, Timeframe, Window, merge
@@ -40,8 +41,8 @@ TOLERANCE_OF_VALUE = 0.02
 #: upset.
 TOLERANCE_OF_MARK = 0.005
 TOLERANCE_OF_TRADES = 0.03
-#: As of the gate's outliers: from candle to candle.
-SPIKE = 0.1
+#: Ratios of which one instant says something about the next. What takers buy within five minutes does not.
+JUMPING = ("top_position", "top_account", "global_account")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,23 @@ class Audit:
     reach: int = 0
     everywhere: bool = False
     constants: dict[str, Any] = field(default_factory=dict)
+    #: The limit of its target's suite that it goes by, and the dataset whose prices deny its target's.
+    limit: str = ""
+    beside: str = ""
+    #: The gate's expectations of the same, `*` for the column: what a person released from one is no finding.
+    rules: tuple[str, ...] = ()
 
     def target(self, dataset: str) -> str:
         """The dataset that its findings are about when it runs for `dataset`."""
         return self.of or dataset
+
+    def limits(self, dataset: str) -> dict[str, float]:
+        """What it goes by when it runs for `dataset`, by series, `*` for all others.
+
+        Raises:
+            BadSuite: the suite that says so is broken.
+        """
+        return load_suite(self.target(dataset)).limits[self.limit] if self.limit else {}
 
 
 AUDITS: tuple[Audit, ...] = (
@@ -86,7 +100,7 @@ AUDITS: tuple[Audit, ...] = (
         "audit_settlements_follow",
         reads=("funding_rate",),
         says="each settlement follows the one before by its interval, and the ledger calls it present",
-        # The longest funding interval, in hours: the settlement that tells of a missing one.
+        # The longest funding interval, in hours: a settlement tells of what lacks that far before it.
         reach=8,
     ),
     Audit(
@@ -103,15 +117,49 @@ AUDITS: tuple[Audit, ...] = (
         says="open interest is valued at the price of its instant",
         reach=1,
         constants={"tolerance": TOLERANCE_OF_VALUE},
+        rules=("value_fits_the_candles", "value_fits_the_day"),
+    ),
+    # The gate judges a newest point before its successor, or the other price, is there.
+    Audit(
+        "jump_taken_back",
+        "audit_jump_taken_back",
+        reads=("open_interest", "long_short_ratio"),
+        says="no value is far off for a single instant",
+        reach=1,
+        limit="jump",
+        rules=("no_lone_jump", "no_lone_jump_of_*"),
     ),
     Audit(
         "spike_denied_by_mark",
-        "audit_spike_denied_by_mark",
+        "audit_spike_denied",
         reads=("ohlcv", "mark_price"),
         of="ohlcv",
         says="a close far from both its neighbours is one that the mark price went along with",
         reach=1,
-        constants={"jump": SPIKE},
+        limit="move",
+        beside="mark_price",
+        rules=("no_lone_spike",),
+    ),
+    Audit(
+        "spike_denied_by_trades",
+        "audit_spike_denied",
+        reads=("mark_price", "ohlcv"),
+        of="mark_price",
+        says="a mark price far from both its neighbours is one that trades went along with",
+        reach=1,
+        limit="move",
+        beside="ohlcv",
+        rules=("no_lone_spike",),
+    ),
+    Audit(
+        "wick_denied_by_mark",
+        "audit_wick_denied",
+        reads=("ohlcv", "mark_price"),
+        of="ohlcv",
+        says="a wick far from its candle's body is one that the mark price had too",
+        limit="wick",
+        beside="mark_price",
+        rules=("no_lone_wick",),
     ),
     Audit(
         "funding_mark",
@@ -126,6 +174,7 @@ AUDITS: tuple[Audit, ...] = (
             # Finest first, none longer than the shortest interval.
             "timeframes": [name for name, frame in TIMEFRAMES.items() if frame.length and frame.length * 24 <= DAY],
         },
+        rules=("mark_price_fits_the_candles",),
     ),
     Audit(
         "sources_agree",
@@ -173,13 +222,24 @@ def statement(audit: Audit, dataset: str) -> sql.Composed:
     return query(
         audit.query,
         table=sql.Identifier(spec.name),
+        beside=sql.Identifier(audit.beside),
         of_series=_of_series(spec),
+        value=_value(spec),
+        column=sql.Identifier("l", "series") if spec.partial_rows else sql.Literal(spec.values[0].name),
         sums=sql.SQL("").join(query("audit_sum", column=sql.Identifier(name)) for name in summed),
         compared=sql.SQL(", ").join(
             query("audit_compared", title=sql.Literal(name), column=sql.Identifier(name), tolerance=sql.Literal(value))
             for name, value in tolerances.items()
         ),
     )
+
+
+def _value(spec: LoadedSpec) -> sql.Composable:
+    """The value of a row that is the series': its first one, or that of several which share the row."""
+    if not spec.partial_rows:
+        return sql.Identifier("t", spec.values[0].name)
+    ratios = (query("audit_ratio_value", title=sql.Literal(name), column=sql.Identifier(name)) for name in JUMPING)
+    return sql.SQL("CASE l.series {} END").format(sql.SQL(" ").join(ratios))
 
 
 def _of_series(spec: LoadedSpec) -> sql.Composable:

@@ -71,6 +71,12 @@ def _mark(
     connection.execute(query("gate_failing"))
     # All are found before any is marked: marking a row gives it another address.
     found = tuple(_finding(connection, spec, failure) for failure in failures)
+    # What stands beside the batch may have changed since Great Expectations looked: then no row fails any more.
+    found = tuple(
+        finding
+        for finding, failure in zip(found, failures, strict=True)
+        if finding.failing or failure.rows_query is None
+    )
     counts = _counts(connection, spec, stage_id, window)
     findings = tuple(_counted(finding, counts.pop(finding.expectation, (0, 0))) for finding in found)
     findings += tuple(_rejection(connection, spec, name, counts[name]) for name in sorted(counts))

@@ -15,6 +15,7 @@ the table of their rows.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -71,6 +72,8 @@ class Suite:
     expectations: tuple[Expectation, ...]
     #: Queries by the name of the table that holds their rows while a batch is checked.
     derived: dict[str, str] = field(default_factory=dict)
+    #: Numbers by name and timeframe, `*` for all others; audits read the same ones.
+    limits: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Expectation:
         return next(expectation for expectation in self.expectations if expectation.name == name)
@@ -102,7 +105,7 @@ def load_suite(dataset: str) -> Suite:
     derived = terms.define(content.get("limits", {}), content.get("derived", {}))
     reader = _Reader(TABLES[dataset], path, terms)
     expectations = tuple(reader.expectation(index, entry) for index, entry in enumerate(content["expectations"]))
-    suite = Suite(dataset, path, expectations, derived)
+    suite = Suite(dataset, path, expectations, derived, terms.limits)
     _refuse_twins(suite)
     if not any(expectation.severity == "critical" for expectation in suite.expectations):
         _refuse(dataset, path, "no expectation is critical.", "Such a gate lets everything through: make one critical.")
@@ -122,6 +125,7 @@ class _Terms:
     dataset: str
     path: Path
     sql: dict[str, str] = field(default_factory=dict)
+    limits: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def define(self, limits: Any, derived: Any) -> dict[str, str]:
         """Take up the suite's limits and derived tables; returns the queries of the latter."""
@@ -132,7 +136,7 @@ class _Terms:
                 hint = "Use small letters, digits and _; each name once, and not batch."
                 _refuse(self.dataset, self.path, f"{name!r} is no name for a limit or a derived table.", hint)
         for name, limit in limits.items():
-            values = self._values(name, limit)
+            values = self.limits[name] = self._values(name, limit)
             # To PostgreSQL a bare 0.1 is exact decimal, whose arithmetic takes a hundred times as long.
             cases = " ".join(f"WHEN '{key}' THEN {value!r}" for key, value in values.items() if key != "*")
             text = f"CASE timeframe {cases} ELSE {values['*']!r} END" if cases else repr(values["*"])
@@ -147,7 +151,7 @@ class _Terms:
 
     def _values(self, name: str, limit: Any) -> dict[str, float]:
         values = {key: value for key, value in limit.items() if key != "notes"} if isinstance(limit, dict) else {}
-        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values.values())
+        numbers = all(map(_is_number, values.values()))
         series = TABLES[self.dataset].series_in_key
         if "*" not in values or not numbers or not (series or len(values) == 1) or not limit.get("notes"):
             shape = '{"notes": "why", "*": 0.1, "1d": 0.3}' if series else '{"notes": "why", "*": 0.1}'
@@ -227,6 +231,9 @@ class _Reader:
         if "row_condition" in kwargs:
             # Great Expectations leaves the condition out of the query that finds the failing rows: too many would go.
             self.refuse(f"{subject} has a row_condition.", f"Write the condition into an {QUERY_TYPE}.")
+        if "mostly" in kwargs:
+            # As long as few enough fail it would succeed, and those few be published.
+            self.refuse(f"{subject} has a mostly.", "Each row is judged by itself: leave it out, or make it a warning.")
         if kind != QUERY_TYPE:
             return
         if not (meta.get("name") and meta.get("columns")):
@@ -256,6 +263,11 @@ class _Reader:
     def refuse(self, problem: str, hint: str) -> NoReturn:
         """Raise BadSuite about the file that is being read."""
         _refuse(self.spec.name, self.path, problem, hint)
+
+
+def _is_number(value: Any) -> bool:
+    # Python reads NaN and Infinity as JSON: nothing lies beyond such a limit.
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _columns(kind: str, kwargs: dict[str, Any], meta: dict[str, Any]) -> Iterator[str]:

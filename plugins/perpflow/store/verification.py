@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,11 +30,16 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class OpenFindings:
-    """What an audit has found of a dataset and nobody has mended yet: how many findings, and the first of them."""
+    """What an audit has found of a dataset and nobody has mended yet: how many findings, and the first of them.
 
+    Those that a person has accepted, as the note says, are warnings; they are counted by themselves.
+    """
+
+    id: int
     audit: str
     dataset: str
     severity: str
+    accepted: bool
     findings: int
     symbol: str
     series: str
@@ -42,13 +47,16 @@ class OpenFindings:
     until: datetime | None
     column: str
     detail: dict[str, Any]
+    accepted_by: str | None
+    note: str | None
 
     @property
     def sample(self) -> str:
         """The first finding in a line: which series, when, which column, and what was compared."""
         when = "" if self.time is None else f" {self.time:%Y-%m-%d %H:%M}"
         facts = ", ".join(f"{name} {_short(value)}" for name, value in self.detail.items())
-        return f"{self.symbol} {self.series}{when} {self.column}: {facts}"
+        accepted = f" (accepted by {self.accepted_by}: {self.note})" if self.accepted else ""
+        return f"{self.symbol} {self.series}{when} {self.column}: {facts}{accepted}"
 
 
 def verified(
@@ -68,7 +76,7 @@ def verified_until(connection: Connection, dataset: str, symbol: str, series: st
 def open_findings(
     connection: Connection, datasets: tuple[str, ...], symbols: tuple[str, ...] | None = None
 ) -> list[OpenFindings]:
-    """By audit, dataset and severity."""
+    """By audit, dataset, severity and whether they are accepted."""
     return [OpenFindings(**row) for row in connection.execute(query("findings_open"), _filters(datasets, symbols))]
 
 
@@ -105,6 +113,34 @@ def mark_audited(connection: Connection, dataset: str, looked_at: Mapping[str, l
 def dispute(connection: Connection, datasets: tuple[str, ...], symbols: tuple[str, ...]) -> None:
     """Write into the ledger what open critical findings are about; the caller holds the locks."""
     connection.execute(query("audit_dispute"), _filters(datasets, symbols))
+
+
+def accept(connection: Connection, ids: tuple[int, ...], person: str, note: str) -> list[tuple[int, str, str]]:
+    """Accept those of the findings that are open and critical; returns number, dataset and symbol of each."""
+    parameters = {"ids": list(ids), "person": person, "note": note}
+    rows = connection.execute(query("audit_accept"), parameters)
+    return [(row["id"], row["dataset"], row["symbol"]) for row in rows]
+
+
+def note_fallen(connection: Connection) -> None:
+    """What was told and is verified no longer counts as told only as far as it still is."""
+    connection.execute(query("verification_fallen"))
+
+
+def untold(connection: Connection) -> list[Verified]:
+    """The series that are verified until another instant than was told."""
+    return [Verified(**row) for row in connection.execute(query("verification_untold"))]
+
+
+def tell(connection: Connection, series: Sequence[Verified]) -> None:
+    """Keep until when these were told to be verified."""
+    parameters = {
+        "datasets": [each.dataset for each in series],
+        "symbols": [each.symbol for each in series],
+        "series": [each.series for each in series],
+        "until": [each.verified_until for each in series],
+    }
+    connection.execute(query("verification_tell"), parameters)
 
 
 def _filters(datasets: tuple[str, ...] | None, symbols: tuple[str, ...] | None) -> dict[str, Any]:

@@ -42,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOBODY = "http://127.0.0.1:1"
 #: Checks that can't tell anything without Redis, and what those that need the exchange's clock say without it.
 OF_REDIS = ("budget", "bans", "circuits", "errors", "stream", "liquidations", "listening")
-OF_CLOCK = dict.fromkeys(("freshness", "holes"), "yellow")
+OF_CLOCK = dict.fromkeys(("freshness", "holes", "listening"), "yellow")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-import attrs
 import httpx
 from airflow.sdk import BaseHook, BaseNotifier, Connection, Context
 from airflow.sdk.log import mask_secret
@@ -140,7 +139,9 @@ def _once(connection: Connection) -> Connection:
     """A mail server's connection that tries once: the provider's defaults hang for three minutes where it is silent."""
     given = connection.extra_dejson
     bounds = {"retry_limit": 0, "timeout": min(int(given.get("timeout", TIMEOUT_S)), int(TIMEOUT_S))}
-    return attrs.evolve(connection, extra=json.dumps(given | bounds))
+    bounded = copy(connection)
+    bounded.extra = json.dumps(given | bounds)
+    return bounded
 
 
 def require_package(alert: AlertSettings) -> None:

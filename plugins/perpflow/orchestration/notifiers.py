@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Callable, Mapping
+from copy import copy
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -139,7 +140,7 @@ def _once(connection: Connection) -> Connection:
     """A mail server's connection that tries once: the provider's defaults hang for three minutes where it is silent."""
     given = connection.extra_dejson
     bounds = {"retry_limit": 0, "timeout": min(int(given.get("timeout", TIMEOUT_S)), int(TIMEOUT_S))}
-    bounded = copy(connection)
+    bounded: Connection = copy(connection)
     bounded.extra = json.dumps(given | bounds)
     return bounded
 

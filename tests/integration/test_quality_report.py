@@ -113,7 +113,7 @@ def whole(text: str) -> int:
 
 
 def test_the_first_line_says_it_all(page: Page) -> None:
-    assert "3 symbols, 6 datasets, 99.82 % complete, 8 rows failed the gate, 4 rows wait for review" in page.prose
+    assert "3 symbols, 6 datasets, 99.82 % complete, 8 failures at the gate, 4 rows wait for review" in page.prose
 
 
 def test_completeness_counts_what_the_ledger_covers(filled: Connection, page: Page) -> None:
@@ -464,7 +464,7 @@ def test_the_command_writes_the_page_and_says_where(deployment: Deployment, monk
     said, where = done.stdout.splitlines()
     assert (done.exit_code, said) == (
         0,
-        "2026-11-26: 3 symbols, 6 datasets, 99.82 % complete, 8 rows failed the gate, 4 rows wait for review",
+        "2026-11-26: 3 symbols, 6 datasets, 99.82 % complete, 8 failures at the gate, 4 rows wait for review",
     )
     assert where.endswith("/reports/quality_2026-11-26.html")
     assert Path(where).is_file()

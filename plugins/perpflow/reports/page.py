@@ -81,7 +81,7 @@ def headline(summary: Summary) -> str:
     if not summary.staged:
         said.append("nothing was loaded on the day")
     if summary.failed:
-        said.append(f"{counted(summary.failed, 'row')} failed the gate")
+        said.append(f"{counted(summary.failed, 'failure')} at the gate")
     said.append(f"{counted(summary.waiting, 'row')} {'waits' if summary.waiting == 1 else 'wait'} for review")
     if summary.late:
         said.append(f"{counted(summary.late, 'dataset')} {'is' if summary.late == 1 else 'are'} late")

@@ -218,11 +218,11 @@ THREE = [SIX, SIX + FIVE, SIX + 2 * FIVE]
 SETTLEMENTS = [DAY.start + n * timedelta(hours=8) for n in range(3)]
 #: Dataset, what the exchange does, the withheld instants, the columns that are blamed.
 CORRUPTIONS = [
-    ("ohlcv", "negative_volume", THREE, {"volume", "volume, taker_buy_volume"}),
-    ("ohlcv", "nan_price", THREE, {"close", "high, close"}),
+    ("ohlcv", "negative_volume", THREE, {"volume", "volume, taker_buy_volume, quote_volume, taker_buy_quote_volume"}),
+    ("ohlcv", "nan_price", THREE, {"close", "open, high, low, close"}),
     ("ohlcv", "conflicting_duplicate", THREE, {"source, timeframe, time"}),
-    ("mark_price", "nan_price", THREE, {"close", "high, close"}),
-    ("premium_index", "nan_price", THREE, {"close", "high, close"}),
+    ("mark_price", "nan_price", THREE, {"close", "open, high, low, close"}),
+    ("premium_index", "nan_price", THREE, {"close", "open, high, low, close"}),
     ("open_interest", "negative_value", THREE, {"open_interest"}),
     ("open_interest", "conflicting_duplicate", THREE, {"source, time, series"}),
     ("long_short_ratio", "negative_ratio", THREE, {"top_account"}),

@@ -38,6 +38,8 @@ Severity = Literal["critical", "warning"]
 BATCH_COLUMNS = ("row_id", "window_start", "window_end")
 #: Arguments of Great Expectations' types that name columns.
 COLUMN_ARGUMENTS = ("column", "column_A", "column_B", "column_list", "sum_column")
+#: What a suite consists of.
+PARTS = ("name", "notes", "limits", "derived", "expectations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,9 @@ class _Reader:
         columns = tuple(_columns(kind, kwargs, meta))
         name = meta.get("name") or f"{kind}({','.join(columns)})"
         subject = f"{subject}, {name},"
-        self._check_columns(subject, columns)
+        if not isinstance(name, str):
+            self.refuse(f"{subject} has a `meta.name` that is no text.", "Write a name that tells it from the others.")
+        self._check_columns(subject, kind, columns)
         self._check_query(subject, kind, kwargs, meta)
         return Expectation(
             name=name,
@@ -218,8 +222,11 @@ class _Reader:
             reason=self._notes(subject, entry.get("notes")),
         )
 
-    def _check_columns(self, subject: str, columns: tuple[str, ...]) -> None:
+    def _check_columns(self, subject: str, kind: str, columns: tuple[str, ...]) -> None:
         known = staged_columns(self.spec)
+        if len(columns) < (2 if "_pair_" in kind else 1 if kind.startswith("expect_column_") else 0):
+            arguments = "`column_A` and `column_B`" if "_pair_" in kind else "`column`"
+            self.refuse(f"{subject} names too few columns.", f"Give it {arguments}, as Great Expectations calls it.")
         for column in columns:
             if column not in known:
                 self.refuse(
@@ -280,15 +287,31 @@ def _columns(kind: str, kwargs: dict[str, Any], meta: dict[str, Any]) -> Iterato
 
 def _read(dataset: str, path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
     except FileNotFoundError:
         _refuse(dataset, path, "the suite is missing.", "Without one nothing may be published: restore the file.")
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        _refuse(dataset, path, f"it cannot be read: {error.strerror}.", "Restore the file.", error)
+    except (ValueError, RecursionError) as error:
         _refuse(dataset, path, f"it is not JSON: {error}.", "Mend the file at that place.", error)
     entries = content.get("expectations") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
         _refuse(dataset, path, "it has no expectations.", 'Write {"name": ..., "expectations": [...]}.')
+    for name in set(content) - set(PARTS):
+        _refuse(dataset, path, f"it has the unknown part {name!r}.", f"A suite has {', '.join(PARTS)}.")
     return dict(content)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of two values for one name JSON would drop one in silence.
+
+    Raises:
+        ValueError: a name is there twice.
+    """
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            raise ValueError(f"{name!r} is there {count} times in one object")
+    return dict(pairs)
 
 
 def _refuse_twins(suite: Suite) -> None:

@@ -37,6 +37,9 @@ def changed(entry: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {key: value for key, value in (deepcopy(entry) | changes).items() if value is not None}
 
 
+PAIR = "expect_column_pair_values_to_be_equal"
+
+
 @pytest.fixture
 def suite_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PERPFLOW_INCLUDE", str(tmp_path))
@@ -89,6 +92,9 @@ def test_a_name_is_made_from_type_and_columns(suite_file: Path) -> None:
         ([changed(GOOD, notes=" ")], "has no `notes`"),
         ([changed(GOOD, severity="warning")], "no expectation is critical"),
         ([GOOD, GOOD], "is there 2 times"),
+        ([changed(GOOD, kwargs={"min_value": 0})], "names too few columns"),
+        ([changed(GOOD, type=PAIR, kwargs={"column_A": "open_interest"})], "names too few columns"),
+        ([changed(QUERY, meta={"rule": "row", "name": ["n"], "columns": ["time"]})], "`meta.name` that is no text"),
         ([changed(QUERY, meta={"rule": "row", "columns": ["time"]})], "lacks `meta.name`"),
         ([changed(QUERY, meta={"rule": "row", "name": "n"})], "lacks `meta.name` or `meta.columns`"),
         ([changed(QUERY, meta={"rule": "row", "name": "n", "columns": ["when"]})], "'when'"),
@@ -110,10 +116,27 @@ def test_a_missing_suite_keeps_the_gate_shut(suite_file: Path) -> None:
         load_suite("open_interest")
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b'{"expectations": {}}'])
-def test_a_file_that_is_no_suite_is_refused(suite_file: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"name": "a", "name": "b"}', "'name' is there 2 times in one object"),
+        (b"[]", "no expectations"),
+        (b'{"expectations": {}}', "no expectations"),
+        (b'{"expectations": [{}], "limit": {}}', "the unknown part 'limit'"),
+    ],
+)
+def test_a_file_that_is_no_suite_is_refused(suite_file: Path, content: bytes, said: str) -> None:
     suite_file.write_bytes(content)
-    with pytest.raises(BadSuite, match=r"not JSON|no expectations"):
+    with pytest.raises(BadSuite, match=said):
+        load_suite("open_interest")
+
+
+def test_a_folder_is_no_suite(suite_file: Path) -> None:
+    suite_file.mkdir()
+    with pytest.raises(BadSuite, match="cannot be read"):
         load_suite("open_interest")
 
 

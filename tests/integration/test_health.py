@@ -467,7 +467,8 @@ def test_a_hole_that_rest_can_still_fill_is_told_before_it_is_too_late(
 
 WITHHELD = """
 INSERT INTO quarantine (batch, dataset, symbol, series, time, expectation, reason, source, row, row_hash)
-VALUES ('b', 'ohlcv', 'SOL/USDT', '5m', now(), 'expectation', 'high below low', 'rest', '{}', 1)
+SELECT 'b', 'ohlcv', 'SOL/USDT', '5m', now(), expectation, 'high below low', 'rest', '{}', 1
+FROM unnest(ARRAY['high_is_the_highest', 'low_is_the_lowest']) AS expectation
 """
 
 

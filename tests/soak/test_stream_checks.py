@@ -35,7 +35,7 @@ def told(number: int, second: float, connections: tuple[int, ...] = (1,), symbol
 
 
 def connection(number: int, closed: float | None = None) -> dict[str, Any]:
-    return {"id": number, "closed_s": None if closed is None else NOON_S - closed}
+    return {"id": number, "reason": None, "closed_s": None if closed is None else NOON_S - closed}
 
 
 LOG = [told(1, 200), told(2, 150), told(3, 100), told(4, 50, connections=())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,12 +16,18 @@ from perpflow.store.database import session
 from perpflow.store.ledger import Coverage
 from perpflow.windows import Window
 from simulator.process import Handle
-from tests.loading import Row, facts, load, request, rows, run_batch, utc
+from tests.loading import Row, deployment_of, facts, load, request, rows, run_batch, utc
 
 DAY = Window(utc("2026-10-10"), utc("2026-10-11"))
 SIX = utc("2026-10-10T06:00")
 FIVE = timedelta(minutes=5)
 THREE = [SIX + n * FIVE for n in range(3)]
+
+
+def reviewed(database_url: str, exchange: Handle) -> Iterator[Deployment]:
+    """A deployment with candles of two timeframes, before an exchange that is healed afterwards."""
+    yield deployment_of(database_url, exchange, datasets={"ohlcv": {"timeframes": ["5m", "1h"]}})
+    exchange.clear_faults()
 
 
 def corrupt(exchange: Handle, dataset: str, what: str, **details: object) -> None:

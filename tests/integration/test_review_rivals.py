@@ -14,7 +14,7 @@ from perpflow.reviewing import Selection
 from perpflow.settings import Deployment
 from perpflow.store.database import query, session
 from simulator.process import Handle
-from tests.loading import Row, deployment_of
+from tests.loading import Row
 from tests.reviewed import (
     DAY,
     SIX,
@@ -27,14 +27,14 @@ from tests.reviewed import (
     load_day,
     quarantine,
     release,
+    reviewed,
     table,
 )
 
 
 @pytest.fixture
 def deployment(empty_database_url: str, exchange: Handle) -> Iterator[Deployment]:
-    yield deployment_of(empty_database_url, exchange, datasets={"ohlcv": {"timeframes": ["5m", "1h"]}})
-    exchange.clear_faults()
+    yield from reviewed(empty_database_url, exchange)
 
 
 def test_of_two_rows_of_one_key_one_is_released_and_the_other_rejected(

@@ -21,7 +21,7 @@ from perpflow.store.database import connection_options
 from perpflow.store.received import DatabaseEntries, Told
 from perpflow.windows import Window, subtract
 from simulator.process import Handle
-from tests.loading import deployment_of, facts, load, request, run_batch, utc, windows_of
+from tests.loading import facts, load, request, run_batch, utc, windows_of
 from tests.reviewed import (
     DAY,
     FIVE,
@@ -36,6 +36,7 @@ from tests.reviewed import (
     load_day,
     quarantine,
     release,
+    reviewed,
     table,
     times,
 )
@@ -43,8 +44,7 @@ from tests.reviewed import (
 
 @pytest.fixture
 def deployment(empty_database_url: str, exchange: Handle) -> Iterator[Deployment]:
-    yield deployment_of(empty_database_url, exchange, datasets={"ohlcv": {"timeframes": ["5m", "1h"]}})
-    exchange.clear_faults()
+    yield from reviewed(empty_database_url, exchange)
 
 
 # --- release

@@ -225,7 +225,7 @@ def test_what_was_never_loaded_is_told_and_nothing_is_complete_without_it(empty:
     )
     empty.execute("DELETE FROM coverage WHERE dataset = 'funding_rate'")
     whole, _ = told(empty, symbols=("BTC/USDT",), datasets={"funding_rate": {"enabled": False}})
-    assert "1 symbol, 5 datasets, 100 % complete, 8 rows failed" in whole.prose
+    assert "1 symbol, 5 datasets, 100 % complete, 8 failures" in whole.prose
     page, text = told(empty, symbols=("BTC/USDT", "SOL/USDT"), start=reported.BEGINS)
     series = sum(len(spec.series) for spec in DATASETS.values())
     assert f"99.99 % complete, {series + 1} series never loaded" in page.prose

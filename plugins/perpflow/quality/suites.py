@@ -1,6 +1,6 @@
 """Expectation suites: `include/expectations/<dataset>.json`, read and validated without Great Expectations.
 
-DAGs load their suites when they are parsed, so that a broken suite is an import error in the UI and not a failed run;
+Suites are loaded when DAG files are parsed, so that a broken suite is an import error in the UI and not a failed run;
 importing Great Expectations there would cost seconds. A suite is the JSON that Great Expectations itself reads; on top
 of that Perpflow asks of every expectation for a `severity` (`critical` withholds, `warning` is recorded), `notes` that
 say why, and `meta`: the `rule` (`row` judges rows, `set` judges days or batches), and for SQL of the suite's own also
@@ -112,6 +112,17 @@ def load_suite(dataset: str) -> Suite:
     if not any(expectation.severity == "critical" for expectation in suite.expectations):
         _refuse(dataset, path, "no expectation is critical.", "Such a gate lets everything through: make one critical.")
     return suite
+
+
+def broken_suites() -> dict[str, BadSuite]:
+    """What is wrong with the suites that cannot be loaded, by dataset: no DAG of theirs may run, all others may."""
+    found = {}
+    for dataset in TABLES:
+        try:
+            load_suite(dataset)
+        except BadSuite as error:
+            found[dataset] = error
+    return found
 
 
 def staged_columns(spec: DatasetSpec) -> frozenset[str]:

@@ -1,0 +1,17 @@
+"""The import error of Airflow's DAGs whose expectation suite is broken. No DAG is made here.
+
+Airflow has import errors of files alone, and files here make the DAGs of several datasets. So they leave out those
+whose suite cannot be loaded, and this one says why: what is sound goes on.
+"""
+
+from __future__ import annotations
+
+from perpflow.errors import BadSuite
+from perpflow.quality.suites import broken_suites
+
+if found := broken_suites():
+    raise BadSuite(
+        "\n".join(map(str, found.values())),
+        hint=f"Until then nothing of {', '.join(found)} is published, and ingest_<dataset> and history_<dataset> of it"
+        " are missing; whatever else would load it fails.",
+    )

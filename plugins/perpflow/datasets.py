@@ -11,6 +11,7 @@ the measurement or settlement otherwise.
 from __future__ import annotations
 
 from datetime import timedelta
+from graphlib import TopologicalSorter
 
 from perpflow.specs import ArchiveSource, Column, DatasetSpec, LoadedSpec, RestSource, StreamedSpec
 from perpflow.windows import TIMEFRAMES
@@ -59,6 +60,8 @@ OHLCV = LoadedSpec(
     ),
     series=("5m", "15m", "1h", "4h", "1d"),
     series_in_key=True,
+    # A mark is judged by candles in turn where these are there: it follows other markets, and does not need them.
+    judged_by=("mark_price",),
     archive=ArchiveSource(
         kind="klines",
         granularities=("monthly", "daily"),
@@ -137,6 +140,7 @@ OPEN_INTEREST = LoadedSpec(
     series=("5m",),
     grid=FIVE_MINUTES,
     tolerance=timedelta(seconds=60),
+    judged_by=("ohlcv",),
     has_blanks=True,
     archive=METRICS,
     rest=(
@@ -174,6 +178,7 @@ FUNDING_RATE = LoadedSpec(
     # The longest funding interval is 8 h; a day holds the settlement before any window's first one.
     lead_in=timedelta(days=1),
     derive="derive_funding_interval",
+    judged_by=("ohlcv",),
     settles_on=TIMEFRAMES["1h"],
     tolerance=timedelta(seconds=1),
     settles_after=timedelta(minutes=5),
@@ -322,6 +327,7 @@ LIQUIDATIONS = StreamedSpec(
     name="liquidations",
     title="Liquidations",
     key=("symbol", "time", "side", "average_price", "filled_quantity"),
+    judged_by=("ohlcv",),
     columns=(
         SYMBOL,
         Column("time", "timestamp with time zone", "UTC", "instant of the trade"),
@@ -371,9 +377,14 @@ PROVENANCE: tuple[Column, ...] = (
 def by_archive_kind(names: tuple[str, ...]) -> list[tuple[str, ...]]:
     """Dataset names grouped by the archive folder that feeds them, so that one object is downloaded once for all.
 
-    In the table's order, in which publishers take the ledger's locks, whatever the order in which they were asked for.
+    Within a group in the table's order, in which publishers take the ledger's locks, whatever the order in which they
+    were asked for; what other datasets are judged by comes before these.
     """
     groups: dict[str, list[str]] = {}
     for name in sorted(names, key=list(DATASETS).index):
         groups.setdefault(DATASETS[name].archive.kind, []).append(name)
-    return [tuple(group) for group in groups.values()]
+    judges = {
+        kind: [DATASETS[judge].archive.kind for name in group for judge in DATASETS[name].judged_by]
+        for kind, group in groups.items()
+    }
+    return [tuple(groups[kind]) for kind in TopologicalSorter(judges).static_order() if kind in groups]

@@ -76,7 +76,8 @@ class DatasetSpec:
     will be a point; `settles_on` is the grid that they fall on even then.
     `tolerance` is how far off its grid an instant may be reported and still be put on it. `settles_after` is how long
     after an instant the exchange may still be about to publish it. `lead_in` is how far before a window rows are needed
-    to derive a column, which the query `derive` does. `partial_rows`: one source gives some of a row's columns only, so
+    to derive a column, which the query `derive` does. `judged_by` are the datasets whose published rows its suite
+    judges it by: what loads both loads these first. `partial_rows`: one source gives some of a row's columns only, so
     staged rows of one key are united. `has_blanks`: a row may hold no point (zero or blank), which is a missing one.
     """
 
@@ -93,6 +94,7 @@ class DatasetSpec:
     settles_after: timedelta = timedelta(0)
     lead_in: timedelta | None = None
     derive: str | None = None
+    judged_by: tuple[str, ...] = ()
     partial_rows: bool = False
     has_blanks: bool = False
 

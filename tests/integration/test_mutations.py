@@ -1,10 +1,10 @@
 """Rows of the exchange spoiled in every way we could think of; each said beforehand to be the gate's, an audit's, the
 ledger's or nobody's.
 
-One market is spoiled in all these ways at once, each on a day of its own, and loaded once: mark prices first where
-candles are judged by them, candles first where all else is. Then no row that the gate is to catch is in a table, each
-of the others is, as the exchange gave it; what only audits see is outside of what is verified; and every row that was
-not touched equals the truth.
+One market is spoiled in all these ways at once, each on a day of its own, and loaded as any history is: mark prices
+first, then the candles that are judged by them, then the rest. Then no row that the gate is to catch is in a table,
+each of the others is, as the exchange gave it; what only audits see is outside of what is verified; and every row that
+was not touched equals the truth.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from simulator.truth import Truth
 from tests.expected import Expected
 from tests.loading import Row, deployment_of, facts, load, request, rows, utc
 
-# Two months are loaded first.
+# Two months of everything are loaded first.
 pytestmark = pytest.mark.timeout(900)
 
 CRITICAL = """
@@ -140,7 +140,8 @@ AFTER = (
             ("revised", "nobody", "", {"count": 1}),
         )
     ),
-    candles("markPriceKlines", "mark_price", "lone_close", "gate", "no_lone_spike", count=1),
+    # Mark prices are loaded before the candles that deny it.
+    candles("markPriceKlines", "mark_price", "lone_close", "audit", "spike_denied_by_trades", count=1),
     candles("markPriceKlines", "mark_price", "price_unit", "audit", SUMS),
     metrics("negative_value", ("gate", between("open_interest")), None),
     metrics("nan_value", ("gate", between("open_interest")), ("gate", between("top_account"))),
@@ -231,14 +232,7 @@ def loaded(database_url: str) -> Iterator[Loaded]:
     with running() as exchange:
         _spoil(exchange)
         made = deployment_of(database_url, exchange)
-        for number, (datasets, start, end) in enumerate(
-            (
-                (("mark_price",), START, MIDDLE),
-                (("ohlcv",), START, END),
-                (("mark_price", "premium_index", "open_interest", "long_short_ratio", "funding_rate"), START, END),
-            )
-        ):
-            load(made, request(f"part {number}", start, end, datasets=datasets))
+        load(made, request("history", START, END))
         auditing.audit(made, tuple(DATASETS))
         yield Loaded(database_url, Expected(Truth(exchange.seed), exchange.now))
 

@@ -112,3 +112,15 @@ def test_datasets_of_one_archive_folder_are_loaded_together() -> None:
     assert all(len({DATASETS[name].archive for name in group}) == 1 for group in groups)
     assert by_archive_kind(("funding_rate", "ohlcv")) == [("ohlcv",), ("funding_rate",)]
     assert by_archive_kind(("long_short_ratio",)) == [("long_short_ratio",)]
+
+
+@SPECS
+def test_what_a_suite_judges_by_is_loaded_first(spec: DatasetSpec) -> None:
+    suite = load_suite(spec.name)
+    queries = [*suite.derived.values(), *(str(each.kwargs.get("unexpected_rows_query")) for each in suite.expectations)]
+    read = {name for text in queries for name in re.findall(r"\b(?:FROM|JOIN) (\w+)", text)} & TABLES.keys()
+    # Two that judge each other: one of them has to come first.
+    first = {name for name in read if spec.name in TABLES[name].judged_by}
+    assert read - first - {spec.name} == set(spec.judged_by)
+    order = [name for group in by_archive_kind(tuple(DATASETS)) for name in group]
+    assert all(order.index(judge) < order.index(spec.name) for judge in spec.judged_by if spec.name in order)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +14,10 @@ from perpflow import pipeline, reporting
 from perpflow.batches import Plan
 from perpflow.coverage_summary import Reason, summarise
 from perpflow.datasets import DATASETS, by_archive_kind
-from perpflow.errors import AccessDenied, BatchFaulty, ExchangeUnavailable, StoreUnavailable
+from perpflow.errors import AccessDenied, BadSuite, BatchFaulty, ExchangeUnavailable, StoreUnavailable
 from perpflow.exchange import retry_policy
 from perpflow.exchange.archive import ArchiveObject
+from perpflow.include import include_path
 from perpflow.settings import Deployment
 from perpflow.store import ledger
 from perpflow.store.database import session
@@ -24,7 +27,7 @@ from simulator.process import Handle
 from simulator.truth import Truth
 from tests.archive_server import serving, zip_of
 from tests.expected import Expected
-from tests.loading import Row, deployment_of, facts, load, request, rows, utc, windows_of
+from tests.loading import Row, deployment_of, facts, load, request, rows, run_batch, utc, windows_of
 
 #: A day that both the archive and REST have.
 DAY = Window(utc("2026-10-10"), utc("2026-10-11"))
@@ -200,6 +203,23 @@ def test_a_batch_that_fails_does_not_block_the_others(deployment: Deployment, ex
     pipeline.publish(deployment, metrics)
     assert f"1 faults:\n  not published: {candles.label}" in complaint(deployment, "run", planned)
     assert facts(deployment.database_url, "ohlcv") == []
+    assert len(facts(deployment.database_url, "open_interest")) == 288
+
+
+def test_nothing_is_asked_for_whose_suite_is_broken_and_all_else_is_loaded(
+    deployment: Deployment, exchange: Handle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = pipeline.plan(deployment, request("run", DAY.start, DAY.end, datasets=("ohlcv", "open_interest")))
+    candles, metrics = planned.batches
+    copy = tmp_path / "include"
+    shutil.copytree(include_path(), copy)
+    (copy / "expectations" / "ohlcv.json").write_text("{ not json")
+    monkeypatch.setenv("PERPFLOW_INCLUDE", str(copy))
+    exchange.clear_requests()
+    with pytest.raises(BadSuite, match=r"ohlcv\.json: it is not JSON"):
+        pipeline.stage(deployment, candles)
+    assert exchange.requests()["total"] == 0
+    run_batch(deployment, metrics)
     assert len(facts(deployment.database_url, "open_interest")) == 288
 
 

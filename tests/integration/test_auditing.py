@@ -166,6 +166,26 @@ DAMAGE: dict[str, tuple[str, set[str], dict[tuple[str, str], datetime]]] = {
         {"open_interest_value"},
         {("open_interest", "5m"): AT},
     ),
+    "a volume is no number": (
+        "UPDATE ohlcv SET volume = 'NaN' WHERE timeframe = '5m' AND CANDLE",
+        {"numbers"},
+        {("ohlcv", "5m"): AT},
+    ),
+    "the mark price of an hour is infinite": (
+        "UPDATE mark_price SET high = '-Infinity' WHERE timeframe = '1h' AND CANDLE",
+        {"numbers"},
+        {("mark_price", "1h"): AT},
+    ),
+    "one of several ratios is no number": (
+        "UPDATE long_short_ratio SET taker_volume = 'NaN' WHERE CANDLE",
+        {"numbers"},
+        {("long_short_ratio", "taker_volume"): AT},
+    ),
+    "a funding rate is no number": (
+        "UPDATE funding_rate SET funding_rate = 'Infinity' WHERE symbol = 'SOL/USDT' AND time = '2026-10-11 08:00Z'",
+        {"numbers"},
+        {("funding_rate", "settlement"): utc("2026-10-11T08:00")},
+    ),
     "a close is a lone spike": (
         "UPDATE ohlcv SET close = close * 1.3, high = high * 1.3 WHERE timeframe = '5m' AND CANDLE",
         {"cross_timeframe", "spike_denied_by_mark"},

@@ -21,7 +21,7 @@ from psycopg import sql
 from perpflow.datasets import DATASETS
 from perpflow.quality.suites import load_suite
 from perpflow.specs import LoadedSpec
-from perpflow.store.database import query
+from perpflow.store.database import columns, query
 from perpflow.windows import DAY, MILLISECOND, TIMEFRAMES, Timeframe, Window, merge
 
 CANDLES = tuple(name for name, spec in DATASETS.items() if spec.series_in_key)
@@ -102,6 +102,12 @@ AUDITS: tuple[Audit, ...] = (
         says="each settlement follows the one before by its interval, and the ledger calls it present",
         # The longest funding interval, in hours: a settlement tells of what lacks that far before it.
         reach=8,
+    ),
+    Audit(
+        "numbers",
+        "audit_numbers",
+        reads=tuple(DATASETS),
+        says="every value is a number",
     ),
     Audit(
         "cross_timeframe",
@@ -226,12 +232,24 @@ def statement(audit: Audit, dataset: str) -> sql.Composed:
         of_series=_of_series(spec),
         value=_value(spec),
         column=sql.Identifier("l", "series") if spec.partial_rows else sql.Literal(spec.values[0].name),
+        **_numbers(spec),
         sums=sql.SQL("").join(query("audit_sum", column=sql.Identifier(name)) for name in summed),
         compared=sql.SQL(", ").join(
             query("audit_compared", title=sql.Literal(name), column=sql.Identifier(name), tolerance=sql.Literal(value))
             for name, value in tolerances.items()
         ),
     )
+
+
+def _numbers(spec: LoadedSpec) -> dict[str, sql.Composable]:
+    """The columns that can hold something else than a number, and each with its name and the series that it is of."""
+    names = [column.name for column in spec.values if column.type == "double precision"]
+    of = {wire: source.series for source in spec.rest for _, wire in source.fields}
+    each = (
+        query("audit_number", title=sql.Literal(name), series=sql.Literal(of.get(name)), column=sql.Identifier(name))
+        for name in names
+    )
+    return {"columns": columns(tuple(names), of="t"), "numbers": sql.SQL(", ").join(each)}
 
 
 def _value(spec: LoadedSpec) -> sql.Composable:

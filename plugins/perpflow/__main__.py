@@ -99,8 +99,9 @@ def _symbols(text: str | None) -> tuple[str, ...] | None:
     """
     names = _names(text)
     if names == ():
-        hint = "Write SOL/USDT, or all; without the option those of collection.yaml are taken."
-        raise BadConfiguration(f"--symbols {text!r}: names no symbol.", hint=hint)
+        raise BadConfiguration(
+            f"--symbols {text!r}: names no symbol.", hint="Write SOL/USDT, or all, or leave the option out."
+        )
     return names
 
 

@@ -54,8 +54,11 @@ class LoadRequest:
     def __post_init__(self) -> None:
         unknown = [name for name in self.datasets if name not in DATASETS]
         if unknown or not self.datasets:
+            streamed = [name for name in unknown if name in TABLES]
+            why = f" A stream alone gives {', '.join(streamed)}: nobody can ask for that again." if streamed else ""
             raise BadConfiguration(
-                f"datasets = {list(self.datasets)}: {', '.join(unknown) or 'none'} cannot be loaded.",
+                f"datasets = {list(self.datasets)}: {', '.join(unknown) or 'none'} is not among those that can be"
+                f" loaded, repaired and audited.{why}",
                 hint=f"Allowed: {', '.join(DATASETS)}.",
             )
         if self.start is not None and self.end is not None and self.end <= self.start:

@@ -48,7 +48,10 @@ def released_plan(deployment: Deployment, _run: str, context: Context) -> Plan:
     for number, group in enumerate(groups or ()):
         (recorded,) = instance.xcom_pull(task_ids="group.record", map_indexes=[number]) or [None]
         if recorded is None:
-            plan.rejected.append(f"the answer about {group['label']}: see the log of its task group.record")
+            plan.rejected.append(
+                f"the answer about {group['label']}, of which nothing was recorded: the log of its task group.record"
+                " says why; clear its task group.ask to be asked again"
+            )
     return plan
 
 

@@ -308,8 +308,15 @@ def edited_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             "kwargs": {"unexpected_rows_query": "SELECT row_id FROM {batch} WHERE no_such_column = 1"},
             "meta": {"rule": "row", "name": "broken", "columns": ["time"]},
         },
-        {"type": "expect_column_values_to_be_between", "kwargs": {"column": "time", "minimum": 0}},
-        {"type": "expect_column_values_to_be_increasing", "kwargs": {"column": "open_interest"}},
+        {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "open_interest", "regex": "^1"}},
+        *(
+            {
+                "type": "unexpected_rows_expectation",
+                "kwargs": {"unexpected_rows_query": ["SELECT", row_id, "AS row_id FROM {batch}"]},
+                "meta": {"rule": "row", "name": "broken", "columns": ["time"]},
+            }
+            for row_id in ("NULL", "1", "'x'", "'(0,9999)'", "'(99999999999,1)'")
+        ),
     ],
 )
 def test_an_expectation_that_cannot_be_evaluated_is_an_error_and_never_a_pass(
@@ -318,9 +325,40 @@ def test_an_expectation_that_cannot_be_evaluated_is_an_error_and_never_a_pass(
     edited_suite(entry)
     gate = gates("open_interest")
     gate.stage([interest(START)])
-    with pytest.raises(BadSuite, match=r"open_interest\.json: .* could not be evaluated"):
+    with pytest.raises(BadSuite, match=r"open_interest\.json: expectation 1, .*, could not be evaluated"):
         gate.check()
     assert gate.withheld() == {}
+
+
+def test_rows_of_another_batch_are_none_of_this_one(gates: Any, edited_suite: Any) -> None:
+    text = "SELECT s.ctid AS row_id FROM staging.open_interest AS s, {batch}"
+    edited_suite(
+        {
+            "type": "unexpected_rows_expectation",
+            "kwargs": {"unexpected_rows_query": text},
+            "meta": {"rule": "row", "name": "elsewhere", "columns": ["time"]},
+        }
+    )
+    other, gate = gates("open_interest"), gates("open_interest")
+    other.stage([interest(START)])
+    gate.stage([interest(START + FIVE)])
+    with pytest.raises(BadSuite, match=r"expectation 1, elsewhere, .* row_id '\(\d+,\d+\)', and no row of the batch"):
+        gate.check()
+    assert (gate.withheld(), other.withheld()) == ({}, {})
+
+
+def test_a_row_that_a_query_gives_twice_is_one_row(gates: Any, edited_suite: Any) -> None:
+    edited_suite(
+        {
+            "type": "unexpected_rows_expectation",
+            "kwargs": {"unexpected_rows_query": "SELECT row_id FROM {batch} UNION ALL SELECT row_id FROM {batch}"},
+            "meta": {"rule": "row", "name": "twice", "columns": ["time"]},
+        }
+    )
+    gate = gates("open_interest")
+    gate.stage([interest(START)])
+    (finding,) = gate.check().findings
+    assert (finding.failing, finding.withheld) == (1, 1)
 
 
 def test_a_result_left_out_is_an_error(gates: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,2 +1,2 @@
 -- Ask one of them.
-UNION ALL SELECT {number}, row_id FROM ({rows}) AS f
+UNION ALL SELECT {number}, row_id::text FROM ({rows}) AS f

@@ -40,10 +40,10 @@ def symbols_per_task(default: int | None) -> Param:
 
 
 def symbols(default: list[str], description: str) -> Param:
-    """Symbols as in SOL/USDT, or `all`."""
+    """Symbols as in SOL/USDT, or `all`. May be left empty: the form marks as required whatever may not be null."""
     return Param(
         default,
-        type="array",
+        type=["null", "array"],
         items={"type": "string", "pattern": f"^all$|{SYMBOL_PATTERN}"},
         title="Symbols",
         description=description,

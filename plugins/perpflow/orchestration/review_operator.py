@@ -14,7 +14,7 @@ RELEASE, REJECT, LEAVE = "release", "reject", "leave"
 #: Who has not answered by then leaves the rows as they are: the next run asks again.
 ANSWER_WITHIN = timedelta(days=7)
 
-#: What comes with the answer.
+#: What comes with the answer. The form marks as required whatever may not be null.
 FORM = {
     "note": Param(
         "",
@@ -24,14 +24,14 @@ FORM = {
     ),
     "rows": Param(
         [],
-        type="array",
+        type=["null", "array"],
         items={"type": "string", "pattern": "^[0-9]+$"},
         title="Rows",
         description="Their numbers, one a line; left empty: the group. A number stands for all that its row fails.",
     ),
     "reject_rivals": Param(
         False,
-        type="boolean",
+        type=["null", "boolean"],
         title="Reject their rivals",
         description="With release: reject what the same source gave for the same key with other values, and replace "
         "what of it is published.",

@@ -46,6 +46,7 @@ def check(connection: Connection, database_url: str, dataset: str, stage_id: int
             _view_batch(reader, spec, stage_id, window)
             _derive(reader, suite, suite.derived)
             _answer(reader, suite)
+            _refuse_strangers(reader, spec, suite, stage_id)
             failures = run(reader, suite)
         with connection.transaction():
             connection.execute(query("gate_settings"), {"local": True})
@@ -207,6 +208,18 @@ def _answer(reader: psycopg.Connection[Any], suite: Suite) -> None:
             with _faults_named(suite, name), reader.transaction(force_rollback=True):
                 reader.execute(query("gate_answers", asked=one_of_them))
         raise
+
+
+def _refuse_strangers(reader: psycopg.Connection[Any], spec: DatasetSpec, suite: Suite, stage_id: int) -> None:
+    """An address that a suite's query has from elsewhere would withhold whatever lies there in staging.
+
+    Raises:
+        BadSuite: a query gives one; names the expectation.
+    """
+    statement = query("gate_stranger", staging=_staging(spec), stage_id=sql.Literal(stage_id))
+    for number, row_id in reader.execute(statement).fetchall():
+        problem = f"it gives the row_id {row_id}, and no row of the batch has that; take row_id from {{batch}}"
+        raise unevaluated(suite, suite.expectations[number].name, problem)
 
 
 def _rows_of(text: str) -> sql.SQL:

@@ -20,6 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from string import Formatter
 from typing import Any, Literal, NoReturn, get_args
@@ -27,7 +28,7 @@ from typing import Any, Literal, NoReturn, get_args
 from perpflow.datasets import PROVENANCE, TABLES
 from perpflow.errors import BadSuite
 from perpflow.include import include_path
-from perpflow.quality.expectation_types import KNOWN_TYPES, QUERY_TYPE
+from perpflow.quality.expectation_types import ARGUMENTS, KINDS, QUERY_TYPE, Kind
 from perpflow.specs import DatasetSpec
 from perpflow.windows import TIMEFRAMES
 
@@ -79,6 +80,11 @@ class Suite:
 
     def __getitem__(self, name: str) -> Expectation:
         return next(expectation for expectation in self.expectations if expectation.name == name)
+
+    def numbered(self, subject: str) -> str:
+        """An expectation's name behind its number in the file; what is none stays as it is."""
+        names = [expectation.name for expectation in self.expectations]
+        return f"expectation {names.index(subject) + 1}, {subject}," if subject in names else subject
 
     def derived_of(self, queries: list[str]) -> list[str]:
         """The derived tables that any of the queries reads, directly or through another one, in the file's order."""
@@ -158,6 +164,8 @@ class _Terms:
         # One after another: a query may read what an earlier one gives.
         queries = {}
         for name, lines in derived.items():
+            if not _is_sql(lines):
+                _refuse(self.dataset, self.path, f"derived.{name} is no SQL.", "Write a text, or a list of lines.")
             queries[name] = self.resolved(f"derived.{name}", lines)
             self.sql[name] = f"derived_{name}"
         return queries
@@ -211,10 +219,9 @@ class _Reader:
         if not isinstance(entry, dict) or not isinstance(entry.get("kwargs"), dict):
             self.refuse(f"{subject} is no object with `type` and `kwargs`.", "Write it like its neighbours.")
         kind, kwargs, meta = entry.get("type"), entry["kwargs"], entry.get("meta")
-        if not isinstance(kind, str) or kind not in KNOWN_TYPES:
-            self.refuse(
-                f"{subject} has the unknown type {kind!r}.", "Use a type of Great Expectations, in lower_snake_case."
-            )
+        if not isinstance(kind, str) or kind not in ARGUMENTS:
+            hint = "Use a type of Great Expectations that it can evaluate in SQL, in lower_snake_case."
+            self.refuse(f"{subject} has the unknown type {kind!r}.", hint)
         meta = meta if isinstance(meta, dict) else {}
         columns = tuple(_columns(kind, kwargs, meta))
         name = meta.get("name") or f"{kind}({','.join(columns)})"
@@ -223,6 +230,7 @@ class _Reader:
             self.refuse(f"{subject} has a `meta.name` that is no text.", "Write a name that tells it from the others.")
         self._check_columns(subject, kind, columns)
         self._check_query(subject, kind, kwargs, meta)
+        self._check_arguments(subject, kind, kwargs)
         return Expectation(
             name=name,
             type=kind,
@@ -263,6 +271,23 @@ class _Reader:
             hint = "The query has to give the row_id of the failing rows, read from {batch} or a derived table of it."
             self.refuse(f"{subject} does not give row_id from {{batch}}.", hint)
 
+    def _check_arguments(self, subject: str, kind: str, kwargs: dict[str, Any]) -> None:
+        takes = ARGUMENTS[kind].split()
+        names = [name.rstrip("?") for name in takes]
+        for name in kwargs.keys() - names:
+            self.refuse(f"{subject} has the unknown argument {name!r}.", f"{kind} takes {', '.join(names)}.")
+        given = {name: value for name, value in kwargs.items() if value is not None}
+        for name in {name for name in takes if not name.endswith("?")} - given.keys():
+            self.refuse(f"{subject} lacks {name}.", f"{kind} takes {', '.join(names)}.")
+        for name, value in given.items():
+            if not _is(value, KINDS[name]):
+                self.refuse(f"{subject} has {name} {value!r}.", f"It has to be {KINDS[name]}.")
+        bounds = [given[name] for name in ("min_value", "max_value") if name in given]
+        if "min_value" in names and not bounds:
+            self.refuse(f"{subject} has neither min_value nor max_value.", "Such an expectation lets everything pass.")
+        if len(bounds) == 2 and type(bounds[0]) is type(bounds[1]) and bounds[0] > bounds[1]:
+            self.refuse(f"{subject} has a min_value above its max_value.", "Nothing would pass: exchange them.")
+
     def _resolved(self, subject: str, kind: str, kwargs: dict[str, Any]) -> dict[str, Any]:
         if kind != QUERY_TYPE:
             return kwargs
@@ -281,6 +306,37 @@ class _Reader:
     def refuse(self, problem: str, hint: str) -> NoReturn:
         """Raise BadSuite about the file that is being read."""
         _refuse(self.spec.name, self.path, problem, hint)
+
+
+def _is(value: Any, kind: Kind) -> bool:
+    """Whether a value is what an argument of that kind takes. Empty lists and texts are none."""
+    match kind:
+        case "true or false":
+            return isinstance(value, bool)
+        case "a number":
+            return _is_number(value)
+        case "a number or an instant":
+            return _is_number(value) or _is_instant(value)
+        case "a text":
+            return isinstance(value, str) and value != ""
+        case "a list":
+            return isinstance(value, list) and value != []
+        case "an object":
+            return isinstance(value, dict)
+        case "SQL":
+            return _is_sql(value)
+
+
+def _is_instant(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(datetime.fromisoformat(value))
+    except ValueError:
+        return False
+
+
+def _is_sql(value: Any) -> bool:
+    lines = value if isinstance(value, list) else [value]
+    return all(isinstance(line, str) for line in lines) and any(line.strip() for line in lines)
 
 
 def _is_number(value: Any) -> bool:

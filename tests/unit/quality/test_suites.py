@@ -38,6 +38,7 @@ def changed(entry: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 PAIR = "expect_column_pair_values_to_be_equal"
+IN_SET = "expect_column_values_to_be_in_set"
 
 
 @pytest.fixture
@@ -85,6 +86,16 @@ def test_a_name_is_made_from_type_and_columns(suite_file: Path) -> None:
         ([changed(GOOD, kwargs={"column": "opne_interest"})], "'opne_interest', which open_interest does not have"),
         ([changed(GOOD, kwargs={**GOOD["kwargs"], "row_condition": "x"})], "has a row_condition"),
         ([changed(GOOD, kwargs={**GOOD["kwargs"], "mostly": 0.99})], "has a mostly"),
+        ([changed(GOOD, kwargs={"column": "time", "minimum": 0})], "has the unknown argument 'minimum'"),
+        ([changed(GOOD, kwargs={"column": "time"})], "has neither min_value nor max_value"),
+        ([changed(GOOD, kwargs={"column": "time", "min_value": "soon"})], "has min_value 'soon'"),
+        ([changed(GOOD, kwargs={"column": "time", "min_value": True})], "has min_value True"),
+        ([changed(GOOD, kwargs={**GOOD["kwargs"], "min_value": 2, "max_value": 1})], "a min_value above its max_value"),
+        ([changed(GOOD, kwargs={**GOOD["kwargs"], "strict_min": "yes"})], "has strict_min 'yes'"),
+        ([changed(GOOD, type=IN_SET, kwargs={"column": "symbol"})], "lacks value_set"),
+        ([changed(GOOD, type=IN_SET, kwargs={"column": "symbol", "value_set": []})], "has value_set []"),
+        ([changed(GOOD, type="expect_column_values_to_be_increasing")], "that it can evaluate in SQL"),
+        ([changed(QUERY, kwargs={"unexpected_rows_query": ["SELECT row_id FROM {batch}", 1]})], "has to be SQL"),
         ([changed(GOOD, severity=None)], "has severity None"),
         ([changed(GOOD, severity="info")], "critical, warning"),
         ([changed(GOOD, meta=None)], "has meta.rule None"),
@@ -191,6 +202,8 @@ def test_a_limit_may_differ_by_timeframe() -> None:
         ({"limits": {"far": {"notes": "why", "*": 3, "1d": 4}}}, r"limits\.far is not one"),
         ({"limits": {"batch": {"notes": "why", "*": 3}}}, "'batch' is no name"),
         ({"derived": {"Far ones": "SELECT"}}, "'Far ones' is no name"),
+        ({"derived": {"far_ones": None}}, r"derived\.far_ones is no SQL"),
+        ({"derived": {"far_ones": []}}, r"derived\.far_ones is no SQL"),
         ({"derived": {"far": "SELECT row_id FROM {batch}"}}, "'far' is no name"),
         ({"limits": {}}, r"speaks of \{far\}, which nothing defines"),
         ({"derived": {"far_ones": "SELECT row_id FROM {nobody}"}}, r"derived\.far_ones speaks of \{nobody\}"),

@@ -1,5 +1,5 @@
-"""`python -m perpflow audit`: look at what was published since, and say how far every series is verified;
-`audit accept`: take a finding as it is."""
+"""`python -m perpflow audit`: look at what was published since, and say how far every series is verified and what a
+day's quality report has; `audit accept`: take a finding as it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -50,6 +50,13 @@ class Commands:
             str | None, typer.Option(help="`SOL/USDT,BTC/USDT`; left out: all that the ledger has.")
         ] = None,
         datasets: Annotated[str, typer.Option(help="Comma-separated datasets, or `all`.")] = "all",
+        day: Annotated[
+            str | None,
+            typer.Option(
+                help="UTC day whose quality report is printed as tables, too; left out: today, where neither"
+                " symbols nor datasets are named."
+            ),
+        ] = None,
         again: Annotated[bool, typer.Option("--again", help="Also what was audited since it was published.")] = False,
         as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     ) -> None:
@@ -61,7 +68,10 @@ class Commands:
             deployment = self._deployment()
             done = auditing.audit(deployment, request.datasets, request.symbols, again=again)
             state = auditing.state(deployment, request.datasets, request.symbols)
-            raise typer.Exit(max(code, show(done, state, as_json=as_json)))
+            code = max(code, show(done, state, as_json=as_json))
+            if not as_json and (day or (symbols is None and datasets == "all")):
+                _show_report(deployment, day)
+            raise typer.Exit(code)
 
     def accept(
         self,
@@ -87,6 +97,21 @@ def show(done: Audited, state: State, *, as_json: bool) -> int:
         for dataset in done.left:
             console.print(f"{dataset}: changed again and again meanwhile; the next run looks at what is left.")
     return 1 if state.is_disputed else 0
+
+
+def _show_report(deployment: Deployment, day: str | None) -> None:
+    """Print the tables of a day's quality report.
+
+    Raises:
+        BadConfiguration: that is no day.
+        StoreUnavailable: the database does not answer.
+    """
+    from perpflow.reports import tables
+    from perpflow.reports.writing import day_asked, gather
+
+    now = datetime.now(UTC)
+    asked = day_asked(day or f"{now:%Y-%m-%d}", now)
+    wide_console(tables.WIDTH).print(tables.render(gather(deployment, asked)))
 
 
 def plain(done: Audited, state: State) -> dict[str, Any]:

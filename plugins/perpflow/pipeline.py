@@ -448,6 +448,9 @@ def _publish_dataset(
         batch=batch.id,
         origins=evidence["origins"],
     )
+    # A release is no word of the source; and of what a stream gave there is no other issue.
+    if batch.review is None and not isinstance(spec, StreamedSpec):
+        loader.supersede_waiting(connection, spec, stage_id, window=batch.window, symbols=symbols, batch=batch.id)
     loader.quarantine_rows(connection, spec, stage_id, batch=batch.id, origins=evidence["origins"], findings=findings)
     if isinstance(spec, StreamedSpec):
         loader.quarantine_unreadable(connection, spec, evidence["unreadable"], batch=batch.id, symbol=batch.symbols[0])

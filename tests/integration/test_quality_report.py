@@ -24,7 +24,7 @@ from perpflow.datasets import DATASETS
 from perpflow.errors import BadConfiguration
 from perpflow.exchange.weight_budget import Share
 from perpflow.exchange_clock import exchange_now
-from perpflow.reports import history
+from perpflow.reports import history, tables
 from perpflow.reports.facts import Summary, read
 from perpflow.reports.failed_expectations import write_data_docs
 from perpflow.reports.folder import INDEX, page_name, reports_folder
@@ -214,6 +214,34 @@ def test_a_day_without_loads_says_so(filled: Connection) -> None:
     assert "complete, nothing was loaded on the day, 0 rows wait" in quiet.prose
     assert "Nothing was ever withheld." in quiet.prose
     assert quiet.tables["loads"] == quiet.tables["failures"] == []
+
+
+def test_a_terminal_is_told_the_same_as_the_page(filled: Connection, page: Page) -> None:
+    printed = {each.title: each for each in tables.tables(read(filled, Collection(), DAY, LATER))}
+    sections = {
+        "Completeness": ("completeness", 0),
+        "Series with holes": ("completeness", 1),
+        "Failures by expectation": ("failures", 0),
+        "Freshness": ("freshness", 0),
+        "Quarantine": ("quarantine", 0),
+        "Corrections": ("corrections", 0),
+        "Archive files left out or issued again": ("files", 0),
+        "Archive against REST": ("reconciliations", 0),
+        "Loads of the day": ("loads", 0),
+    }
+    assert printed.keys() == sections.keys()
+    for name, (section, number) in sections.items():
+        shown, lines = page.table(section, number), printed[name]
+        # What was found by then stands in the page's heading; why a row failed, with samples, is for a page alone.
+        heads = [head.lstrip("#") for head in lines.heads]
+        cells = [dict(zip(heads, row, strict=True)) for row in lines.rows]
+        common = [head for head in heads if head in shown[0]]
+        assert len(heads) - len(common) <= 1, name
+        # A page names a dataset once.
+        common = [head for head in common if head != "Dataset"]
+        assert [[" ".join(row[head].split()) for head in common] for row in cells] == [
+            [row[head] for head in common] for row in shown
+        ], name
 
 
 def test_what_was_never_loaded_is_told_and_nothing_is_complete_without_it(empty: Connection) -> None:
@@ -468,6 +496,13 @@ def test_the_command_writes_the_page_and_says_where(deployment: Deployment, monk
     )
     assert where.endswith("/reports/quality_2026-11-26.html")
     assert Path(where).is_file()
+    nowhere = Path(where).parent / "nowhere" / "page.html"
+    missing = CliRunner().invoke(app, ["report", "--output", str(nowhere)])
+    assert (missing.exit_code, missing.stderr.rstrip()) == (
+        2,
+        f"--output {nowhere}: there is no folder {nowhere.parent}. Make it, or name another file.",
+    )
+    assert not nowhere.parent.exists()
     refused = CliRunner().invoke(app, ["report", "--day", "soon"])
     assert (refused.exit_code, refused.stderr.splitlines()[0][:15]) == (2, "'soon' is no da")
 

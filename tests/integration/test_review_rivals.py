@@ -105,11 +105,9 @@ def test_a_release_may_reject_its_rivals_even_one_that_was_released(deployment: 
 def test_a_published_row_of_the_same_source_is_not_replaced_without_being_told_to(
     deployment: Deployment, exchange: Handle
 ) -> None:
-    corrupt(exchange, "ohlcv", "negative_volume", count=1)
     load_day(deployment, "run", "ohlcv")
-    assert {row["published"] for row in reviewing.waiting(deployment, Selection()).rows} == {None}
-    exchange.clear_faults()
-    load_day(deployment, "mended", "ohlcv", again=True)
+    corrupt(exchange, "ohlcv", "negative_volume", count=1)
+    load_day(deployment, "spoiled", "ohlcv", again=True)
     before = volume(deployment)
     assert {row["published"] for row in reviewing.waiting(deployment, Selection()).rows} == {"archive"}
     with pytest.raises(ReviewRefused, match="would replace what archive gave and is published.*--reject-rivals"):
@@ -126,10 +124,9 @@ def test_a_published_row_of_the_same_source_is_not_replaced_without_being_told_t
 def test_a_published_row_of_the_same_values_or_of_another_source_is_no_rival(
     deployment: Deployment, exchange: Handle
 ) -> None:
-    corrupt(exchange, "ohlcv", "negative_volume", count=1)
     load_day(deployment, "run", "ohlcv")
-    exchange.clear_faults()
-    load_day(deployment, "mended", "ohlcv", again=True)
+    corrupt(exchange, "ohlcv", "negative_volume", count=1)
+    load_day(deployment, "spoiled", "ohlcv", again=True)
     table(deployment, "UPDATE ohlcv SET source = 'rest' WHERE time = %s RETURNING 1", SIX)
     decided = decide(deployment, "released", datasets=("ohlcv",))
     assert decided.replaces == 0

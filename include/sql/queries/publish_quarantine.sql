@@ -1,5 +1,6 @@
--- Withheld rows, whole, once for each expectation that they fail. Loading the same rows again adds nothing.
-INSERT INTO quarantine (batch, dataset, symbol, series, time, expectation, "column", value, reason, source, origin, row, row_hash)
+-- Withheld rows, whole, once for each expectation that they fail. Loading the same rows again adds nothing; one that a later row
+-- had superseded waits again, for the source has taken that back.
+INSERT INTO quarantine AS q (batch, dataset, symbol, series, time, expectation, "column", value, reason, source, origin, row, row_hash)
 SELECT %(batch)s, %(dataset)s, s.symbol, s.{series}, s.time, f.expectation, f.columns,
        (SELECT string_agg(to_jsonb(s) ->> c, ', ') FROM unnest(string_to_array(f.columns, ', ')) AS c),
        f.reason, s.source, (%(origins)s::text[])[s.origin + 1],
@@ -8,4 +9,7 @@ SELECT %(batch)s, %(dataset)s, s.symbol, s.{series}, s.time, f.expectation, f.co
 FROM {staging} s CROSS JOIN LATERAL unnest(s.withheld) AS w (expectation)
 JOIN jsonb_to_recordset(%(findings)s) AS f (expectation text, columns text, reason text) USING (expectation)
 WHERE s.stage_id = %(stage_id)s
-ON CONFLICT DO NOTHING
+ON CONFLICT (dataset, symbol, series, time, expectation, row_hash) DO UPDATE
+SET decision = NULL, decided_by = NULL, note = NULL, reviewed_at = NULL, settled_at = NULL,
+    batch = EXCLUDED.batch, origin = EXCLUDED.origin, quarantined_at = now()
+WHERE q.decision = 'superseded'

@@ -114,7 +114,7 @@ class Summary:
             waiting=facts.waiting,
             corrected=facts.corrections[0]["of"] if facts.corrections else 0,
             late=sum(finding.level is Level.RED for finding in facts.freshness),
-            audits=sum(row["open"] for row in facts.audits.findings),
+            audits=sum(row["open"] for row in facts.audits.findings if not row["accepted"]),
         )
 
 

@@ -321,6 +321,24 @@ def _merged(spec: DatasetSpec, source: Source, name: str) -> sql.Composed:
     return query("publish_yield_to_better" if yields else "publish_prefer_staged", column=sql.Identifier(name))
 
 
+def supersede_waiting(
+    connection: Connection,
+    spec: DatasetSpec,
+    stage_id: int,
+    *,
+    window: Window,
+    symbols: tuple[str, ...],
+    batch: str,
+) -> int:
+    """Settle what waits in the quarantine where the batch publishes a row of its key; returns how many entries.
+
+    Only what came before: call it before `quarantine_rows`, in the publish transaction.
+    """
+    statement = query("publish_supersede", staging=staging_table(spec), series=sql.Identifier(spec.series_column))
+    parameters = {"stage_id": stage_id, "dataset": spec.name, "batch": batch, "symbols": list(symbols)}
+    return connection.execute(statement, parameters | {"start": window.start, "end": window.end}).rowcount
+
+
 def quarantine_rows(
     connection: Connection,
     spec: DatasetSpec,

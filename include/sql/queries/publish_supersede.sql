@@ -1,0 +1,15 @@
+-- What waits of earlier batches, and whose keys this one publishes from the same source or a better one: the source has
+-- mended it. What is withheld after a good row had come stays for a person.
+WITH waiting AS MATERIALIZED (
+    SELECT id, symbol, series, time, source FROM quarantine
+    WHERE decision IS NULL AND reviewed_at IS NULL AND dataset = %(dataset)s
+      AND time >= %(start)s AND time < %(end)s AND symbol = ANY (%(symbols)s)
+)
+UPDATE quarantine q
+SET decision = 'superseded', decided_by = 'publishing', note = 'another row of its key was published by ' || %(batch)s,
+    reviewed_at = now(), settled_at = now()
+FROM waiting w
+WHERE q.id = w.id
+  AND EXISTS (SELECT FROM {staging} s
+              WHERE s.stage_id = %(stage_id)s AND s.withheld IS NULL AND s.symbol = w.symbol AND s.{series} = w.series
+                AND s.time = w.time AND source_rank(s.source) >= source_rank(w.source))

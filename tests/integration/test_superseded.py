@@ -1,0 +1,86 @@
+"""What a source has mended itself waits for nobody; what it gave after a good row does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from perpflow import reviewing
+from perpflow.reviewing import Selection
+from perpflow.settings import Deployment
+from simulator.process import Handle
+from tests.reviewed import THREE, corrupt, decide, load_day, quarantine, reviewed, table, times
+
+
+@pytest.fixture
+def deployment(empty_database_url: str, exchange: Handle) -> Iterator[Deployment]:
+    yield from reviewed(empty_database_url, exchange)
+
+
+def decisions(deployment: Deployment) -> list[tuple[str | None, bool]]:
+    """Of each entry the decision, and whether anybody still has to look at it."""
+    return table(deployment, "SELECT decision, reviewed_at IS NULL FROM quarantine ORDER BY time, id")
+
+
+def waiting(deployment: Deployment) -> int:
+    return sum(group["rows"] for group in reviewing.waiting(deployment, Selection()).groups)
+
+
+def test_rows_that_the_source_has_mended_wait_no_longer(deployment: Deployment, exchange: Handle) -> None:
+    corrupt(exchange, "ohlcv", "negative_volume", count=3)
+    load_day(deployment, "spoiled", "ohlcv")
+    assert waiting(deployment) > 0
+    exchange.clear_faults()
+    load_day(deployment, "mended", "ohlcv", again=True)
+    assert times(deployment, "ohlcv").issuperset(THREE)
+    assert set(decisions(deployment)) == {("superseded", False)}
+    assert waiting(deployment) == 0
+    (said,) = table(deployment, "SELECT DISTINCT decided_by, note ~ 'by mended' FROM quarantine")
+    assert said == ("publishing", True)
+
+
+def test_what_the_source_takes_back_waits_again(deployment: Deployment, exchange: Handle) -> None:
+    for run, is_spoiled in (("first", True), ("second", False), ("third", True)):
+        exchange.clear_faults()
+        if is_spoiled:
+            corrupt(exchange, "ohlcv", "negative_volume", count=3)
+        load_day(deployment, run, "ohlcv", again=True)
+    # The good rows stay published, and a person sees that the source says something else now.
+    assert times(deployment, "ohlcv").issuperset(THREE)
+    assert set(decisions(deployment)) == {(None, True)}
+    assert table(deployment, "SELECT DISTINCT note, decided_by, settled_at FROM quarantine") == [(None, None, None)]
+
+
+def test_what_is_withheld_after_a_good_row_had_come_waits(deployment: Deployment, exchange: Handle) -> None:
+    load_day(deployment, "good", "ohlcv")
+    corrupt(exchange, "ohlcv", "negative_volume", count=3)
+    load_day(deployment, "spoiled", "ohlcv", again=True)
+    assert set(decisions(deployment)) == {(None, True)}
+
+
+def test_neither_a_decision_nor_another_symbol_is_touched(deployment: Deployment, exchange: Handle) -> None:
+    load_day(deployment, "known symbols", "ohlcv")
+    six, five_past = THREE[:2]
+    quarantine(deployment, "{'a': 1}", six)
+    quarantine(deployment, "{'a': 2}", five_past)
+    quarantine(deployment, "{'a': 3}", six, symbol="BTC/USDT")
+    (number,) = (row[0] for row in table(deployment, "SELECT id FROM quarantine WHERE time = %s", five_past))
+    decide(deployment, "rejected", number)
+    load_day(deployment, "again", "ohlcv", again=True)
+    assert table(deployment, "SELECT symbol, decision FROM quarantine ORDER BY id") == [
+        ("SOL/USDT", "superseded"),
+        ("SOL/USDT", "rejected"),
+        ("BTC/USDT", None),
+    ]
+
+
+def test_a_lesser_source_does_not_answer_for_a_better_one(deployment: Deployment, exchange: Handle) -> None:
+    load_day(deployment, "known symbols", "ohlcv")
+    quarantine(deployment, "{'a': 1}")
+    exchange.add_fault("not_found", match="data/futures/um")
+    load_day(deployment, "by REST alone", "ohlcv", again=True)
+    assert table(deployment, "SELECT sources, unchanged > 0 FROM data_versions ORDER BY id DESC LIMIT 1") == [
+        (["rest"], True)
+    ]
+    assert set(decisions(deployment)) == {(None, True)}

@@ -65,6 +65,7 @@ def test_what_failed_is_told_in_words_with_rows_share_and_why(docs: Path) -> Non
     assert text.count("fa-check-circle text-success") == len(load_suite("ohlcv").expectations) - 2
     (repeated,) = (part for part in failed if "No candle repeated all day" in part)
     assert "288 unexpected values found. 28.8% of 1000 total rows." in repeated
+    assert [part for part in failed if 'class="warned"' in part] == [repeated]
     assert "is a feed that hangs" in repeated
     assert "high=101.2 low=null" in text.partition(repeated)[2]
 
@@ -87,6 +88,18 @@ def test_an_expectation_that_is_gone_since_has_failed_all_the_same(
     assert re.search(r"Status:.{0,400}Failed", text, re.DOTALL)
     assert not re.search(r"Status:.{0,400}Succeeded", text, re.DOTALL)
     assert "SELECT FROM" not in text
+
+
+def test_more_failures_than_rows_are_all_of_them(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PERPFLOW_REPORTS", str(tmp_path))
+    with session(empty_database_url) as connection:
+        findings = [reported.finding("ohlcv", 0, 1700)]
+        reported.log_load(connection, "ohlcv", "SOL/USDT", MIDNIGHT + HOUR, findings=findings)
+    write_data_docs(Deployment(database_url=empty_database_url), DAY)
+    (page,) = pages(tmp_path / "data_docs")
+    assert "1700 unexpected values found. 100% of 1000 total rows." in page.read_text()
 
 
 def test_the_library_keeps_its_talk_to_itself(

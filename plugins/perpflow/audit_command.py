@@ -19,6 +19,7 @@ from perpflow import auditing
 from perpflow.auditing import Audited, State
 from perpflow.batches import LoadRequest
 from perpflow.coverage_table import WIDTH, new_table, wide_console
+from perpflow.errors import BadConfiguration
 from perpflow.settings import Deployment
 from perpflow.store.verification import OpenFindings, Verified
 
@@ -64,6 +65,8 @@ class Commands:
         if context.invoked_subcommand:
             return
         with self._exit_codes():
+            if day and as_json:
+                raise BadConfiguration("--day prints tables, and --json none.", hint="Leave one of the two out.")
             request, code = self._recorded(datasets, symbols)
             deployment = self._deployment()
             done = auditing.audit(deployment, request.datasets, request.symbols, again=again)

@@ -336,6 +336,7 @@ def supersede_waiting(
     """
     statement = query("publish_supersede", staging=staging_table(spec), series=sql.Identifier(spec.series_column))
     parameters = {"stage_id": stage_id, "dataset": spec.name, "batch": batch, "symbols": list(symbols)}
+    parameters |= {"whole": spec.series_of_rows}
     return connection.execute(statement, parameters | {"start": window.start, "end": window.end}).rowcount
 
 

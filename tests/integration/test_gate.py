@@ -315,7 +315,7 @@ def edited_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
                 "kwargs": {"unexpected_rows_query": ["SELECT", row_id, "AS row_id FROM {batch}"]},
                 "meta": {"rule": "row", "name": "broken", "columns": ["time"]},
             }
-            for row_id in ("NULL", "1", "'x'", "'(0,9999)'", "'(99999999999,1)'")
+            for row_id in ("NULL", "1", "'x'", "'(0,9999)'", "'(99999999999,1)'", "'(0,99999)'")
         ),
     ],
 )

@@ -71,7 +71,7 @@ def _mark(
     _derive(connection, suite, derived)
     connection.execute(query("gate_failing"))
     # All are found before any is marked: marking a row gives it another address.
-    found = tuple(_finding(connection, spec, failure) for failure in failures)
+    found = tuple(_finding(connection, spec, stage_id, failure) for failure in failures)
     # What stands beside the batch may have changed since Great Expectations looked: then no row fails any more.
     found = tuple(
         finding
@@ -89,12 +89,14 @@ def _mark(
     return Verdict(spec.name, passed, rows, findings)
 
 
-def _finding(connection: Connection, spec: DatasetSpec, failure: Failure) -> Finding:
+def _finding(connection: Connection, spec: DatasetSpec, stage_id: int, failure: Failure) -> Finding:
     expectation = failure.expectation
     # Without parameters: a suite's query may hold percent signs.
     collect = query(
         "gate_collect",
         failing=_rows(failure),
+        staging=_staging(spec),
+        stage_id=sql.Literal(stage_id),
         expectation=sql.Literal(expectation.name),
         withholds=sql.Literal(expectation.severity == "critical"),
     )

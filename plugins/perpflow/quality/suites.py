@@ -20,7 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from string import Formatter
 from typing import Any, Literal, NoReturn, get_args
@@ -285,7 +285,9 @@ class _Reader:
         bounds = [given[name] for name in ("min_value", "max_value") if name in given]
         if "min_value" in names and not bounds:
             self.refuse(f"{subject} has neither min_value nor max_value.", "Such an expectation lets everything pass.")
-        if len(bounds) == 2 and type(bounds[0]) is type(bounds[1]) and bounds[0] > bounds[1]:
+        if len(bounds) == 2 and _is_number(bounds[0]) != _is_number(bounds[1]):
+            self.refuse(f"{subject} has a number and an instant as bounds.", "Write two of the same kind.")
+        if len(bounds) == 2 and _bound(bounds[0]) > _bound(bounds[1]):
             self.refuse(f"{subject} has a min_value above its max_value.", "Nothing would pass: exchange them.")
 
     def _resolved(self, subject: str, kind: str, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -332,6 +334,14 @@ def _is_instant(value: Any) -> bool:
         return isinstance(value, str) and bool(datetime.fromisoformat(value))
     except ValueError:
         return False
+
+
+def _bound(value: Any) -> Any:
+    """A bound as what can be compared with another one: a number, or an instant, UTC where it says nothing else."""
+    if _is_number(value):
+        return value
+    instant = datetime.fromisoformat(value)
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def _is_sql(value: Any) -> bool:

@@ -38,6 +38,7 @@ def changed(entry: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 PAIR = "expect_column_pair_values_to_be_equal"
+NOON, EAST = "2026-01-01T12:00:00", "2026-01-01T23:00:00+14:00"
 IN_SET = "expect_column_values_to_be_in_set"
 
 
@@ -90,7 +91,12 @@ def test_a_name_is_made_from_type_and_columns(suite_file: Path) -> None:
         ([changed(GOOD, kwargs={"column": "time"})], "has neither min_value nor max_value"),
         ([changed(GOOD, kwargs={"column": "time", "min_value": "soon"})], "has min_value 'soon'"),
         ([changed(GOOD, kwargs={"column": "time", "min_value": True})], "has min_value True"),
-        ([changed(GOOD, kwargs={**GOOD["kwargs"], "min_value": 2, "max_value": 1})], "a min_value above its max_value"),
+        (
+            [changed(GOOD, kwargs={**GOOD["kwargs"], "min_value": 2.5, "max_value": 2})],
+            "a min_value above its max_value",
+        ),
+        ([changed(GOOD, kwargs={"column": "time", "min_value": NOON, "max_value": 1})], "a number and an instant"),
+        ([changed(GOOD, kwargs={"column": "time", "min_value": NOON, "max_value": EAST})], "above its max_value"),
         ([changed(GOOD, kwargs={**GOOD["kwargs"], "strict_min": "yes"})], "has strict_min 'yes'"),
         ([changed(GOOD, type=IN_SET, kwargs={"column": "symbol"})], "lacks value_set"),
         ([changed(GOOD, type=IN_SET, kwargs={"column": "symbol", "value_set": []})], "has value_set []"),

@@ -221,6 +221,51 @@ def test_damage_ends_what_is_verified_before_it_and_repair_brings_it_back(damage
     assert (disputed(damaged), audits_open(damaged)) == ({}, set())
 
 
+#: The series that columns beyond the ratios themselves are of.
+RATIO_OF = {
+    "top_position_long_share": "top_position",
+    "top_account_long_share": "top_account",
+    "global_account_long_share": "global_account",
+    "taker_buy_volume": "taker_volume",
+    "taker_sell_volume": "taker_volume",
+}
+
+
+def series_of(dataset: str, column: str) -> str:
+    """The series that is disputed for a value in this column, of candles that of five minutes."""
+    if dataset == "long_short_ratio":
+        return RATIO_OF.get(column, column)
+    return "settlement" if dataset == "funding_rate" else "5m"
+
+
+#: Every column that can hold what is no number.
+NUMBERS = [(name, c.name) for name, spec in DATASETS.items() for c in spec.values if c.type == "double precision"]
+FOUND = (
+    'SELECT dataset, series, "column", lower("window"), detail ->> \'value\' FROM audit_findings '
+    "WHERE audit = %s AND symbol = 'SOL/USDT' AND resolved_at IS NULL"
+)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_a_value_that_is_no_number_is_found_in_every_column(damaged: Deployment, value: str) -> None:
+    expected = set()
+    # Each column has its own instant; settlements are there at every eighth hour.
+    for number, (dataset, column) in enumerate(NUMBERS):
+        is_candle = DATASETS[dataset].series_in_key
+        step = timedelta(hours=8) if dataset == "funding_rate" else timedelta(minutes=5)
+        at = utc("2026-10-10T08:00") + step * (number if dataset != "funding_rate" else column == "mark_price")
+        where = "AND timeframe = '5m'" if is_candle else ""
+        spoil = f"UPDATE {dataset} SET {column} = '{value}' WHERE symbol = 'SOL/USDT' AND time = '{at}' {where}"  # noqa: S608
+        assert execute(damaged, spoil) == 1, (dataset, column)
+        expected.add((dataset, series_of(dataset, column), column, at))
+    auditing.audit(damaged, tuple(DATASETS), again=True)
+    with session(damaged.database_url) as connection:
+        made = rows(connection, FOUND, "numbers")
+    assert {(dataset, series, column, at) for dataset, series, column, at, _ in made} == expected
+    assert {said for *_, said in made} == {value}
+    assert all((dataset, "SOL/USDT", series) in disputed(damaged) for dataset, series, _, _ in expected)
+
+
 @pytest.fixture
 def settled(empty_database_url: str, exchange: Handle) -> Deployment:
     """Settlements of weeks on either side of a month's end, audited."""

@@ -108,6 +108,7 @@ AUDITS: tuple[Audit, ...] = (
         "audit_numbers",
         reads=tuple(DATASETS),
         says="every value is a number",
+        rules=("expect_column_values_to_be_between(*)",),
     ),
     Audit(
         "cross_timeframe",

@@ -352,7 +352,8 @@ def test_a_range_that_begins_before_the_listing_is_trimmed_with_a_note(deploymen
     window = Window(utc("2026-09-04"), utc("2026-09-07"))
     planned = load_day(deployment, "run", *DATASETS, window=window, symbols=("NEW/USDT",))
     assert len(planned.notes) == sum(len(deployment.collection.series(name)) for name in DATASETS)
-    assert "ohlcv NEW/USDT 5m: begins 2026-09-05 12:30 UTC (first row of /fapi/v1/klines)" in planned.notes[1]
+    begins = "ohlcv NEW/USDT 5m: begins 2026-09-05 12:30 UTC (first row of /fapi/v1/klines)"
+    assert any(begins in note for note in planned.notes)
     reporting.report(deployment, planned)
     assert facts(deployment.database_url, "ohlcv")[-1][1:3] == ("5m", utc("2026-09-06T23:55"))
     assert coverage(deployment, "ohlcv")["5m"].present == [Window(utc("2026-09-05T12:30"), window.end)]

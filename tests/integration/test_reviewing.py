@@ -282,6 +282,26 @@ def test_an_answer_about_the_rest_of_a_group_leaves_what_was_answered_by_number(
     assert ids(deployment, "decision = 'rejected' AND expectation = 'high_is_the_highest'") == [first]
 
 
+def test_a_wrong_number_in_an_answer_loses_nothing_that_was_said_of_the_others(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    corrupt(exchange, "ohlcv", "high_below_low")
+    load_day(deployment, "run", "ohlcv")
+    first, second, third = ids(deployment, "expectation = 'high_is_the_highest'")
+    decide(deployment, "rejected", third, review="another")
+    for _ in range(2):  # A task that is run again says the same.
+        with pytest.raises(
+            ReviewRefused,
+            match=rf"^999999: no such rows .*{third} was rejected by ada .* of all other rows is recorded: 4 entries",
+        ):
+            answer(deployment, "release", first, 999_999, second, third)
+    assert ids(deployment, "expectation = 'high_is_the_highest' AND decision = 'released'") == [first, second]
+    # They are published with the rest of the run.
+    assert [counts["ohlcv"]["inserted"] for counts in carry_out(deployment)] == [2]
+    with pytest.raises(ReviewRefused, match="^999999: no such rows in the quarantine, or the filters leave them out"):
+        answer(deployment, "release", 999_999)
+
+
 def test_what_somebody_marked_by_hand_is_not_published(deployment: Deployment, exchange: Handle) -> None:
     corrupt(exchange, "ohlcv", "high_below_low", count=1)
     load_day(deployment, "run", "ohlcv")

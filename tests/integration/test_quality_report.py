@@ -500,9 +500,13 @@ def test_the_command_writes_the_page_and_says_where(deployment: Deployment, monk
     missing = CliRunner().invoke(app, ["report", "--output", str(nowhere)])
     assert (missing.exit_code, missing.stderr.rstrip()) == (
         2,
-        f"--output {nowhere}: there is no folder {nowhere.parent}. Make it, or name another file.",
+        f"{nowhere}: there is no folder {nowhere.parent}. Make it, or name another file.",
     )
     assert not nowhere.parent.exists()
+    # Not even the owner of all writes there.
+    refused = CliRunner().invoke(app, ["report", "--output", "/proc/page.html"])
+    assert (refused.exit_code, refused.stderr.partition(" can't")[0]) == (2, "the report /proc/page.html")
+    assert refused.stderr.rstrip().endswith("Name a file in a folder that can be written to and has room.")
     refused = CliRunner().invoke(app, ["report", "--day", "soon"])
     assert (refused.exit_code, refused.stderr.splitlines()[0][:15]) == (2, "'soon' is no da")
 

@@ -71,24 +71,29 @@ class Selection:
 class Waiting:
     """What waits for a decision: by what it fails, and the first rows; and how many are released and unpublished.
 
-    A row's `published` is the source of what is published for its key, None where nothing is.
+    A row's `published` is the source of what is published for its key, None where nothing is. `superseded`: how many
+    entries wait for nobody any more. With `is_superseded` these are the groups and rows, not what waits.
     """
 
     groups: list[dict[str, Any]]
     rows: list[dict[str, Any]]
     unsettled: int
+    superseded: int = 0
+    is_superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A quarantined row: an entry for each expectation that it fails, its rivals for the same key, its neighbours.
 
-    Neighbours are published rows: the ones `before` and `after`, and what is `published` at the very instant.
+    Neighbours are published rows: the ones `before` and `after`, and what is `published` at the very instant; where
+    that is the row itself, it `is_published`.
     """
 
     entries: list[dict[str, Any]]
     rivals: list[dict[str, Any]]
     neighbours: list[dict[str, Any]]
+    is_published: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +110,22 @@ class Decided:
     left_out: tuple[str, ...] = ()
 
 
-def waiting(deployment: Deployment, chosen: Selection, most: int = 50) -> Waiting:
-    """What waits for a decision, at most so many rows of it.
+def waiting(deployment: Deployment, chosen: Selection, most: int = 50, *, superseded: bool = False) -> Waiting:
+    """What waits for a decision, at most so many rows of it; or what needs none since it was `superseded`.
 
     Raises:
         StoreUnavailable: the database does not answer.
     """
     parameters = chosen.parameters()
+    state = sql.SQL("q.decision = 'superseded'" if superseded else "q.decision IS NULL")
     with session(deployment.database_url) as connection:
-        groups = connection.execute(_about("review_groups"), parameters).fetchall()
-        rows = connection.execute(_about("review_rows"), parameters | {"most": most}).fetchall()
+        groups = connection.execute(_about("review_groups", state=state), parameters).fetchall()
+        rows = connection.execute(_about("review_rows", state=state), parameters | {"most": most}).fetchall()
         unsettled = int(one(connection, _about("review_unsettled"), parameters)["rows"])
+        answered = int(one(connection, _about("review_superseded"), parameters)["entries"])
         there = _sources_there(connection, rows)
-    return Waiting(groups, [row | {"published": there.get(row["id"])} for row in rows], unsettled)
+    listed = [row | {"published": there.get(row["id"])} for row in rows]
+    return Waiting(groups, listed, unsettled, answered, superseded)
 
 
 def _sources_there(connection: Connection, rows: list[dict[str, Any]]) -> dict[int, str]:
@@ -144,7 +152,16 @@ def show(deployment: Deployment, number: int) -> Shown:
         first = entries[0]
         spec = TABLES[first["dataset"]]
         neighbours = [] if first["time"] is None else _neighbours(connection, spec, first)
-        return Shown(entries, _rivals(connection, spec, first["id"]), neighbours)
+        return Shown(
+            entries, _rivals(connection, spec, first["id"]), neighbours, _is_published(connection, spec, first)
+        )
+
+
+def _is_published(connection: Connection, spec: DatasetSpec, entry: Mapping[str, Any]) -> bool:
+    """Whether the row itself is what is published for its key."""
+    statement = _published(spec, "review_given_ids")
+    found = connection.execute(statement, {"ids": [entry["id"]], **_names(spec)}).fetchall()
+    return any(row["source"] == entry["source"] and not row["is_other"] for row in found)
 
 
 def _neighbours(connection: Connection, spec: DatasetSpec, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -174,8 +191,8 @@ def _rivals(connection: Connection, spec: DatasetSpec, number: int) -> list[dict
     return connection.execute(statement, {"id": number, "key": releasing.key_in_row(spec)}).fetchall()
 
 
-def _about(name: str) -> sql.Composed:
-    return query(name, matches=query("review_matches"))
+def _about(name: str, **parts: sql.Composable) -> sql.Composed:
+    return query(name, matches=query("review_matches"), **parts)
 
 
 # --- decide

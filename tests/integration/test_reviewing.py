@@ -15,6 +15,7 @@ import pytest
 from perpflow import pipeline, reporting, review_forms, reviewing
 from perpflow.datasets import DATASETS, LIQUIDATIONS
 from perpflow.errors import BadConfiguration, BatchFaulty, NothingToReview, ReviewRefused
+from perpflow.quarantine_tables import row_lines
 from perpflow.reviewing import Decided, Judgement, Selection
 from perpflow.settings import Deployment
 from perpflow.store.database import connection_options
@@ -140,9 +141,14 @@ def test_a_row_released_from_one_thing_still_fails_another(deployment: Deploymen
         (names[0], "released"),
         (names[1], None),
     ]
+    number, _ = ids(deployment)
+    told = "\n".join(row_lines(reviewing.show(deployment, number)))
+    assert f"UTC, withheld again for {names[1]}: looked at" in told
     (counts,) = release(deployment, expectation=names[1], review="second")
     assert counts["ohlcv"]["inserted"] == 1
     assert coverage(deployment, "ohlcv").quarantined == []
+    told = "\n".join(row_lines(reviewing.show(deployment, number)))
+    assert told.count("UTC, published: looked at") == 2
 
 
 def test_a_number_stands_for_the_whole_row(deployment: Deployment, exchange: Handle) -> None:

@@ -39,6 +39,10 @@ def test_rows_that_the_source_has_mended_wait_no_longer(deployment: Deployment, 
     assert waiting(deployment) == 0
     (said,) = table(deployment, "SELECT DISTINCT decided_by, note ~ 'by mended' FROM quarantine")
     assert said == ("publishing", True)
+    listed = reviewing.waiting(deployment, Selection(), superseded=True)
+    assert {row["time"] for row in listed.rows} == set(THREE)
+    assert sum(group["rows"] for group in listed.groups) == listed.superseded == len(decisions(deployment))
+    assert reviewing.waiting(deployment, Selection()).superseded == listed.superseded
 
 
 def test_what_the_source_takes_back_waits_again(deployment: Deployment, exchange: Handle) -> None:

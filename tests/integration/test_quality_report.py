@@ -304,6 +304,23 @@ def test_audits_and_what_is_verified_stand_there_once_there_are_any(empty: Conne
     assert verified[0]["Until"] == "2026-08-19 00:00"
 
 
+def test_a_finding_that_somebody_accepted_stands_apart_with_who_and_why(empty: Connection) -> None:
+    reported.fill(empty)
+    for symbol, by, note in (("SOL/USDT", None, None), ("BTC/USDT", "ada", "the exchange was down <b>")):
+        empty.execute(
+            'INSERT INTO audit_findings (audit, dataset, symbol, series, "window", severity, "column", found_at,'
+            "                            accepted_by, note, accepted_at)"
+            " VALUES ('settlements_follow', 'funding_rate', %s, 'settlement', '[2026-11-25,2026-11-26)', 'warning',"
+            "         'time', %s, %s, %s, %s)",
+            (symbol, MIDNIGHT, by, note, by and MIDNIGHT),
+        )
+    page, _ = told(empty)
+    plain, accepted = page.table("audits")
+    assert (plain["Severity"], accepted["Severity"]) == ("warning", "accepted")
+    assert "ada: the exchange was down <b>" in accepted["The latest"]
+    assert "ada" not in plain["The latest"]
+
+
 def test_a_universe_stays_small(empty: Connection) -> None:
     symbols = tuple(f"COIN{number:03}/USDT" for number in range(UNIVERSE))
     with empty.transaction():

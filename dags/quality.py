@@ -27,10 +27,11 @@ what they fail, and the published rows before and after them. Answer with a note
 - **reject**: they are never published. They stay in the table `quarantine`, the hole stays explained.
 - **leave**: nothing is decided. So it is, too, after a week without an answer.
 
-Numbers under *Rows* narrow the answer to these. Of rows with the same key one at most can be released, and none where
-the same source's is published with other values; *Reject their rivals* rejects the others and replaces what is
-published. Once all groups are answered, what is released goes `stage_rows` >> `check_quality` >> `publish_rows`, from
-the quarantine itself. `report` is red where an answer could not be carried out, and names it.
+Numbers under *Rows* narrow the answer to these; one that is unknown is named by a red task `group.record`, and the
+others are decided. Of rows with the same key one at most can be released, and none where the same source's is
+published with other values; *Reject their rivals* rejects the others and replaces what is published. Once all groups
+are answered, what is released goes `stage_rows` >> `check_quality` >> `publish_rows`, from the quarantine itself.
+`report` is red where an answer could not be carried out, and names it.
 
 `python -m perpflow quarantine` does the same outside Airflow.
 """

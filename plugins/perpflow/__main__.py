@@ -373,7 +373,9 @@ def reconcile(
 @app.command()
 def report(
     day: Annotated[str | None, typer.Option(help="UTC day; left out: the last one that is over.")] = None,
-    output: Annotated[Path | None, typer.Option(dir_okay=False, help="Write this file instead.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write this file alone; its folder must be there.")
+    ] = None,
     data_docs: Annotated[
         bool, typer.Option("--data-docs", help="Render the day's failed expectations by Great Expectations as well.")
     ] = False,

@@ -181,7 +181,7 @@ class MigrationChanged(Permanent):
 
 
 class ReviewRefused(Permanent):
-    """This decision about quarantined rows can't be taken; none of it was recorded."""
+    """This decision about quarantined rows can't be taken; none of it was recorded, unless the message says so."""
 
 
 class NothingToReview(ReviewRefused):

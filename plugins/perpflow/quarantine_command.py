@@ -72,12 +72,15 @@ class Commands:
         expectation: Expectation = None,
         since: Since = None,
         most: Annotated[int, typer.Option(min=1, max=100_000, help="How many rows to show.")] = 50,
+        superseded: Annotated[
+            bool, typer.Option("--superseded", help="What needs no decision: the source has given another row since.")
+        ] = False,
         as_json: AsJson = False,
     ) -> None:
         """Show what waits for a decision, by what it fails."""
         with self._exit_codes():
             chosen = selection(None, datasets, symbols, expectation, since)
-            found = reviewing.waiting(self._deployment(), chosen, most)
+            found = reviewing.waiting(self._deployment(), chosen, most, superseded=superseded)
             _print(lambda: waiting_tables(found, most), lambda: waiting_lines(found, most), found, WIDTH, as_json)
 
     def show_row(

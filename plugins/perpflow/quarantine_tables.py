@@ -22,6 +22,7 @@ ROW_WIDTH = 200
 #: Of a group's rows so many are shown with their neighbours, and so many more in one table.
 NEIGHBOURS_SHOWN, ROWS_SHOWN = 3, 10
 UNSETTLED = "{} entries are released and not published yet. If nobody is at work on them, release them again."
+SUPERSEDED = "{} entries were superseded by what their source gave later; --superseded shows them."
 
 Line = tuple[str, str, dict[str, Any]]
 
@@ -29,8 +30,13 @@ Line = tuple[str, str, dict[str, Any]]
 def waiting_tables(found: Waiting, most: int) -> RenderableType:
     """Groups by what is failed, and the first rows; `WIDTH` columns wide."""
     if not found.groups:
-        return Group(Text("Nothing waits for a decision.", style="green"), *_notes(found, most))
-    return Group(_groups(found.groups), _rows(found.rows), *_notes(found, most))
+        return Group(Text(f"{_nothing(found).capitalize()}.", style="green"), *_notes(found, most))
+    title = "Superseded by what their source gave later" if found.is_superseded else "Waiting for a decision"
+    return Group(_groups(found.groups, f"{title} (times are UTC)"), _rows(found.rows), *_notes(found, most))
+
+
+def _nothing(found: Waiting) -> str:
+    return "nothing was superseded" if found.is_superseded else "nothing waits for a decision"
 
 
 def _notes(found: Waiting, most: int) -> Iterator[Text]:
@@ -38,10 +44,12 @@ def _notes(found: Waiting, most: int) -> Iterator[Text]:
         yield Text(f"The first {most} rows; --most shows more.")
     if found.unsettled:
         yield Text(UNSETTLED.format(found.unsettled), style="yellow")
+    if found.superseded and not found.is_superseded:
+        yield Text(SUPERSEDED.format(found.superseded))
 
 
-def _groups(groups: Iterable[Mapping[str, Any]]) -> Table:
-    made = new_table("Waiting for a decision (times are UTC)")
+def _groups(groups: Iterable[Mapping[str, Any]], title: str) -> Table:
+    made = new_table(title)
     for name in ("dataset", "expectation"):
         made.add_column(name, overflow="fold")
     made.add_column("rows", justify="right", no_wrap=True)
@@ -85,9 +93,9 @@ def waiting_lines(found: Waiting, most: int) -> Iterator[str]:
         subject = f"{row['dataset']} {row['symbol']} {row['series']} {_iso(row['time'])}"
         there = f" published={row['published']}" if row["published"] else ""
         yield f"{row['id']} {subject} {row['expectation']} value={row['value']} source={row['source']}{there}"
-    yield from map(str, _notes(found, most) if found.groups else [Text("nothing waits for a decision")])
-    if not found.groups and found.unsettled:
-        yield UNSETTLED.format(found.unsettled)
+    if not found.groups:
+        yield _nothing(found)
+    yield from map(str, _notes(found, most))
 
 
 def symbols_of(group: Mapping[str, Any], most: int) -> str:
@@ -167,8 +175,20 @@ def failures(shown: Shown) -> Iterator[str]:
         yield f"{entry['id']} fails {entry['expectation']}{value}: {entry['reason']}"
         if entry["decision"]:
             when = f"{entry['reviewed_at']:%Y-%m-%d %H:%M} UTC"
-            published = ", not published yet" if entry["settled_at"] is None else ""
-            yield f"  {entry['decision']}{published} by {entry['decided_by']} on {when}: {entry['note']}"
+            said = f"{entry['decision']} by {entry['decided_by']} on {when}{_outcome(entry, shown)}"
+            yield f"  {said}: {entry['note']}"
+
+
+def _outcome(entry: Mapping[str, Any], shown: Shown) -> str:
+    """What has become of a release: the batch that carries it out may withhold the row for what else it fails."""
+    if entry["decision"] != "released":
+        return ""
+    if entry["settled_at"] is None:
+        return ", not published yet"
+    if shown.is_published:
+        return ", published"
+    others = [each["expectation"] for each in shown.entries if each["decision"] in (None, "rejected")]
+    return f", withheld again for {', '.join(others)}" if others else ", published, and replaced since"
 
 
 def group_markdown(group: Mapping[str, Any], rows: list[dict[str, Any]], shown: list[Shown]) -> str:
@@ -176,7 +196,7 @@ def group_markdown(group: Mapping[str, Any], rows: list[dict[str, Any]], shown: 
     span = f"{instant(group['first'])} to {instant(group['last'])} UTC"
     about = f"**{group['rows']:,} rows** of {group['dataset']}, {symbols_of(group, 10)}, {span}"
     parts = [f"{about}, fail `{group['expectation']}`.", f"> {group['reason']}"]
-    parts += [f"{_subject(one.entries[0])}\n\n{row_markdown(one)}" for one in shown]
+    parts += [f"{_subject(one.entries[0])}\n\n{row_markdown(one)}{_history_markdown(one)}" for one in shown]
     seen = {entry["id"] for one in shown for entry in (*one.entries, *one.rivals)}
     rest = [row for row in rows[:ROWS_SHOWN] if row["id"] not in seen]
     if rest:
@@ -187,6 +207,13 @@ def group_markdown(group: Mapping[str, Any], rows: list[dict[str, Any]], shown: 
     if group["rows"] > ROWS_SHOWN:
         parts.append(f"And {group['rows'] - ROWS_SHOWN:,} more: `python -m perpflow quarantine list` shows them all.")
     return "\n\n".join(parts)
+
+
+def _history_markdown(shown: Shown) -> str:
+    """What was decided about the row before, where anything was: it may be released from something else already."""
+    if not any(entry["decision"] for entry in shown.entries):
+        return ""
+    return "\n\n" + "\n".join(f"- {_escaped(line.strip())}" for line in failures(shown))
 
 
 def _listed(row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from perpflow import reviewing
-from perpflow.errors import BadConfiguration, NothingToReview
+from perpflow.errors import BadConfiguration, NothingToReview, ReviewRefused
 from perpflow.quarantine_tables import NEIGHBOURS_SHOWN, ROWS_SHOWN, group_markdown, symbols_of
 from perpflow.reviewing import Decided, Judgement, Selection, Shown
 from perpflow.settings import Deployment
@@ -88,12 +88,15 @@ def _chosen(group: Mapping[str, Any]) -> Selection:
 def answer(deployment: Deployment, group: Mapping[str, Any], given: Mapping[str, Any], review: str) -> Decided:
     """Record what a person has answered; nothing where rows are left, or others have decided about all of them.
 
+    Nobody stands by to answer once more: one wrong number must not lose what was said of the others.
+
     Args:
         given: the `chosen_options`, `params_input` and `responded_by_user` of Airflow's answer.
 
     Raises:
         BadConfiguration: the note is empty.
-        ReviewRefused: the rows can't be released, or a number is unknown or decided.
+        ReviewRefused: the rows can't be released, and nothing is recorded; or numbers are unknown or decided, and what
+            was said of all others is recorded.
     """
     (option,) = given["chosen_options"]
     if option == "leave":
@@ -108,11 +111,18 @@ def answer(deployment: Deployment, group: Mapping[str, Any], given: Mapping[str,
     )
     numbers = said.get("rows") or []
     try:
-        return reviewing.decide(deployment, _answered(group, numbers), judgement)
+        decided = reviewing.decide(deployment, _answered(group, numbers), judgement, known_alone=True)
     except NothingToReview:
         if numbers:
             raise
         return Decided()
+    if decided.left_out:
+        raise ReviewRefused(
+            f"{' '.join(decided.left_out)} What the answer says of all other rows is recorded: "
+            f"{decided.marked} entries {judgement.decision}.",
+            hint="Those that wait are asked about by the next run of review_quarantine.",
+        )
+    return decided
 
 
 def _answered(group: Mapping[str, Any], numbers: list[str]) -> Selection:

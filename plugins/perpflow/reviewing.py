@@ -71,52 +71,61 @@ class Selection:
 class Waiting:
     """What waits for a decision: by what it fails, and the first rows; and how many are released and unpublished.
 
-    A row's `published` is the source of what is published for its key, None where nothing is.
+    A row's `published` is the source of what is published for its key, None where nothing is. `superseded`: how many
+    entries wait for nobody any more. With `is_superseded` these are the groups and rows, not what waits.
     """
 
     groups: list[dict[str, Any]]
     rows: list[dict[str, Any]]
     unsettled: int
+    superseded: int = 0
+    is_superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A quarantined row: an entry for each expectation that it fails, its rivals for the same key, its neighbours.
 
-    Neighbours are published rows: the ones `before` and `after`, and what is `published` at the very instant.
+    Neighbours are published rows: the ones `before` and `after`, and what is `published` at the very instant; where
+    that is the row itself, it `is_published`.
     """
 
     entries: list[dict[str, Any]]
     rivals: list[dict[str, Any]]
     neighbours: list[dict[str, Any]]
+    is_published: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
     """What a decision came to: entries that its review marked, rows that were rejected for them, and what to publish.
 
-    `replaces` are published rows that publishing will replace.
+    `replaces` are published rows that publishing will replace. `left_out` says what was named and could not be decided.
     """
 
     marked: int = 0
     rivals_rejected: int = 0
     replaces: int = 0
     reviews: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
-def waiting(deployment: Deployment, chosen: Selection, most: int = 50) -> Waiting:
-    """What waits for a decision, at most so many rows of it.
+def waiting(deployment: Deployment, chosen: Selection, most: int = 50, *, superseded: bool = False) -> Waiting:
+    """What waits for a decision, at most so many rows of it; or what needs none since it was `superseded`.
 
     Raises:
         StoreUnavailable: the database does not answer.
     """
     parameters = chosen.parameters()
+    state = sql.SQL("q.decision = 'superseded'" if superseded else "q.decision IS NULL")
     with session(deployment.database_url) as connection:
-        groups = connection.execute(_about("review_groups"), parameters).fetchall()
-        rows = connection.execute(_about("review_rows"), parameters | {"most": most}).fetchall()
+        groups = connection.execute(_about("review_groups", state=state), parameters).fetchall()
+        rows = connection.execute(_about("review_rows", state=state), parameters | {"most": most}).fetchall()
         unsettled = int(one(connection, _about("review_unsettled"), parameters)["rows"])
+        answered = int(one(connection, _about("review_superseded"), parameters)["entries"])
         there = _sources_there(connection, rows)
-    return Waiting(groups, [row | {"published": there.get(row["id"])} for row in rows], unsettled)
+    listed = [row | {"published": there.get(row["id"])} for row in rows]
+    return Waiting(groups, listed, unsettled, answered, superseded)
 
 
 def _sources_there(connection: Connection, rows: list[dict[str, Any]]) -> dict[int, str]:
@@ -143,7 +152,16 @@ def show(deployment: Deployment, number: int) -> Shown:
         first = entries[0]
         spec = TABLES[first["dataset"]]
         neighbours = [] if first["time"] is None else _neighbours(connection, spec, first)
-        return Shown(entries, _rivals(connection, spec, first["id"]), neighbours)
+        return Shown(
+            entries, _rivals(connection, spec, first["id"]), neighbours, _is_published(connection, spec, first)
+        )
+
+
+def _is_published(connection: Connection, spec: DatasetSpec, entry: Mapping[str, Any]) -> bool:
+    """Whether the row itself is what is published for its key."""
+    statement = _published(spec, "review_given_ids")
+    found = connection.execute(statement, {"ids": [entry["id"]], **_names(spec)}).fetchall()
+    return any(row["source"] == entry["source"] and not row["is_other"] for row in found)
 
 
 def _neighbours(connection: Connection, spec: DatasetSpec, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -173,8 +191,8 @@ def _rivals(connection: Connection, spec: DatasetSpec, number: int) -> list[dict
     return connection.execute(statement, {"id": number, "key": releasing.key_in_row(spec)}).fetchall()
 
 
-def _about(name: str) -> sql.Composed:
-    return query(name, matches=query("review_matches"))
+def _about(name: str, **parts: sql.Composable) -> sql.Composed:
+    return query(name, matches=query("review_matches"), **parts)
 
 
 # --- decide
@@ -200,8 +218,10 @@ class Judgement:
             raise BadConfiguration("the note is empty.", hint="Say in a few words why: it stays with the rows.")
 
 
-def decide(deployment: Deployment, chosen: Selection, said: Judgement) -> Decided:
+def decide(deployment: Deployment, chosen: Selection, said: Judgement, *, known_alone: bool = False) -> Decided:
     """Record a decision about all that is chosen, or about nothing. What it releases is then to be loaded: `plan`.
+
+    With `known_alone` numbers that are unknown or decided already do not keep the others from being decided.
 
     Raises:
         BadConfiguration: nothing in particular is chosen.
@@ -213,7 +233,7 @@ def decide(deployment: Deployment, chosen: Selection, said: Judgement) -> Decide
     with session(deployment.database_url) as connection, connection.transaction():
         connection.execute(query("review_begin"))
         _choose(connection, chosen, said)
-        return _decide(connection, chosen, said)
+        return _decide(connection, chosen, said, known_alone=known_alone)
 
 
 def _choose(connection: Connection, chosen: Selection, said: Judgement) -> None:
@@ -223,10 +243,14 @@ def _choose(connection: Connection, chosen: Selection, said: Judgement) -> None:
     connection.execute(query("review_chosen_known"))
 
 
-def _decide(connection: Connection, chosen: Selection, said: Judgement) -> Decided:
+def _decide(connection: Connection, chosen: Selection, said: Judgement, *, known_alone: bool) -> Decided:
     counts = one(connection, query("review_counts"), {"review": said.review, "decision": said.decision})
-    _demand_known(connection, chosen, counts["chosen"])
-    _demand_undecided(connection, said, counts)
+    if not counts["chosen"] and not chosen.ids:
+        raise NothingToReview("nothing that waits for a decision matches.", hint=LOOK)
+    refusals = (_unknown_of(connection, chosen), _decided_of(connection, said, counts))
+    left_out = [refusal for refusal in refusals if refusal]
+    if left_out and not (known_alone and (counts["waiting"] or counts["ours"])):
+        raise left_out[0]
     releases = said.decision == "released"
     replaces = _demand_releasable(connection, chosen, said, counts["datasets"]) if releases else 0
     # A release that was stopped is gone on with; so is a decision that was recorded, and its attempt killed thereafter.
@@ -235,7 +259,8 @@ def _decide(connection: Connection, chosen: Selection, said: Judgement) -> Decid
     marked = counts["ours"] + _mark(connection, "review_waiting_ids", said)
     rejected = _mark(connection, "review_rival_ids", replace(said, decision="rejected"))
     reviews = {*counts["stopped_reviews"], *([said.review] if marked else [])}
-    return Decided(marked, rejected, replaces, tuple(sorted(reviews)) if releases else ())
+    named = tuple(map(str, left_out))
+    return Decided(marked, rejected, replaces, tuple(sorted(reviews)) if releases else (), named)
 
 
 def _mark(connection: Connection, ids: str, said: Judgement) -> int:
@@ -243,12 +268,9 @@ def _mark(connection: Connection, ids: str, said: Judgement) -> int:
     return connection.execute(query("review_mark", ids=query(ids)), parameters).rowcount
 
 
-def _demand_known(connection: Connection, chosen: Selection, count: int) -> None:
-    if not count and not chosen.ids:
-        raise NothingToReview("nothing that waits for a decision matches.", hint=LOOK)
+def _unknown_of(connection: Connection, chosen: Selection) -> ReviewRefused | None:
     unknown = connection.execute(query("review_unknown"), {"ids": list(chosen.ids), "most": NAMED}).fetchall()
-    if unknown:
-        raise _unknown([row["id"] for row in unknown])
+    return _unknown([row["id"] for row in unknown]) if unknown else None
 
 
 def _unknown(numbers: list[int]) -> ReviewRefused:
@@ -258,8 +280,8 @@ def _unknown(numbers: list[int]) -> ReviewRefused:
     )
 
 
-def _demand_undecided(connection: Connection, said: Judgement, counts: Mapping[str, Any]) -> None:
-    """Refuse what was named by its number and is decided, and to decide otherwise than before in the same review.
+def _decided_of(connection: Connection, said: Judgement, counts: Mapping[str, Any]) -> ReviewRefused | None:
+    """What was named by its number and is decided, and what would be decided otherwise than before in the same review.
 
     What filters find beyond that is not refused. What this very review has decided alike is recorded already.
     """
@@ -269,8 +291,7 @@ def _demand_undecided(connection: Connection, said: Judgement, counts: Mapping[s
     alike = "c.review IS NOT DISTINCT FROM %(review)s AND c.decision = %(decision)s"
     parameters = {"decision": said.decision, "review": said.review}
     done = _faulty(connection, f"({decided}) AND NOT coalesce({alike}, false)", parameters)
-    if done:
-        raise ReviewRefused(f"{_some(done, _past)}.", hint="A decision stands.")
+    return ReviewRefused(f"{_some(done, _past)}.", hint="A decision stands.") if done else None
 
 
 def _past(entry: Mapping[str, Any]) -> str:
@@ -294,7 +315,7 @@ def _demand_releasable(connection: Connection, chosen: Selection, said: Judgemen
     for which, why, hint in faults:
         _refuse(_faulty(connection, f"c.decision IS NULL AND {which}", {}), why, hint)
     if chosen.ids:
-        rejected = _faulty(connection, "c.decision = 'rejected'", {})
+        rejected = _faulty(connection, REJECTED_FOR_ANOTHER, {})
         _refuse(rejected, lambda e: f"was rejected for {e['expectation']}", "What is rejected is never published.")
     for dataset in datasets:
         parameters = {"dataset": dataset, **_names(TABLES[dataset])}
@@ -306,6 +327,11 @@ def _demand_releasable(connection: Connection, chosen: Selection, said: Judgemen
 #: Python knows the years 1 to 9999 only.
 NO_INSTANT: LiteralString = "(q.time IS NULL OR q.time < '0001-01-02Z' OR q.time >= '9999-12-31Z')"
 LACKS: LiteralString = "NOT jsonb_strip_nulls(q.row) ?& d.demanded"
+#: Of rows that are to be released.
+REJECTED_FOR_ANOTHER: LiteralString = """c.decision = 'rejected' AND EXISTS (
+    SELECT FROM review_chosen o JOIN quarantine p USING (id)
+    WHERE (o.decision IS NULL OR o.is_stopped) AND p.dataset = q.dataset AND p.symbol = q.symbol
+      AND p.series = q.series AND p.row_hash = q.row_hash AND p.time IS NOT DISTINCT FROM q.time)"""
 
 
 def _demand_no_rivals(connection: Connection, said: Judgement) -> None:

@@ -90,6 +90,22 @@ def test_an_expectation_that_is_gone_since_has_failed_all_the_same(
     assert "SELECT FROM" not in text
 
 
+def test_a_batch_that_has_warnings_alone_has_not_failed(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PERPFLOW_REPORTS", str(tmp_path))
+    both = [reported.finding("ohlcv", n, 7, severity=name) for n, name in enumerate(("critical", "warning"))]
+    with session(empty_database_url) as connection:
+        reported.log_load(connection, "ohlcv", "SOL/USDT", MIDNIGHT + HOUR, findings=both)
+        reported.log_load(connection, "ohlcv", "ETH/USDT", MIDNIGHT + HOUR, findings=both[1:])
+    write_data_docs(Deployment(database_url=empty_database_url), DAY)
+    status = re.compile(r"Status:</span> <i [^>]*></i> (.*)")
+    assert {path.parts[-3][:3]: status.findall(path.read_text()) for path in pages(tmp_path / "data_docs")} == {
+        "SOL": ["Failed"],
+        "ETH": ['<span class="warned">Warnings alone, published all the same</span>'],
+    }
+
+
 def test_more_failures_than_rows_are_all_of_them(
     empty_database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

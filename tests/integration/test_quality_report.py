@@ -304,6 +304,23 @@ def test_audits_and_what_is_verified_stand_there_once_there_are_any(empty: Conne
     assert verified[0]["Until"] == "2026-08-19 00:00"
 
 
+def test_a_finding_that_somebody_accepted_stands_apart_with_who_and_why(empty: Connection) -> None:
+    reported.fill(empty)
+    for symbol, by, note in (("SOL/USDT", None, None), ("BTC/USDT", "ada", "the exchange was down <b>")):
+        empty.execute(
+            'INSERT INTO audit_findings (audit, dataset, symbol, series, "window", severity, "column", found_at,'
+            "                            accepted_by, note, accepted_at)"
+            " VALUES ('settlements_follow', 'funding_rate', %s, 'settlement', '[2026-11-25,2026-11-26)', 'warning',"
+            "         'time', %s, %s, %s, %s)",
+            (symbol, MIDNIGHT, by, note, by and MIDNIGHT),
+        )
+    page, _ = told(empty)
+    plain, accepted = page.table("audits")
+    assert (plain["Severity"], accepted["Severity"]) == ("warning", "accepted")
+    assert "ada: the exchange was down <b>" in accepted["The latest"]
+    assert "ada" not in plain["The latest"]
+
+
 def test_a_universe_stays_small(empty: Connection) -> None:
     symbols = tuple(f"COIN{number:03}/USDT" for number in range(UNIVERSE))
     with empty.transaction():
@@ -500,9 +517,13 @@ def test_the_command_writes_the_page_and_says_where(deployment: Deployment, monk
     missing = CliRunner().invoke(app, ["report", "--output", str(nowhere)])
     assert (missing.exit_code, missing.stderr.rstrip()) == (
         2,
-        f"--output {nowhere}: there is no folder {nowhere.parent}. Make it, or name another file.",
+        f"{nowhere}: there is no folder {nowhere.parent}. Make it, or name another file.",
     )
     assert not nowhere.parent.exists()
+    # Not even the owner of all writes there.
+    refused = CliRunner().invoke(app, ["report", "--output", "/proc/page.html"])
+    assert (refused.exit_code, refused.stderr.partition(" can't")[0]) == (2, "the report /proc/page.html")
+    assert refused.stderr.rstrip().endswith("Name a file in a folder that can be written to and has room.")
     refused = CliRunner().invoke(app, ["report", "--day", "soon"])
     assert (refused.exit_code, refused.stderr.splitlines()[0][:15]) == (2, "'soon' is no da")
 

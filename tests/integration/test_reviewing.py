@@ -15,6 +15,7 @@ import pytest
 from perpflow import pipeline, reporting, review_forms, reviewing
 from perpflow.datasets import DATASETS, LIQUIDATIONS
 from perpflow.errors import BadConfiguration, BatchFaulty, NothingToReview, ReviewRefused
+from perpflow.quarantine_tables import row_lines
 from perpflow.reviewing import Decided, Judgement, Selection
 from perpflow.settings import Deployment
 from perpflow.store.database import connection_options
@@ -140,9 +141,14 @@ def test_a_row_released_from_one_thing_still_fails_another(deployment: Deploymen
         (names[0], "released"),
         (names[1], None),
     ]
+    number, _ = ids(deployment)
+    told = "\n".join(row_lines(reviewing.show(deployment, number)))
+    assert f"UTC, withheld again for {names[1]}: looked at" in told
     (counts,) = release(deployment, expectation=names[1], review="second")
     assert counts["ohlcv"]["inserted"] == 1
     assert coverage(deployment, "ohlcv").quarantined == []
+    told = "\n".join(row_lines(reviewing.show(deployment, number)))
+    assert told.count("UTC, published: looked at") == 2
 
 
 def test_a_number_stands_for_the_whole_row(deployment: Deployment, exchange: Handle) -> None:
@@ -280,6 +286,26 @@ def test_an_answer_about_the_rest_of_a_group_leaves_what_was_answered_by_number(
     answer(deployment, "reject", first)
     assert answer(deployment, "release").marked == 2
     assert ids(deployment, "decision = 'rejected' AND expectation = 'high_is_the_highest'") == [first]
+
+
+def test_a_wrong_number_in_an_answer_loses_nothing_that_was_said_of_the_others(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    corrupt(exchange, "ohlcv", "high_below_low")
+    load_day(deployment, "run", "ohlcv")
+    first, second, third = ids(deployment, "expectation = 'high_is_the_highest'")
+    decide(deployment, "rejected", third, review="another")
+    for _ in range(2):  # A task that is run again says the same.
+        with pytest.raises(
+            ReviewRefused,
+            match=rf"^999999: no such rows .*{third} was rejected by ada .* of all other rows is recorded: 4 entries",
+        ):
+            answer(deployment, "release", first, 999_999, second, third)
+    assert ids(deployment, "expectation = 'high_is_the_highest' AND decision = 'released'") == [first, second]
+    # They are published with the rest of the run.
+    assert [counts["ohlcv"]["inserted"] for counts in carry_out(deployment)] == [2]
+    with pytest.raises(ReviewRefused, match="^999999: no such rows in the quarantine, or the filters leave them out"):
+        answer(deployment, "release", 999_999)
 
 
 def test_what_somebody_marked_by_hand_is_not_published(deployment: Deployment, exchange: Handle) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from io import StringIO
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -76,7 +77,39 @@ def test_a_row_stands_between_its_rivals_and_neighbours() -> None:
 def test_every_form_says_what_fails_and_what_was_decided() -> None:
     for text in ("\n".join(row_lines(SHOWN)), printed(row_tables(SHOWN), ROW_WIDTH)):
         assert "12 fails high_is_highest (high = 1): The high is the highest price." in text
-        assert "released, not published yet by ada on 2026-10-10 06:00 UTC: so it was" in text
+        assert "released by ada on 2026-10-10 06:00 UTC, not published yet: so it was" in text
+    assert "- released by ada on 2026-10-10 06:00 UTC, not published yet: so it was" in group_markdown(
+        GROUP, [], [SHOWN]
+    )
+    assert "released" not in group_markdown(GROUP, [], [Shown([entry()], [], [])])
+
+
+@pytest.mark.parametrize(
+    ("others", "is_published", "outcome"),
+    [
+        ([entry()], True, "published"),
+        ([entry(), entry(id=15, expectation="more")], False, "withheld again for high_is_highest, more"),
+        ([entry(decision="rejected", reviewed_at=SIX)], False, "withheld again for high_is_highest"),
+        ([], False, "published, and replaced since"),
+    ],
+)
+def test_what_has_become_of_a_release_is_told(others: list[dict[str, Any]], is_published: bool, outcome: str) -> None:
+    settled = entry(id=13, expectation="other", reviewed_at=SIX, settled_at=SIX) | RELEASED
+    text = "\n".join(row_lines(Shown([*others, settled], [], [], is_published)))
+    assert f"released by ada on 2026-10-10 06:00 UTC, {outcome}: so it was" in text
+
+
+def test_what_is_superseded_is_counted_beside_what_waits_and_listed_by_itself() -> None:
+    for found, said in (
+        (Waiting([GROUP], [entry()], 0, 7), "7 entries were superseded by what their source gave later"),
+        (Waiting([], [], 0, 7), "--superseded shows them"),
+        (Waiting([], [], 0, is_superseded=True), "othing was superseded"),
+    ):
+        assert said in "\n".join(waiting_lines(found, 50))
+        assert said in printed(waiting_tables(found, 50), WIDTH)
+    listed = printed(waiting_tables(Waiting([GROUP], [entry()], 0, 14, is_superseded=True), 50), WIDTH)
+    assert "Superseded by what their source gave later (times are UTC)" in listed
+    assert "--superseded" not in listed
 
 
 def test_what_waits_names_groups_rows_and_what_was_stopped() -> None:

@@ -20,7 +20,7 @@ FORM = {
         "",
         type="string",
         title="Note",
-        description="Why; it stays with the rows. Needed to release or to reject.",
+        description="Why; it stays with the rows. Needed to release or to reject; to leave them a dash will do.",
     ),
     "rows": Param(
         [],

@@ -62,8 +62,10 @@ def render(folder: Path, batches: Iterable[FailedBatch]) -> list[tuple[FailedBat
             context.validation_results_store.set(key, result)
             keys.append((batch, key))
         context.build_data_docs(build_index=False)
+    warned = {str(batch.number) for batch, _ in keys if all(f["severity"] == "warning" for f in batch.findings)}
     for page in folder.rglob("*.html"):
-        page.write_text(self_contained(page.read_text(encoding="utf-8")), encoding="utf-8")
+        text = self_contained(page.read_text(encoding="utf-8"))
+        page.write_text(_FAILED.sub(_ONLY_WARNED, text) if page.stem in warned else text, encoding="utf-8")
     return [(batch, Path("validations", *key.to_tuple()).with_name(f"{batch.number}.html")) for batch, key in keys]
 
 
@@ -160,6 +162,9 @@ def _one(expectation: Expectation, finding: dict[str, Any] | None, batch: Failed
 
 #: The library's pages know nothing of severities, and the style gives this one its mark.
 _WARNED = '<span class="warned">Warning, published all the same.</span> '
+#: The same of a batch of which nothing was withheld: what stands behind the mark on top.
+_FAILED = re.compile(r"(?<=</i>) Failed\b")
+_ONLY_WARNED = ' <span class="warned">Warnings alone, published all the same</span>'
 
 
 def described(expectation: Expectation) -> str:

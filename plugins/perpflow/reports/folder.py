@@ -102,8 +102,11 @@ def _sweep(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, instead: str | None = None) -> None:
     """Replace a file at once: who reads it meanwhile gets the old one or the new one, whole.
+
+    Args:
+        instead: what to do where it can't be; left out: to have another folder of reports.
 
     Raises:
         BadConfiguration: it can't be written there.
@@ -124,7 +127,7 @@ def write(path: Path, text: str) -> None:
                 new.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise unwritable("the report", path, error) from error
+        raise unwritable("the report", path, error, instead) from error
 
 
 def replace_folder(target: Path, made: Path | None) -> None:
@@ -143,9 +146,9 @@ def replace_folder(target: Path, made: Path | None) -> None:
             made.replace(target)
 
 
-def unwritable(what: str, path: Path, error: OSError) -> BadConfiguration:
+def unwritable(what: str, path: Path, error: OSError, instead: str | None = None) -> BadConfiguration:
     """The error of what can't be written, with what to do about it."""
-    hint = f"Let {VARIABLE} name a folder that can be written to, or leave it unset."
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    hint = instead or f"Let {VARIABLE} name a folder that can be written to, or leave it unset."
+    if not instead and error.errno in (errno.ENOSPC, errno.EDQUOT):
         hint = f"Make room there, or let {VARIABLE} name a folder on another disk."
     return BadConfiguration(f"{what} {path} can't be written: {error.strerror}.", hint=hint)

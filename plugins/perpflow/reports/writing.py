@@ -51,16 +51,18 @@ def day_asked(text: str | None, now: datetime) -> date:
 
 
 def write_report(deployment: Deployment, day: date, output: Path | None = None) -> Written:
-    """Write the page of a day, and the list of days; given a file, that alone.
+    """Write the page of a day, and the list of days; given a file, that alone, in a folder that is there.
 
     Raises:
         StoreUnavailable: the database does not answer.
         BadConfiguration: it can't be written there.
     """
+    if output is not None and not output.parent.is_dir():
+        raise BadConfiguration(f"{output}: there is no folder {output.parent}.", hint="Make it, or name another file.")
     facts = gather(deployment, day)
     text, written = render(facts), Written(output or reports_folder() / page_name(day), Summary.of(facts))
     if output is not None:
-        write(output, text)
+        write(output, text, "Name a file in a folder that can be written to and has room.")
         return written
     with alone(written.page.parent):
         write(written.page, text)

@@ -334,9 +334,17 @@ def supersede_waiting(
 
     Only what came before: call it before `quarantine_rows`, in the publish transaction.
     """
-    statement = query("publish_supersede", staging=staging_table(spec), series=sql.Identifier(spec.series_column))
+    statement = query(
+        "publish_supersede",
+        staging=staging_table(spec),
+        series=sql.Identifier(spec.series_column),
+        target=sql.Identifier(spec.name),
+        in_series=sql.SQL("t.timeframe = w.series" if spec.series_in_key else "true"),
+    )
     parameters = {"stage_id": stage_id, "dataset": spec.name, "batch": batch, "symbols": list(symbols)}
-    parameters |= {"whole": spec.series_of_rows}
+    # A row may lack what another source or endpoint gives; of a series it is the value.
+    parts = [column.name for column in spec.values] if spec.partial_rows else []
+    parameters |= {"whole": spec.series_of_rows, "parts": parts}
     return connection.execute(statement, parameters | {"start": window.start, "end": window.end}).rowcount
 
 

@@ -299,9 +299,11 @@ def _past(entry: Mapping[str, Any]) -> str:
     return f"was {entry['decision']} by {entry['decided_by']} on {when}: {entry['note']}"
 
 
-def _faulty(connection: Connection, which: LiteralString, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+def _faulty(
+    connection: Connection, which: LiteralString | sql.Composed, parameters: dict[str, Any]
+) -> list[dict[str, Any]]:
     """The first chosen entries of which something is true, by columns of `c`, as chosen, `q`, the entry, and `d`."""
-    statement = query("review_faulty", faulty=sql.SQL(which))
+    statement = query("review_faulty", faulty=which if isinstance(which, sql.Composed) else sql.SQL(which))
     return connection.execute(statement, {**parameters, "most": NAMED}).fetchall()
 
 
@@ -315,7 +317,7 @@ def _demand_releasable(connection: Connection, chosen: Selection, said: Judgemen
     for which, why, hint in faults:
         _refuse(_faulty(connection, f"c.decision IS NULL AND {which}", {}), why, hint)
     if chosen.ids:
-        rejected = _faulty(connection, REJECTED_FOR_ANOTHER, {})
+        rejected = _faulty(connection, query("review_rejected_for_another"), {})
         _refuse(rejected, lambda e: f"was rejected for {e['expectation']}", "What is rejected is never published.")
     for dataset in datasets:
         parameters = {"dataset": dataset, **_names(TABLES[dataset])}
@@ -327,11 +329,6 @@ def _demand_releasable(connection: Connection, chosen: Selection, said: Judgemen
 #: Python knows the years 1 to 9999 only.
 NO_INSTANT: LiteralString = "(q.time IS NULL OR q.time < '0001-01-02Z' OR q.time >= '9999-12-31Z')"
 LACKS: LiteralString = "NOT jsonb_strip_nulls(q.row) ?& d.demanded"
-#: Of rows that are to be released.
-REJECTED_FOR_ANOTHER: LiteralString = """c.decision = 'rejected' AND EXISTS (
-    SELECT FROM review_chosen o JOIN quarantine p USING (id)
-    WHERE (o.decision IS NULL OR o.is_stopped) AND p.dataset = q.dataset AND p.symbol = q.symbol
-      AND p.series = q.series AND p.row_hash = q.row_hash AND p.time IS NOT DISTINCT FROM q.time)"""
 
 
 def _demand_no_rivals(connection: Connection, said: Judgement) -> None:

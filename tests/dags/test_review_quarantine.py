@@ -56,8 +56,10 @@ def answer(airflow: Airflow, run: str, question: dict[str, Any], option: str, **
     airflow.client._call("PATCH", path, json={"chosen_options": [option], "params_input": given})
 
 
-def answered(airflow: Airflow, run: str, reply: Callable[[dict[str, Any]], tuple[str, str]]) -> str:
-    """Answer whatever waits until the run has ended; its state.
+def answered(
+    airflow: Airflow, run: str, reply: Callable[[dict[str, Any]], tuple[str, str]], rows: list[str] | None = None
+) -> str:
+    """Answer whatever waits until the run has ended, about these rows or the group; its state.
 
     Airflow asks once more where an answer comes before the process that asked has gone, which a person never manages.
     """
@@ -66,7 +68,7 @@ def answered(airflow: Airflow, run: str, reply: Callable[[dict[str, Any]], tuple
         for question in asked(airflow, run):
             if question["response_received"] is False:
                 option, note = reply(question)
-                answer(airflow, run, question, option, note=note)
+                answer(airflow, run, question, option, note=note, rows=rows)
         return airflow.client.run_states(DAG).get(run)
 
     return str(awaited(state, lambda found: found in FINAL))
@@ -134,3 +136,25 @@ def test_an_answer_without_a_note_is_red_and_decides_nothing(airflow: Airflow, w
     assert "rejected the answer about open_interest " in said
     assert "the note is empty" in "\n".join(airflow.client.log_tail(DAG, run, failed[RECORD], 100))
     assert airflow.rows("SELECT DISTINCT decision FROM quarantine WHERE dataset = 'open_interest'") == [(None,)]
+
+
+def test_a_number_that_is_unknown_is_named_and_the_others_are_decided(airflow: Airflow, withheld: None) -> None:
+    airflow.exchange.add_fault(
+        "corrupt_rows", dataset="metrics", symbol="ETHUSDT", date="2026-10-08", what="negative_value", count=2
+    )
+    form = {"symbols": ["ETH/USDT"], "datasets": ["open_interest"], "start": "2026-10-08", "end": "2026-10-09"}
+    airflow.run("load_history", {**form, "again": True})
+    known = "SELECT DISTINCT ON (time) id FROM quarantine WHERE dataset = 'open_interest' AND symbol = 'ETH/USDT'"
+    ((named,), _) = airflow.rows(f"{known} ORDER BY time, id")
+    run = airflow.client.trigger(DAG, {"datasets": ["open_interest"], "symbols": ["ETH/USDT"]})
+    rows = [str(named), "999999"]
+    assert answered(airflow, run, lambda _: ("reject", "no such value"), rows) == "failed"
+    failed = {task.task: task for task in airflow.tasks(DAG, run) if task.state == "failed"}
+    assert failed.keys() == {RECORD, "report"}
+    said = "\n".join(airflow.client.log_tail(DAG, run, failed[RECORD], 100))
+    assert "999999: no such rows in the quarantine" in said
+    decided = airflow.rows(
+        "SELECT id, time, decision FROM quarantine WHERE dataset = 'open_interest' AND symbol = 'ETH/USDT'"
+    )
+    (at,) = {time for number, time, _ in decided if number == named}
+    assert {(time == at, decision) for _, time, decision in decided} == {(True, "rejected"), (False, None)}

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 import typer
@@ -65,15 +65,14 @@ class Commands:
         if context.invoked_subcommand:
             return
         with self._exit_codes():
-            if day and as_json:
-                raise BadConfiguration("--day prints tables, and --json none.", hint="Leave one of the two out.")
+            shown_day = _day(day, as_json=as_json)
             request, code = self._recorded(datasets, symbols)
             deployment = self._deployment()
             done = auditing.audit(deployment, request.datasets, request.symbols, again=again)
             state = auditing.state(deployment, request.datasets, request.symbols)
             code = max(code, show(done, state, as_json=as_json))
             if not as_json and (day or (symbols is None and datasets == "all")):
-                _show_report(deployment, day)
+                _show_report(deployment, shown_day)
             raise typer.Exit(code)
 
     def accept(
@@ -102,19 +101,30 @@ def show(done: Audited, state: State, *, as_json: bool) -> int:
     return 1 if state.is_disputed else 0
 
 
-def _show_report(deployment: Deployment, day: str | None) -> None:
+def _day(text: str | None, *, as_json: bool) -> date:
+    """The day whose report is printed; left out: today.
+
+    Raises:
+        BadConfiguration: that is no day, or nothing is printed of one.
+    """
+    from perpflow.reports.writing import day_asked
+
+    if text and as_json:
+        raise BadConfiguration("--day prints tables, and --json none.", hint="Leave one of the two out.")
+    now = datetime.now(UTC)
+    return day_asked(text or f"{now:%Y-%m-%d}", now)
+
+
+def _show_report(deployment: Deployment, day: date) -> None:
     """Print the tables of a day's quality report.
 
     Raises:
-        BadConfiguration: that is no day.
         StoreUnavailable: the database does not answer.
     """
     from perpflow.reports import tables
-    from perpflow.reports.writing import day_asked, gather
+    from perpflow.reports.writing import gather
 
-    now = datetime.now(UTC)
-    asked = day_asked(day or f"{now:%Y-%m-%d}", now)
-    wide_console(tables.WIDTH).print(tables.render(gather(deployment, asked)))
+    wide_console(tables.WIDTH).print(tables.render(gather(deployment, day)))
 
 
 def plain(done: Audited, state: State) -> dict[str, Any]:

@@ -77,6 +77,7 @@ def audit(
     """Run every audit that reads one of the datasets for what of it was not audited yet; with `again` for all of it.
 
     Raises:
+        BadSuite: the suite whose limits an audit goes by is broken. What was looked at until then counts.
         StoreUnavailable: the database does not answer. What was looked at until then counts.
     """
     with session(deployment.database_url) as connection:

@@ -218,8 +218,6 @@ def stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
         Transient, Permanent: a source, the database or the data failed; nothing of this attempt can be published.
         BatchSuperseded: another attempt has claimed the batch meanwhile.
     """
-    for name in batch.datasets:
-        load_suite(name)
     return asyncio.run(_stage(deployment, batch))
 
 
@@ -228,6 +226,8 @@ async def _stage(deployment: Deployment, batch: Batch) -> dict[str, int]:
         if manifests.is_published(connection, batch):
             log.info("%s is published already; nothing to stage", batch.label)
             return {}
+        for name in batch.datasets:
+            load_suite(name)
         if batch.review is not None:
             return releasing.stage(connection, batch)
         if batch.is_streamed:

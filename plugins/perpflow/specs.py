@@ -74,11 +74,12 @@ class DatasetSpec:
     `series` are the ledger's names for what is covered separately: the timeframes for candles, the ratios for
     long_short_ratio. `timeframe_of` gives a series its grid, None where nobody knows beforehand at which instants there
     will be a point; `settles_on` is the grid that they fall on even then.
-    `tolerance` is how far off its grid an instant may be reported and still be put on it. `settles_after` is how long
-    after an instant the exchange may still be about to publish it. `lead_in` is how far before a window rows are needed
-    to derive a column, which the query `derive` does. `judged_by` are the datasets whose published rows its suite
-    judges it by: what loads both loads these first. `partial_rows`: one source gives some of a row's columns only, so
-    staged rows of one key are united. `has_blanks`: a row may hold no point (zero or blank), which is a missing one.
+    `tolerance` is how far off its grid an instant may be reported and still be put on it. `settles_after` is how
+    long after an instant the exchange may still be about to publish it. `lead_in` is how far before a window rows
+    are needed to derive a column, which the query `derive` does. `judged_by` are the datasets whose published rows
+    its suite judges it by, and which what loads both loads first; of two that judge each other one comes first.
+    `partial_rows`: one source gives some of a row's columns only, so staged rows of one key are united.
+    `has_blanks`: a row may hold no point (zero or blank), which is a missing one.
     """
 
     name: str

@@ -64,6 +64,34 @@ def test_what_is_withheld_after_a_good_row_had_come_waits(deployment: Deployment
     assert set(decisions(deployment)) == {(None, True)}
 
 
+def test_what_was_staged_before_does_not_answer_for_what_the_source_gave_since(
+    deployment: Deployment, exchange: Handle
+) -> None:
+    asked = request("stale", DAY.start, DAY.end, datasets=("ohlcv",), again=True)
+    (stale,) = pipeline.plan(deployment, asked).batches
+    pipeline.stage(deployment, stale)
+    pipeline.check(deployment, stale)
+    corrupt(exchange, "ohlcv", "negative_volume", count=3)
+    load_day(deployment, "since", "ohlcv", again=True)
+    pipeline.publish(deployment, stale)
+    assert set(decisions(deployment)) == {(None, True)}
+
+
+def test_who_looked_before_decides_nothing_of_what_came_again(deployment: Deployment, exchange: Handle) -> None:
+    for run, is_spoiled in (("first", True), ("second", False)):
+        exchange.clear_faults()
+        if is_spoiled:
+            corrupt(exchange, "ohlcv", "negative_volume", count=3)
+        load_day(deployment, run, "ohlcv", again=True)
+    quarantine(deployment, "{'a': 1}", symbol="BTC/USDT")
+    ((seen,),) = table(deployment, "SELECT max(id) FROM quarantine")
+    corrupt(exchange, "ohlcv", "negative_volume", count=3)
+    load_day(deployment, "third", "ohlcv", again=True)
+    decided = decide(deployment, "rejected", datasets=("ohlcv",), up_to=seen)
+    assert decided.marked == 1
+    assert waiting(deployment) > 0
+
+
 def test_neither_a_decision_nor_another_symbol_is_touched(deployment: Deployment, exchange: Handle) -> None:
     load_day(deployment, "known symbols", "ohlcv")
     six, five_past = THREE[:2]

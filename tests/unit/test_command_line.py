@@ -48,6 +48,18 @@ def test_a_start_that_is_no_date_is_bad_usage(tmp_path: Path, monkeypatch: pytes
     assert "collection.yaml: start = '2026-02-30': day is out of range for month" in said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(("--day", "soon"), "'soon' is no day"), (("--day", "2026-01-01", "--json"), "--day prints tables")],
+)
+def test_a_day_that_cannot_be_shown_is_refused_before_anything_is_audited(
+    arguments: tuple[str, ...], said: str
+) -> None:
+    code, told = ended("audit", *arguments)
+    assert code == 2
+    assert told.startswith(said)
+
+
 @pytest.mark.parametrize("text", ["", ",", " "])
 def test_an_option_without_a_symbol_does_not_mean_all_that_is_configured(text: str) -> None:
     code, said = ended("backfill", "--symbols", text)

@@ -1,4 +1,4 @@
--- Values that are no numbers: PostgreSQL keeps NaN and the infinities, and whatever another audit compares with them agrees.
+-- Values that are no numbers: PostgreSQL keeps NaN and the infinities, and most of what another audit compares with them agrees.
 -- NaN is the greatest of all, so a look at both ends of a row spares its columns.
 SELECT l.symbol, l.series, tstzrange(t.time, t.time + coalesce(staging.period(l.step), interval '1 hour')) AS "window",
        'critical' AS severity, v."column", jsonb_build_object('value', v.value::text) AS detail

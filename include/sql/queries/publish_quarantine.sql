@@ -11,6 +11,8 @@ CROSS JOIN LATERAL hash_record_extended(ROW (s.source, s.time, {values}), 0) AS 
 JOIN jsonb_to_recordset(%(findings)s) AS f (expectation text, columns text, reason text) USING (expectation)
 WHERE s.stage_id = %(stage_id)s
 ON CONFLICT (dataset, symbol, series, time, expectation, row_hash) DO UPDATE
-SET decision = NULL, decided_by = NULL, note = NULL, reviewed_at = NULL, settled_at = NULL,
-    batch = EXCLUDED.batch, origin = EXCLUDED.origin, quarantined_at = now()
+-- Under a new number: whoever looked at what waited before has not seen it.
+SET id = DEFAULT, decision = NULL, decided_by = NULL, note = NULL, reviewed_at = NULL, settled_at = NULL,
+    batch = EXCLUDED.batch, origin = EXCLUDED.origin, "column" = EXCLUDED."column", value = EXCLUDED.value,
+    reason = EXCLUDED.reason, quarantined_at = now()
 WHERE q.decision = 'superseded'

@@ -3,11 +3,13 @@
 -- now. Of an array the planner expects ten rows: of the one that it may expect of the table it would look through all of a
 -- batch for each.
 UPDATE quarantine q
-SET decision = 'superseded', decided_by = 'publishing', note = 'another row of its key was published by ' || %(batch)s,
+SET decision = 'superseded', decided_by = 'publishing', note = 'a row of its key was published by ' || %(batch)s,
     reviewed_at = now(), settled_at = now()
 FROM unnest(ARRAY(SELECT w FROM quarantine w
                   WHERE decision IS NULL AND reviewed_at IS NULL AND dataset = %(dataset)s
-                    AND time >= %(start)s AND time < %(end)s AND symbol = ANY (%(symbols)s))) AS w
+                    AND time >= %(start)s AND time < %(end)s AND symbol = ANY (%(symbols)s)
+                    -- What was staged before may be what the source has taken back.
+                    AND quarantined_at < (SELECT claimed_at FROM staging.manifests WHERE stage_id = %(stage_id)s))) AS w
 WHERE q.id = w.id
   AND EXISTS (SELECT FROM {staging} s
               WHERE s.stage_id = %(stage_id)s AND s.withheld IS NULL AND s.symbol = w.symbol

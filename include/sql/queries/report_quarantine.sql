@@ -1,4 +1,4 @@
--- The quarantine as it stood at the end of a day, by dataset and expectation: rows that wait for a person and since when,
+-- The quarantine as it stood at the end of a day, but for what was superseded by then and came again since, by dataset and expectation: rows that wait for a person and since when,
 -- and what came in, was released, rejected and superseded on that day.
 SELECT dataset, expectation,
        count(*) FILTER (WHERE reviewed_at IS NULL OR reviewed_at >= %(end)s) AS waiting,

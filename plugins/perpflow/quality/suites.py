@@ -280,15 +280,17 @@ class _Reader:
         for name in {name for name in takes if not name.endswith("?")} - given.keys():
             self.refuse(f"{subject} lacks {name}.", f"{kind} takes {', '.join(names)}.")
         for name, value in given.items():
-            if not _is(value, KINDS[name]):
+            if not _fits(value, KINDS[name]):
                 self.refuse(f"{subject} has {name} {value!r}.", f"It has to be {KINDS[name]}.")
         bounds = [given[name] for name in ("min_value", "max_value") if name in given]
-        if "min_value" in names and not bounds:
+        if kind.endswith("_be_between") and not bounds:
             self.refuse(f"{subject} has neither min_value nor max_value.", "Such an expectation lets everything pass.")
         if len(bounds) == 2 and _is_number(bounds[0]) != _is_number(bounds[1]):
             self.refuse(f"{subject} has a number and an instant as bounds.", "Write two of the same kind.")
-        if len(bounds) == 2 and _bound(bounds[0]) > _bound(bounds[1]):
-            self.refuse(f"{subject} has a min_value above its max_value.", "Nothing would pass: exchange them.")
+        is_strict = bool(given.get("strict_min") or given.get("strict_max"))
+        # Where both are the same, something passes unless one is strict.
+        if len(bounds) == 2 and (_bound(bounds[0]), is_strict) > (_bound(bounds[1]), False):
+            self.refuse(f"{subject} has a min_value above its max_value, or at it and strict.", "Nothing would pass.")
 
     def _resolved(self, subject: str, kind: str, kwargs: dict[str, Any]) -> dict[str, Any]:
         if kind != QUERY_TYPE:
@@ -310,7 +312,7 @@ class _Reader:
         _refuse(self.spec.name, self.path, problem, hint)
 
 
-def _is(value: Any, kind: Kind) -> bool:
+def _fits(value: Any, kind: Kind) -> bool:
     """Whether a value is what an argument of that kind takes. Empty lists and texts are none."""
     match kind:
         case "true or false":

@@ -64,7 +64,8 @@ def render(facts: Facts) -> RenderableType:
 
 
 def tables(facts: Facts) -> Iterator[Lines]:
-    """All tables of the page but those of audits, which the command has already printed."""
+    """The page's tables, but for those of audits, which the command has printed, and of the latest rows that wait,
+    which `quarantine list` shows."""
     yield _completeness(facts)
     yield _worst(facts)
     yield _failures(facts)

@@ -329,8 +329,8 @@ def supersede_waiting(
     window: Window,
     symbols: tuple[str, ...],
     batch: str,
-) -> int:
-    """Settle what waits in the quarantine where the batch publishes a row of its key; returns how many entries.
+) -> None:
+    """Settle what waits in the quarantine where the batch publishes a row of its key.
 
     Only what came before: call it before `quarantine_rows`, in the publish transaction.
     """
@@ -345,7 +345,7 @@ def supersede_waiting(
     # A row may lack what another source or endpoint gives; of a series it is the value.
     parts = [column.name for column in spec.values] if spec.partial_rows else []
     parameters |= {"whole": spec.series_of_rows, "parts": parts}
-    return connection.execute(statement, parameters | {"start": window.start, "end": window.end}).rowcount
+    connection.execute(statement, parameters | {"start": window.start, "end": window.end})
 
 
 def quarantine_rows(

@@ -96,6 +96,7 @@ def test_a_name_is_made_from_type_and_columns(suite_file: Path) -> None:
             "a min_value above its max_value",
         ),
         ([changed(GOOD, kwargs={"column": "time", "min_value": NOON, "max_value": 1})], "a number and an instant"),
+        ([changed(GOOD, kwargs={**GOOD["kwargs"], "min_value": 5, "max_value": 5, "strict_min": True})], "and strict"),
         ([changed(GOOD, kwargs={"column": "time", "min_value": NOON, "max_value": EAST})], "above its max_value"),
         ([changed(GOOD, kwargs={**GOOD["kwargs"], "strict_min": "yes"})], "has strict_min 'yes'"),
         ([changed(GOOD, type=IN_SET, kwargs={"column": "symbol"})], "lacks value_set"),
@@ -126,6 +127,20 @@ def test_a_broken_suite_says_what_is_wrong_and_where(suite_file: Path, entries: 
     assert "expectations/open_interest.json" in str(caught.value)
     assert caught.value.dataset == "open_interest"
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("kind", "kwargs"),
+    [
+        ("expect_column_values_to_be_between", {"column": "open_interest", "min_value": 5, "max_value": 5}),
+        ("expect_column_values_to_be_between", {"column": "open_interest", "min_value": None, "max_value": 1.5}),
+        ("expect_column_kl_divergence_to_be_less_than", {"column": "open_interest", "threshold": 0.1}),
+    ],
+)
+def test_arguments_that_something_passes_are_taken(suite_file: Path, kind: str, kwargs: dict[str, Any]) -> None:
+    suite_file.write_text(json.dumps({"expectations": [changed(GOOD, type=kind, kwargs=kwargs)]}))
+    (expectation,) = load_suite("open_interest").expectations
+    assert expectation.kwargs == kwargs
 
 
 def test_a_missing_suite_keeps_the_gate_shut(suite_file: Path) -> None:

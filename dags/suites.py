@@ -15,6 +15,6 @@ from perpflow.quality.suites import broken_suites
 if found := broken_suites():
     raise BadSuite(
         "\n".join(map(str, found.values())),
-        hint=f"Until then nothing of {', '.join(found)} is published, and ingest_<dataset> and history_<dataset> of it"
-        " are missing; whatever else would load it fails.",
+        hint=f"Until then nothing of {', '.join(found)} is published: its DAGs ingest_* and history_* are missing, and"
+        " whatever else would load it fails.",
     )

@@ -22,7 +22,7 @@ from psycopg.types.multirange import TimestamptzMultirange
 from psycopg.types.range import TimestamptzRange
 
 from perpflow.datasets import DATASETS
-from perpflow.errors import BadConfiguration, BatchFaulty
+from perpflow.errors import BadConfiguration, BadSuite, BatchFaulty
 from perpflow.quality.audit import AUDITS, PAIRS, Audit, statement, windows_to_look_at
 from perpflow.settings import Deployment
 from perpflow.store import ledger, verification
@@ -77,7 +77,7 @@ def audit(
     """Run every audit that reads one of the datasets for what of it was not audited yet; with `again` for all of it.
 
     Raises:
-        BadSuite: the suite whose limits an audit goes by is broken. What was looked at until then counts.
+        BadSuite: the suite whose limits an audit goes by is broken. What other datasets' audits looked at counts.
         StoreUnavailable: the database does not answer. What was looked at until then counts.
     """
     with session(deployment.database_url) as connection:
@@ -85,13 +85,19 @@ def audit(
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         found = resolved = 0
         left: list[str] = []
+        broken: dict[str, None] = {}
         for dataset in (name for name in DATASETS if name in datasets):
-            for unit in (None, *units(verification.scope(connection, dataset, symbols, again=again))):
-                done = _looked_at(connection, dataset, unit, symbols)
-                if done is None:
-                    left.append(dataset)
-                else:
-                    found, resolved = found + done[0], resolved + done[1]
+            try:
+                for unit in (None, *units(verification.scope(connection, dataset, symbols, again=again))):
+                    done = _looked_at(connection, dataset, unit, symbols)
+                    if done is None:
+                        left.append(dataset)
+                    else:
+                        found, resolved = found + done[0], resolved + done[1]
+            except BadSuite as error:
+                broken[str(error)] = None
+        if broken:
+            raise BadSuite("\n".join(broken))
         moved = tuple(verification.untold(connection))
     return Audited(found, resolved, moved, tuple(dict.fromkeys(left)))
 

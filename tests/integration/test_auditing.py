@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,8 @@ from typer.testing import CliRunner
 from perpflow import auditing, reader
 from perpflow.__main__ import app
 from perpflow.datasets import DATASETS
-from perpflow.errors import BadConfiguration
+from perpflow.errors import BadConfiguration, BadSuite
+from perpflow.include import include_path
 from perpflow.settings import Deployment
 from perpflow.store.database import session
 from perpflow.windows import Window
@@ -302,6 +305,40 @@ def coverage(deployment: Deployment, column: str, key: tuple[str, str, str] = KE
     text = "SELECT {} FROM coverage WHERE dataset = %s AND symbol = %s AND series = %s"
     with session(deployment.database_url) as connection:
         return rows(connection, text.format(column), *key)[0][0]
+
+
+def test_what_was_never_loaded_between_two_loads_is_no_missing_settlement(
+    empty_database_url: str, exchange: Handle
+) -> None:
+    made = deployment_of(empty_database_url, exchange)
+    for start, end in (("2026-10-01", "2026-10-04"), ("2026-09-20", "2026-09-25")):
+        load(made, request(f"from {start}", start, end, datasets=("funding_rate",)))
+    auditing.audit(made, ("funding_rate",))
+    assert audits_open(made) == set()
+    # What was never loaded is not verified either.
+    assert set(disputed(made).values()) == {utc("2026-09-25")}
+    # One that must have been there is missed all the same.
+    execute(made, "DELETE FROM funding_rate WHERE time = '2026-09-24 08:00Z'")
+    execute(made, "DELETE FROM funding_rate WHERE time = '2026-09-24 16:00Z'")
+    auditing.audit(made, ("funding_rate",), again=True)
+    assert audits_open(made) == {"settlements_follow"}
+
+
+def test_an_audit_whose_suite_is_broken_does_not_keep_others_from_looking(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "include"
+    shutil.copytree(include_path(), copy)
+    (copy / "expectations" / "ohlcv.json").unlink()
+    monkeypatch.setenv("PERPFLOW_INCLUDE", str(copy))
+    execute(deployment, "UPDATE coverage SET audited = '{}' WHERE dataset IN ('ohlcv', 'premium_index')")
+    try:
+        with pytest.raises(BadSuite, match=r"ohlcv\.json: the suite is missing"):
+            auditing.audit(deployment, tuple(DATASETS))
+        assert {dataset for dataset, *_ in disputed(deployment)} == {"ohlcv"}
+    finally:
+        monkeypatch.delenv("PERPFLOW_INCLUDE")
+        auditing.told(deployment, auditing.audit(deployment, tuple(DATASETS)).moved)
 
 
 def test_publishing_takes_exactly_the_rows_that_it_writes_out_of_what_was_audited(damaged: Deployment) -> None:

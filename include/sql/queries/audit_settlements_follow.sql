@@ -23,6 +23,10 @@ WITH looked AS (
                               'before', before, 'next', time, 'interval', since) AS detail
     FROM settled, unnest(present * tstzmultirange(tstzrange(before + interval '1 hour', time - since + interval '1 hour'))) AS lacking (span)
     WHERE before < time - since
+      -- Only where one must have been: the one before the next, or any within the longest interval. What was never loaded in
+      -- between is no claim of the ledger's.
+      AND (span @> (time - since) OR upper(span) - lower(span) >= interval '8 hours'
+           OR (lower(span) = before + interval '1 hour' AND upper(span) > before + interval '8 hours'))
     UNION ALL
     SELECT symbol, series, windows, tstzrange(time, time + interval '1 hour'),
            jsonb_build_object('what', 'the table has it, the ledger does not call it present', 'points', 1)

@@ -15,8 +15,8 @@ the table of their rows.
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -353,7 +353,8 @@ def _is_sql(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     # Python reads NaN and Infinity as JSON: nothing lies beyond such a limit.
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # Nor is a whole number one that no float holds.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _columns(kind: str, kwargs: dict[str, Any], meta: dict[str, Any]) -> Iterator[str]:

@@ -135,7 +135,7 @@ def _explained(
 def unevaluated(suite: Suite, subject: str, problem: str) -> BadSuite:
     """The error of a suite of which something could not be evaluated: an expectation by its name, or something else."""
     return BadSuite(
-        f"{suite.path.name}: {suite.numbered(subject)} could not be evaluated: {problem.strip()}.",
+        f"{suite.path.name}: {suite.numbered(subject)} could not be evaluated: {problem.strip().rstrip('.')}.",
         dataset=suite.dataset,
         hint="Nothing is published until it can be: mend it in that file, then clear the task.",
     )

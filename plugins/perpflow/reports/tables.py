@@ -123,7 +123,7 @@ def _freshness(facts: Facts) -> Lines:
     rows = [
         (
             *(title(finding.subject), facts.schedules[finding.subject], STATES[str(finding.level)]),
-            shorter(" ".join(filter(None, (finding.cause, finding.advice if finding.level else ""))), 400),
+            shorter(". ".join(filter(None, (finding.cause, finding.advice if finding.level else ""))), 400),
         )
         for finding in facts.freshness
     ]

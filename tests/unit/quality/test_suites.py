@@ -91,6 +91,7 @@ def test_a_name_is_made_from_type_and_columns(suite_file: Path) -> None:
         ([changed(GOOD, kwargs={"column": "time"})], "has neither min_value nor max_value"),
         ([changed(GOOD, kwargs={"column": "time", "min_value": "soon"})], "has min_value 'soon'"),
         ([changed(GOOD, kwargs={"column": "time", "min_value": True})], "has min_value True"),
+        ([changed(GOOD, kwargs={"column": "time", "min_value": 10**400})], "has to be a number or an instant"),
         (
             [changed(GOOD, kwargs={**GOOD["kwargs"], "min_value": 2.5, "max_value": 2})],
             "a min_value above its max_value",
@@ -218,6 +219,7 @@ def test_a_limit_may_differ_by_timeframe() -> None:
         ({"limits": {"far": {"*": 3}}}, r"limits\.far is not one"),
         ({"limits": {"far": {"notes": "why", "*": True}}}, r"limits\.far is not one"),
         ({"limits": {"far": {"notes": "why", "*": float("nan")}}}, r"limits\.far is not one"),
+        ({"limits": {"far": {"notes": "why", "*": 10**400}}}, r"limits\.far is not one"),
         ({"limits": {"far": {"notes": "why", "*": float("-inf")}}}, r"limits\.far is not one"),
         ({"limits": {"far": {"notes": "why", "1d": 3}}}, r"limits\.far is not one"),
         ({"limits": {"far": {"notes": "why", "*": 3, "1d": 4}}}, r"limits\.far is not one"),

@@ -83,23 +83,20 @@ def audit(
     with session(deployment.database_url) as connection:
         verification.note_fallen(connection)
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
-        found = resolved = 0
-        left: list[str] = []
+        done: dict[str, list[tuple[int, int] | None]] = {}
         broken: dict[str, None] = {}
         for dataset in (name for name in DATASETS if name in datasets):
             try:
-                for unit in (None, *units(verification.scope(connection, dataset, symbols, again=again))):
-                    done = _looked_at(connection, dataset, unit, symbols)
-                    if done is None:
-                        left.append(dataset)
-                    else:
-                        found, resolved = found + done[0], resolved + done[1]
+                scope = verification.scope(connection, dataset, symbols, again=again)
+                done[dataset] = [_looked_at(connection, dataset, unit, symbols) for unit in (None, *units(scope))]
             except BadSuite as error:
                 broken[str(error)] = None
         if broken:
             raise BadSuite("\n".join(broken))
         moved = tuple(verification.untold(connection))
-    return Audited(found, resolved, moved, tuple(dict.fromkeys(left)))
+    counts = [each for of_dataset in done.values() for each in of_dataset if each is not None]
+    left = tuple(dataset for dataset, of_dataset in done.items() if None in of_dataset)
+    return Audited(sum(found for found, _ in counts), sum(resolved for _, resolved in counts), moved, left)
 
 
 def told(deployment: Deployment, moved: tuple[Verified, ...]) -> None:

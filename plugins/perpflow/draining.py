@@ -69,11 +69,13 @@ async def _claim_all(planned: Plan, waiting: Waiting, run: str, place: str, recl
     for number in range(MOST_BATCHES):
         batch = f"{run}|{made_at:%Y%m%dT%H%M%S.%f}|{LIQUIDATIONS.name}|{number}|{place}"
         entries = await waiting.claim(batch, BATCH_ENTRIES, reclaim_after_s)
-        if not entries:
+        if entries:
+            window = _window_of(entries)
+            planned.batches.append(Batch(batch, run, (LIQUIDATIONS.name,), (ALL_CONTRACTS,), window, live=True))
+        if len(entries) < BATCH_ENTRIES:
+            # What has come since is the next run's: a batch for each would be three tasks for a handful of entries.
             await _note_the_held(planned, waiting, place)
             return
-        window = _window_of(entries)
-        planned.batches.append(Batch(batch, run, (LIQUIDATIONS.name,), (ALL_CONTRACTS,), window, live=True))
     planned.notes.append(f"more waits than {MOST_BATCHES} batches hold; the next run goes on")
 
 

@@ -126,10 +126,16 @@ def test_a_frame_that_nobody_can_read_makes_the_report_red_and_is_named(airflow:
     assert kept == [("\\xff no frame",)]
 
 
-def attempt(airflow: Airflow, run: str) -> str | int | None:
-    """That publishing waits for its next attempt, or the number of the one that it is at."""
-    (task,) = (task for task in airflow.tasks(DAG, run) if task.task == "batch.publish_rows")
-    return task.state if task.state == "up_for_retry" else task.tries
+def now_of(airflow: Airflow, run: str, killed: TaskState) -> TaskState:
+    """What has become of a task."""
+    (now,) = (
+        task for task in airflow.tasks(DAG, run) if (task.task, task.map_index) == (killed.task, killed.map_index)
+    )
+    return now
+
+
+def is_to_be_tried_again(task: TaskState) -> bool:
+    return task.state == "up_for_retry" or task.tries == 2
 
 
 def test_a_run_whose_publishing_is_killed_is_finished_by_its_retry(airflow: Airflow, many_wait: None) -> None:
@@ -141,10 +147,10 @@ def test_a_run_whose_publishing_is_killed_is_finished_by_its_retry(airflow: Airf
         run, task = awaited(lambda: publishing(airflow, runs_before), bool)
         os.kill(airflow.pid_of(DAG, run, task.task, task.map_index), signal.SIGKILL)
         # Where nobody sees a process die, the scheduler takes it for dead after five minutes without a sign of life.
-        awaited(lambda: attempt(airflow, run), lambda now: now in ("up_for_retry", 2), timeout_s=400)
+        awaited(lambda: now_of(airflow, run, task), is_to_be_tried_again, timeout_s=400)
         assert stored(airflow) == stored_before
     assert airflow.ended(DAG, run) == "success"
-    (again,) = (task for task in airflow.tasks(DAG, run) if task.task == "batch.publish_rows")
+    again = now_of(airflow, run, task)
     assert (again.state, again.tries) == ("success", 2)
     counts = airflow.client.returned(DAG, run, "report")
     assert counts["inserted"] == counts["staged"] > 0

@@ -322,6 +322,23 @@ def test_what_waits_is_cut_into_batches(
     assert inserted(deployment) == 9
 
 
+def test_what_comes_while_a_plan_is_made_is_the_next_runs(
+    deployment: Deployment, redis: redis_sync.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(deployment, "redis", told(1))
+    claim = RedisEntries.claim
+
+    async def claim_while_more_comes(self: RedisEntries, *claimed: Any) -> list[Entry]:
+        entries = await claim(self, *claimed)
+        await self.append([told(2)])
+        return entries
+
+    monkeypatch.setattr(RedisEntries, "claim", claim_while_more_comes)
+    (batch,) = plan(deployment).batches
+    run_batch(deployment, batch)
+    assert inserted(deployment) == 1
+
+
 def test_a_stream_that_is_full_loses_the_oldest_and_says_how_many(deployment: Deployment) -> None:
     async def overfill() -> tuple[list[Appended], list[Entry]]:
         async with open_redis(str(deployment.redis_url)) as client:

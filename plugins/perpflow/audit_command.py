@@ -18,10 +18,13 @@ from rich.table import Table
 from perpflow import auditing
 from perpflow.auditing import Audited, State
 from perpflow.batches import LoadRequest
-from perpflow.coverage_table import WIDTH, new_table, wide_console
 from perpflow.errors import BadConfiguration
 from perpflow.settings import Deployment
 from perpflow.store.verification import OpenFindings, Verified
+from perpflow.terminal import new_table, wide_console
+
+#: What the tables need.
+WIDTH = 136
 
 
 class Commands:

@@ -11,10 +11,10 @@ from typing import Any
 from rich.table import Table
 
 from perpflow.batches import LoadRequest
-from perpflow.coverage_table import new_table, wide_console
 from perpflow.settings import Deployment
 from perpflow.store import archive_objects
 from perpflow.store.database import session
+from perpflow.terminal import new_table, wide_console
 
 #: What the table needs; narrower, it would cut off names and numbers.
 TABLE_WIDTH = 160

@@ -10,12 +10,13 @@ from rich.text import Text
 from perpflow.batches import LoadRequest
 from perpflow.coverage_strip import plain, strips
 from perpflow.coverage_summary import Hole, Reason, SeriesSummary, summarise
-from perpflow.coverage_table import WIDTH, render, wide_console
+from perpflow.coverage_table import WIDTH, render
 from perpflow.exchange_clock import exchange_now
 from perpflow.never_loaded import NeverLoaded, described, never_loaded
 from perpflow.settings import Deployment
 from perpflow.store.database import session
 from perpflow.symbols import known_contracts
+from perpflow.terminal import wide_console
 
 
 def show(deployment: Deployment, asked: LoadRequest, *, as_json: bool) -> int:

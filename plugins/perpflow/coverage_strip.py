@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from perpflow.coverage_summary import Reason, SeriesSummary
-from perpflow.coverage_table import new_table
+from perpflow.terminal import new_table
 from perpflow.windows import Window, intersect, merge
 
 #: A strip is so many characters long.

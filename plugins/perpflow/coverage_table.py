@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from perpflow.coverage_summary import Hole, Reason, SeriesSummary
+from perpflow.terminal import new_table
 from perpflow.windows import Window
 
 #: What the table needs; narrower, it would cut off names and numbers.
@@ -26,16 +26,6 @@ def render(summaries: Iterable[SeriesSummary]) -> RenderableType:
     lines = [Padding(line, (0, 0, 0, 2)) for line in explain(summaries)]
     heading = Text("Missing, and why", style="bold") if lines else Text("Nothing is missing.", style="bold green")
     return Group(table(summaries), heading, *lines)
-
-
-def wide_console(least: int) -> Console:
-    """Where tables are printed: as wide as the terminal, and at least as wide as they need."""
-    return Console(width=max(least, Console().width))
-
-
-def new_table(title: str) -> Table:
-    """An empty table in the style of all tables here."""
-    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
 
 
 def table(summaries: Iterable[SeriesSummary]) -> Table:

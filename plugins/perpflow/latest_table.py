@@ -11,9 +11,9 @@ from rich.live import Live
 from rich.table import Table
 
 from perpflow import reader
-from perpflow.coverage_table import new_table
 from perpflow.errors import StoreUnavailable
 from perpflow.store.latest import Latest
+from perpflow.terminal import new_table
 
 #: As often as a person can follow.
 EVERY_S, PRINTED_EVERY_S = 0.25, 1.0

@@ -16,11 +16,11 @@ from rich.console import RenderableType
 
 from perpflow import reviewing
 from perpflow.batches import Plan
-from perpflow.coverage_table import wide_console
 from perpflow.errors import BadConfiguration
 from perpflow.quarantine_tables import ROW_WIDTH, WIDTH, plain, row_lines, row_tables, waiting_lines, waiting_tables
 from perpflow.reviewing import Decision, Judgement, Selection
 from perpflow.settings import Deployment
+from perpflow.terminal import wide_console
 from perpflow.windows import parse_instant
 
 #: Of a bigint.

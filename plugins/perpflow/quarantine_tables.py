@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from perpflow.coverage_table import new_table
 from perpflow.datasets import TABLES
 from perpflow.reviewing import Shown, Waiting
+from perpflow.terminal import new_table
 
 #: What the tables need; narrower, they would cut off names and numbers.
 WIDTH = 160

@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
-from perpflow.coverage_table import new_table, wide_console
 from perpflow.reconciling import Reconciled
+from perpflow.terminal import new_table, wide_console
 
 #: What the table needs; narrower, it would cut off names and numbers.
 TABLE_WIDTH = 180

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from perpflow import embedded, latest_table
 from perpflow.coverage_summary import SeriesSummary, summarise
-from perpflow.coverage_table import new_table, render
+from perpflow.coverage_table import render
 from perpflow.datasets import DATASETS
 from perpflow.embedded.airflow_client import AirflowClient
 from perpflow.embedded.airflow_runs import POLL_S, DagRun, RunFailed, await_dags, await_runs, describe_failure, run_all
@@ -46,6 +46,7 @@ from perpflow.store.cache import open_redis
 from perpflow.store.database import Connection, one, query, session
 from perpflow.store.latest import Latest
 from perpflow.store.lease import Holder, holder
+from perpflow.terminal import new_table
 from perpflow.windows import Window, start_of_day
 
 SYMBOLS = ("SOL/USDT", "BTC/USDT", "ETH/USDT")

@@ -9,7 +9,8 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from perpflow.coverage_table import WIDTH, new_table
+from perpflow.coverage_table import WIDTH
+from perpflow.terminal import new_table
 
 # Without a terminal a line this often says that it goes on, and leaves a log that one can read.
 PLAIN_LINE_EVERY_S = 5

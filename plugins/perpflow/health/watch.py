@@ -13,10 +13,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from perpflow.coverage_table import new_table
 from perpflow.health.examination import examine
 from perpflow.health.finding import Finding, Level, worst
 from perpflow.settings import Deployment
+from perpflow.terminal import new_table
 
 Show = Callable[[list[Finding]], None]
 

@@ -9,7 +9,6 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from perpflow.coverage_table import new_table
 from perpflow.reports.facts import Facts, Summary
 from perpflow.reports.page import (
     changed,
@@ -26,6 +25,7 @@ from perpflow.reports.page import (
     worst_series,
 )
 from perpflow.store.database import Row
+from perpflow.terminal import new_table
 
 #: What the widest of them needs.
 WIDTH = 150

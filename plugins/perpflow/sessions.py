@@ -98,7 +98,8 @@ async def exchange_sessions(deployment: Deployment, *, live: bool) -> AsyncItera
 
 @asynccontextmanager
 async def stream_session(deployment: Deployment) -> AsyncIterator[tuple[Rest, Limiter, Redis, Redis]]:
-    """Open what a stream needs: REST, the limiter of the streams' host, and Redis, for values and for liquidations.
+    """What a stream needs: REST, still to be opened, the limiter of the streams' host, and Redis, for values and for
+    liquidations.
 
     These two do not share connections: what is closed or waits for one must not hold up the other.
 
@@ -114,11 +115,14 @@ async def stream_session(deployment: Deployment) -> AsyncIterator[tuple[Rest, Li
         _limiters(deployment, live=True) as limiter_for,
         open_redis(deployment.redis_url) as redis,
         open_redis(deployment.redis_url) as keeping_redis,
-        _rest(deployment, limiter_for) as rest,
     ):
         # What passes while nobody listens is gone: a host that is back must be noticed soon.
         limiter = limiter_for(urlsplit(deployment.stream_url).netloc, longest_open_s=LONGEST_PAUSE_S)
-        yield rest, limiter, redis, keeping_redis
+        rest = _rest(deployment, limiter_for)
+        try:
+            yield rest, limiter, redis, keeping_redis
+        finally:
+            await rest.close()
 
 
 async def require_answer(deployment: Deployment) -> None:

@@ -35,7 +35,7 @@ from perpflow.exchange.feed import OVERLAP_S, Feed
 from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.listing import ListedSymbol
 from perpflow.exchange.live import MARKET_PATH, MOST_STREAMS, Received, Subscription
-from perpflow.exchange.rest import Rest
+from perpflow.exchange.rest import Rest, preload
 from perpflow.keeping import LAST_TRY_S, LIQUIDATION, Keeper
 from perpflow.measuring import Measuring
 from perpflow.polling import OpenInterestPoll
@@ -153,11 +153,14 @@ class Streamer:
 
     async def _stream(self) -> None:
         """Everything at once; returns some seconds after a successor has taken the lease."""
-        # Liquidations need no names: they are listened to whatever becomes of REST.
+        # Liquidations need no names: they are listened to whatever becomes of REST, and before its library is imported,
+        # which takes a second. Where the stream before was killed, nobody listens meanwhile.
         self._subscribe()
         self._run(self._keeper.run())
-        self._run(self._keep_learning())
         self._run(self._write_while_ours())
+        await asyncio.to_thread(preload)
+        self._rest.open()
+        self._run(self._keep_learning())
         if self._collection.stream.open_interest_every_s:
             self._run(self._poll.run())
         await self._ended

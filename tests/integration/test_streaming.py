@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from perpflow.settings import Collection, Deployment, ExchangeSettings, StreamSe
 from perpflow.store.cache import open_redis
 from perpflow.store.latest import OpenInterest
 from perpflow.store.lease import LEASE_KEY, TOKEN_KEY, holder
+from perpflow.store.received import ENTRIES_KEY
 from perpflow.store.stream_measures import StreamMeasures, read_measures
 from perpflow.streaming import Ended, stream
 from simulator.process import Handle, running
@@ -198,6 +200,23 @@ async def test_liquidations_are_listened_to_while_nobody_says_which_contracts_th
     assert ended.liquidations > 0
     assert ended.values == 0
     assert "exchangeInfo: 127.0.0.1:9: Connection refused" in caplog.text
+
+
+async def test_liquidations_are_listened_to_before_the_library_of_rest_is_imported(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_imported = threading.Event()
+    monkeypatch.setattr(streaming_module, "preload", is_imported.wait)
+    assert deployment.redis_url is not None
+    with redis_sync.Redis.from_url(deployment.redis_url) as redis:
+        before = redis.xlen(ENTRIES_KEY)
+        async with streaming(deployment, "a"):
+            try:
+                await until(lambda: redis.xlen(ENTRIES_KEY) > before)
+                assert not has_come(deployment)
+            finally:
+                is_imported.set()
+            await until(lambda: has_come(deployment))
 
 
 async def test_without_last_prices_a_successor_takes_over_after_a_while(

@@ -80,7 +80,7 @@ class Refused(Exception):
 
 
 def preload() -> None:
-    """Import ccxt and read the certificates now, for a process from which workers are forked."""
+    """Import ccxt and read the certificates now: before workers are forked, or beside what must not wait for it."""
     import ccxt.async_support  # noqa: F401
 
     ssl_context()
@@ -140,6 +140,11 @@ class Rest:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
+        self.open()
+        return self
+
+    def open(self) -> None:
+        """Open the session, within a running event loop; for whoever does not enter it, but closes it."""
         # Ours, because ccxt's asks aiohttp for options that newer Pythons warn about. Certificates as for the archive.
         connector = aiohttp.TCPConnector(ssl=ssl_context())
         # Where the environment names no proxy aiohttp would look for one all the same, in a thread, for each request.
@@ -147,7 +152,6 @@ class Rest:
         self._session = aiohttp.ClientSession(connector=connector, trust_env=trusts)
         self._client = self._connect(self._session)
         self._client.ssl_context = ssl_context()
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

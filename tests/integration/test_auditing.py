@@ -100,7 +100,8 @@ def test_nothing_is_verified_before_it_is_audited_and_all_of_it_afterwards(
 
 HOUR = AT
 DAY = utc("2026-10-11")
-#: What is done to the tables; which audits tell; until when each series of SOL/USDT is verified then.
+#: What is done to the tables; which audits tell; until when each series of SOL/USDT is verified then, first of the
+#: dataset that is damaged.
 DAMAGE: dict[str, tuple[str, set[str], dict[tuple[str, str], datetime]]] = {
     "a row is deleted": (
         "DELETE FROM ohlcv WHERE timeframe = '5m' AND CANDLE",
@@ -150,8 +151,8 @@ DAMAGE: dict[str, tuple[str, set[str], dict[tuple[str, str], datetime]]] = {
     "an hour of mark prices is another symbol's": (
         "UPDATE mark_price m SET (open, high, low, close) = (SELECT b.open, b.high, b.low, b.close FROM mark_price b "
         "WHERE b.symbol = 'BTC/USDT' AND b.timeframe = '1h' AND b.time = m.time) WHERE timeframe = '1h' AND CANDLE",
-        {"cross_timeframe", "spike_denied_by_trades"},
-        {("mark_price", "1h"): HOUR, ("mark_price", "5m"): HOUR},
+        {"cross_timeframe", "spike_denied_by_trades", "apart_from_trades", "apart_from_mark"},
+        {("mark_price", "1h"): HOUR, ("mark_price", "5m"): HOUR, ("ohlcv", "1h"): HOUR},
     ),
     "a premium is changed by its last digit": (
         "UPDATE premium_index SET low = low - 1e-8 WHERE timeframe = '1h' AND CANDLE",
@@ -216,7 +217,7 @@ def test_damage_ends_what_is_verified_before_it_and_repair_brings_it_back(damage
     again = auditing.audit(damaged, tuple(DATASETS))
     assert (again.found, again.resolved) == (0, 0)
 
-    (dataset,) = {name for name, _ in until}
+    dataset = next(name for name, _ in until)
     load(damaged, request(f"mend {what}", SPAN.start, SPAN.end, datasets=(dataset,), again=True))
     execute(damaged, "DELETE FROM open_interest WHERE time = '2026-10-11 06:02Z'")
     assert set(disputed(damaged)) >= {(name, "SOL/USDT", series) for name, series in until}

@@ -41,6 +41,9 @@ TOLERANCE_OF_VALUE = 0.02
 #: upset.
 TOLERANCE_OF_MARK = 0.005
 TOLERANCE_OF_TRADES = 0.03
+#: Mark price follows the index and how far trades are off it on average, so whole candles of the two touch, or nearly
+#: so. A thin book has had wicks of a third; but a candle also holds where they come from.
+TOLERANCE_OF_RANGES = 0.25
 #: Ratios of which one instant says something about the next. What takers buy within five minutes does not.
 JUMPING = ("top_position", "top_account", "global_account")
 
@@ -167,6 +170,23 @@ AUDITS: tuple[Audit, ...] = (
         limit="wick",
         beside="mark_price",
         rules=("no_lone_wick",),
+    ),
+    # Of several candles alike that are wrong each is denied by no neighbour. The two datasets are in doubt both.
+    Audit(
+        "apart_from_mark",
+        "audit_prices_apart",
+        reads=("ohlcv", "mark_price"),
+        of="ohlcv",
+        says="candles of trades touch those of mark price",
+        constants={"tolerance": TOLERANCE_OF_RANGES},
+    ),
+    Audit(
+        "apart_from_trades",
+        "audit_prices_apart",
+        reads=("mark_price", "ohlcv"),
+        of="mark_price",
+        says="candles of mark price touch those of trades",
+        constants={"tolerance": TOLERANCE_OF_RANGES},
     ),
     Audit(
         "funding_mark",

@@ -9,11 +9,14 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -28,6 +31,7 @@ from perpflow.exchange.weight_budget import OPEN_AFTER
 from perpflow.health.examination import CHECKS, Check, examine, found_by
 from perpflow.health.finding import Finding
 from perpflow.health.surroundings import Surroundings, surroundings
+from perpflow.include import include_path
 from perpflow.settings import Deployment
 from perpflow.store.cache import minute_key, open_redis, this_minute
 from perpflow.store.database import query, session, to_multirange
@@ -270,6 +274,14 @@ def undrained(house: House) -> None:
     house.redis.xadd(ENTRIES_KEY, {"frame": b"x", "received_ms": 1}, id=f"{at}-0")
 
 
+def broken_suite(house: House) -> None:
+    """Somebody has edited a suite, and left out a brace."""
+    copy = Path(house.undo.enter_context(TemporaryDirectory())) / "include"
+    shutil.copytree(include_path(), copy)
+    (copy / "expectations" / "ohlcv.json").write_text("{")
+    house.undo.enter_context(pytest.MonkeyPatch.context()).setenv("PERPFLOW_INCLUDE", str(copy))
+
+
 def little_room(**limits: Any) -> Callable[[House], None]:
     """A threshold beyond what this machine has."""
     return lambda house: house.limit(**limits)
@@ -291,6 +303,7 @@ CAUSES: list[tuple[str, Callable[[House], None], str, str, str, str]] = [
     ("less room than wished", little_room(disk_free_gb={"yellow": 1e6}), "disk", "yellow", "GB free", "Make room"),
     ("a large database", little_room(database_gb={"red": 0.0001}), "disk", "red",
      "the database takes 0.0 GB", "health.database_gb"),
+    ("a broken suite", broken_suite, "suites ohlcv", "red", r"ohlcv\.json: it is not JSON: .* line 1", "Mend the file"),
     ("451", exchange_451, "exchange", "red", "451", "Binance|network|proxy|address|country"),
     ("404 of the archive", archive_404, "archive", "red", "http://localhost:.* is not there", "archive's URL"),
     ("a spent budget", spent_budget, "budget", "yellow",

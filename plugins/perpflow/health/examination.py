@@ -11,7 +11,7 @@ import psycopg
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from perpflow.errors import PerpflowError
-from perpflow.health import audits, data, exchange, services, storage, stream
+from perpflow.health import audits, data, exchange, services, storage, stream, suites
 from perpflow.health.finding import Finding, Level
 from perpflow.health.surroundings import Surroundings, surroundings
 from perpflow.settings import Deployment
@@ -34,6 +34,7 @@ CHECKS = (
     Check("schema", services.schema, needs=("database",)),
     Check("redis", services.redis_server),
     Check("disk", storage.disk),
+    Check("suites", suites.suites),
     Check("exchange", exchange.rest_api),
     Check("archive", exchange.archive),
     Check("budget", exchange.budget, needs=("redis",)),

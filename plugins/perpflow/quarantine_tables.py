@@ -30,13 +30,18 @@ Line = tuple[str, str, dict[str, Any]]
 def waiting_tables(found: Waiting, most: int) -> RenderableType:
     """Groups by what is failed, and the first rows; `WIDTH` columns wide."""
     if not found.groups:
-        return Group(Text(f"{_nothing(found).capitalize()}.", style="green"), *_notes(found, most))
+        return Group(
+            Text(f"{_nothing(found).capitalize()}.", style="yellow" if found.others else "green"), *_notes(found, most)
+        )
     title = "Superseded by what their source gave later" if found.is_superseded else "Waiting for a decision"
     return Group(_groups(found.groups, f"{title} (times are UTC)"), _rows(found.rows), *_notes(found, most))
 
 
 def _nothing(found: Waiting) -> str:
-    return "nothing was superseded" if found.is_superseded else "nothing waits for a decision"
+    verb = "was superseded" if found.is_superseded else "waits for a decision"
+    if found.others:
+        return f"nothing of that {verb}; {found.others} other entries {'were' if found.is_superseded else 'do'}"
+    return f"nothing {verb}"
 
 
 def _notes(found: Waiting, most: int) -> Iterator[Text]:

@@ -72,7 +72,8 @@ class Waiting:
     """What waits for a decision: by what it fails, and the first rows; and how many are released and unpublished.
 
     A row's `published` is the source of what is published for its key, None where nothing is. `superseded`: how many
-    entries wait for nobody any more. With `is_superseded` these are the groups and rows, not what waits.
+    entries wait for nobody any more. With `is_superseded` these are the groups and rows, not what waits. `others`: how
+    many there are where a filter leaves none.
     """
 
     groups: list[dict[str, Any]]
@@ -80,6 +81,7 @@ class Waiting:
     unsettled: int
     superseded: int = 0
     is_superseded: bool = False
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +121,18 @@ def waiting(deployment: Deployment, chosen: Selection, most: int = 50, *, supers
     parameters = chosen.parameters()
     state = sql.SQL("q.decision = 'superseded'" if superseded else "q.decision IS NULL")
     with session(deployment.database_url) as connection:
-        groups = connection.execute(_about("review_groups", state=state), parameters).fetchall()
+        groups = _groups(connection, chosen, state)
+        others = [] if groups or not chosen.chooses else _groups(connection, Selection(), state)
         rows = connection.execute(_about("review_rows", state=state), parameters | {"most": most}).fetchall()
         unsettled = int(one(connection, _about("review_unsettled"), parameters)["rows"])
         answered = int(one(connection, _about("review_superseded"), parameters)["entries"])
         there = _sources_there(connection, rows)
     listed = [row | {"published": there.get(row["id"])} for row in rows]
-    return Waiting(groups, listed, unsettled, answered, superseded)
+    return Waiting(groups, listed, unsettled, answered, superseded, sum(group["rows"] for group in others))
+
+
+def _groups(connection: Connection, chosen: Selection, state: sql.SQL) -> list[dict[str, Any]]:
+    return connection.execute(_about("review_groups", state=state), chosen.parameters()).fetchall()
 
 
 def _sources_there(connection: Connection, rows: list[dict[str, Any]]) -> dict[int, str]:

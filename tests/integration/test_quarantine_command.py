@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,6 +57,8 @@ def test_list_and_show_say_what_waits_to_people_and_programs(perpflow: Any) -> N
     found = json.loads(perpflow("list", "--json", "--expectation", "one_row_per_key")[1])
     assert [group["rows"] for group in found["groups"]] == [2]
     one, other = (row["id"] for row in found["rows"])
+    mistyped = perpflow("list", "--expectation", "one_row_per_keys")[1]
+    assert re.match(r"nothing of that waits for a decision; \d+ other entries do\n", mistyped)
     code, text, _ = perpflow("show", str(one))
     assert code == 0
     assert f"row {other}, same key: 2026-10-09 06:00" in text

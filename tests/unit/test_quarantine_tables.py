@@ -104,6 +104,8 @@ def test_what_is_superseded_is_counted_beside_what_waits_and_listed_by_itself() 
         (Waiting([GROUP], [entry()], 0, 7), "7 entries were superseded by what their source gave later"),
         (Waiting([], [], 0, 7), "--superseded shows them"),
         (Waiting([], [], 0, is_superseded=True), "othing was superseded"),
+        (Waiting([], [], 0, others=3), "othing of that waits for a decision; 3 other entries do"),
+        (Waiting([], [], 0, is_superseded=True, others=3), "othing of that was superseded; 3 other entries were"),
     ):
         assert said in "\n".join(waiting_lines(found, 50))
         assert said in printed(waiting_tables(found, 50), WIDTH)

@@ -24,13 +24,14 @@ def preload() -> None:
     from airflow.providers.postgres.hooks import postgres  # noqa: F401
     from airflow.providers.redis.hooks import redis  # noqa: F401
 
-    from perpflow import pipeline
+    # The use cases, and with them what they are made of.
+    from perpflow import pipeline, publishing  # noqa: F401
     from perpflow.exchange import rest
     from perpflow.quality import validation
 
     rest.preload()
     validation.preload()
-    pipeline.code_version()
+    publishing.code_version()
 
 
 if len(sys.argv) > 1 and sys.argv[1] in FORKING_COMMANDS:

@@ -11,9 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from datetime import timedelta
 from typing import Any
 
 from perpflow import draining, releasing
@@ -24,20 +22,19 @@ from perpflow.errors import BadSuite, StoreUnavailable
 from perpflow.exchange.archive import object_of
 from perpflow.fetching import Fetcher, Reading
 from perpflow.planning import Planner, wanted_of
-from perpflow.proof import answered_in, covered_in, evidence_of, windows_of
+from perpflow.proof import evidence_of
+from perpflow.publishing import FATES, StagedRowsLost, VerdictOutdated, digests_of, publish_batch
 from perpflow.quality import gate
 from perpflow.quality.suites import load_suite
 from perpflow.quality.verdict import Verdict
-from perpflow.reissues import accounted_in
 from perpflow.sessions import counts_exported, exchange_sessions
 from perpflow.settings import Deployment
-from perpflow.specs import DatasetSpec, StreamedSpec
+from perpflow.specs import DatasetSpec
 from perpflow.store import archive_objects, ledger, loader, manifests, migrations
 from perpflow.store.database import Connection, query, session
-from perpflow.store.loader import Digest, StagingArea
+from perpflow.store.loader import StagingArea
 from perpflow.store.received import RECLAIM_AFTER_S
 from perpflow.symbols import Symbols, Synced
-from perpflow.windows import subtract
 
 log = logging.getLogger(__name__)
 
@@ -45,25 +42,6 @@ log = logging.getLogger(__name__)
 MOST_RESTAGINGS = 2
 #: As many holes that REST is about to forget are named in the log; the asset event has them all.
 ALARMS_NAMED = 20
-#: What becomes of staged rows, by the load log's columns; together they are all of them.
-FATES = ("inserted", "updated", "unchanged", "quarantined")
-
-
-class StagedRowsLost(Exception):
-    """Staging does not hold what the manifest says: the database has crashed, or another attempt has begun."""
-
-
-class VerdictOutdated(Exception):
-    """A person has rejected a staged row since the gate let it pass."""
-
-
-@cache
-def code_version() -> str:
-    """The package's version, for the load log."""
-    try:
-        return version("perpflow")
-    except PackageNotFoundError:
-        return "source"
 
 
 # --- migrate
@@ -293,7 +271,7 @@ def _whole_manifest(connection: Connection, deployment: Deployment, batch: Batch
     """The batch's manifest, its rows verified to be there; staged again where they are not."""
     for _ in range(MOST_RESTAGINGS):
         manifest = manifests.read(connection, batch)
-        if manifest is not None and manifest["contents"] is not None and _digests(connection, batch, manifest):
+        if manifest is not None and manifest["contents"] is not None and digests_of(connection, batch, manifest):
             return manifest
         log.warning("%s: the staged rows are gone; staging again", batch.label)
         stage(deployment, batch)
@@ -302,13 +280,6 @@ def _whole_manifest(connection: Connection, deployment: Deployment, batch: Batch
         window=batch.window,
         hint="Look for crashes of PostgreSQL, or for a second worker on the same batch.",
     )
-
-
-def _digests(connection: Connection, batch: Batch, manifest: dict[str, Any]) -> dict[str, Digest] | None:
-    """The digests of the staged rows by dataset; None where they are not what the manifest says."""
-    digests = {spec.name: loader.digest(connection, spec, manifest["stage_id"]) for spec in batch.specs}
-    whole = all(digest.fits(manifest["contents"][name]) for name, digest in digests.items())
-    return digests if whole else None
 
 
 def _verdicts(
@@ -359,7 +330,7 @@ def publish(deployment: Deployment, batch: Batch) -> dict[str, dict[str, int]]:
         for _ in range(MOST_RESTAGINGS):
             try:
                 with connection.transaction():
-                    entries, by_us = _publish(connection, batch)
+                    entries, by_us = publish_batch(connection, batch)
                 break
             except (StagedRowsLost, VerdictOutdated):
                 check(deployment, batch)
@@ -381,123 +352,3 @@ def _count(entries: list[dict[str, Any]]) -> None:
             COUNTS.count(f"rows.{entry['dataset']}.{fate}", entry[fate])
         for kind, times in entry["normalised"].items():
             COUNTS.count(f"normalised.{entry['dataset']}.{kind}", times)
-
-
-def _publish(connection: Connection, batch: Batch) -> tuple[list[dict[str, Any]], bool]:
-    """The batch's entries in the load log, and whether they are this call's: another may have published it before."""
-    connection.execute(query("publish_begin"), {"batch": batch.id})
-    releasing.hold_reviews(connection)
-    done = connection.execute(query("versions_of_batch"), {"batch": batch.id}).fetchall()
-    if done:
-        return done, False
-    manifest = manifests.lock(connection, batch)
-    if manifest is None or manifest["verdict"] is None:
-        raise StagedRowsLost(batch.id)
-    digests = _digests(connection, batch, manifest)
-    if digests is None:
-        raise StagedRowsLost(batch.id)
-    if any(releasing.would_publish_rejected(connection, s, manifest["stage_id"], batch.window) for s in batch.specs):
-        raise VerdictOutdated(batch.id)
-    for spec in batch.specs:
-        _publish_dataset(connection, batch, spec, manifest, digests[spec.name])
-    objects = manifest["evidence"]["objects"]
-    if batch.objects:
-        objects = _read_again(connection, batch, manifest["evidence"])
-    archive_objects.record(connection, objects, reread=bool(batch.objects))
-    manifests.delete(connection, batch)
-    return connection.execute(query("versions_of_batch"), {"batch": batch.id}).fetchall(), True
-
-
-def _read_again(connection: Connection, batch: Batch, evidence: dict[str, Any]) -> list[dict[str, Any]]:
-    """The objects that were read again; `mixed` where rows have come meanwhile, which may be of an earlier issue.
-
-    The series are locked: nobody publishes rows of them now.
-    """
-    read = {
-        (entry["dataset"], entry["symbol"], entry["series"]): windows_of(entry["windows"])
-        for entry in evidence["wanted"]
-    }
-    rows = ledger.read(connection, batch.datasets, batch.symbols)
-    named = {wanted.key: wanted for wanted in map(object_of, batch.objects) if wanted}
-    now = datetime.fromisoformat(evidence["now"])
-
-    def is_mixed(key: str) -> bool:
-        known = accounted_in(named[key], rows, now)
-        return any(subtract(windows, read.get(series, [])) for series, windows in known.items())
-
-    return [entry | {"mixed": is_mixed(entry["key"])} for entry in evidence["objects"]]
-
-
-def _publish_dataset(
-    connection: Connection, batch: Batch, spec: DatasetSpec, manifest: dict[str, Any], staged: Digest
-) -> None:
-    stage_id, evidence = manifest["stage_id"], manifest["evidence"]
-    findings = manifest["verdict"][spec.name]["findings"]
-    symbols = tuple(evidence.get("symbols", batch.symbols))
-    if isinstance(spec, StreamedSpec):
-        # Nobody plans for its row in the ledger: it may not be there yet.
-        ledger.ensure(connection, spec, batch.symbols, spec.series)
-    ledger.lock(connection, spec, batch.symbols)
-    loaded = loader.publish_rows(
-        connection,
-        spec,
-        stage_id,
-        staged,
-        window=batch.window,
-        symbols=symbols,
-        batch=batch.id,
-        origins=evidence["origins"],
-    )
-    # A release is no word of the source; and of what a stream gave there is no other issue.
-    if batch.review is None and not isinstance(spec, StreamedSpec):
-        loader.supersede_waiting(connection, spec, stage_id, window=batch.window, symbols=symbols, batch=batch.id)
-    loader.quarantine_rows(connection, spec, stage_id, batch=batch.id, origins=evidence["origins"], findings=findings)
-    if isinstance(spec, StreamedSpec):
-        loader.quarantine_unreadable(connection, spec, evidence["unreadable"], batch=batch.id, symbol=batch.symbols[0])
-        loaded = loaded.with_unreadable(len(evidence["unreadable"]))
-        ledger.listen(connection, spec, batch.symbols[0], windows_of(evidence["listened"]))
-        connection.execute(query("received_delete"), {"batch": batch.id})
-    else:
-        ledger.describe(
-            connection,
-            spec,
-            stage_id,
-            window=batch.window,
-            answered=answered_in(evidence, spec),
-            now=datetime.fromisoformat(evidence["now"]),
-            covered=covered_in(evidence, spec) if loaded.quarantined == 0 else None,
-            changed=loaded.inserted + loaded.updated > 0,
-        )
-    ledger.record_version(
-        connection,
-        spec,
-        loaded,
-        batch=batch.id,
-        symbols=symbols,
-        window=batch.window,
-        run=batch.run,
-        normalised=manifest["contents"][spec.name]["normalised"],
-        warnings=_warnings(findings, evidence),
-        code_version=code_version(),
-    )
-    if batch.review is not None:
-        releasing.settle(connection, batch, stage_id)
-    loader.delete_staged(connection, spec, stage_id)
-
-
-def _warnings(findings: list[dict[str, Any]], evidence: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a person should see of a batch: every finding, frames that nobody can read, archive objects left out."""
-    left_out = [
-        {"object": entry["key"], "verdict": entry["verdict"], "detail": entry["detail"]}
-        for entry in evidence["objects"]
-        if entry["verdict"] not in (archive_objects.OK, archive_objects.ACCEPTED)
-    ]
-    frames = evidence.get("unreadable", [])
-    unreadable = {
-        "expectation": "frame_is_readable",
-        "severity": "critical",
-        "failing": len(frames),
-        "withheld": len(frames),
-        "sample": [frame["reason"] for frame in frames[:1]],
-    }
-    return [*findings, *([unreadable] if frames else []), *left_out]

@@ -11,7 +11,7 @@ import pytest
 import redis as redis_sync
 from redis.asyncio import Redis
 
-from perpflow import pipeline
+from perpflow import pipeline, publishing
 from perpflow.counters import COUNTS, Counts
 from perpflow.settings import Deployment
 from perpflow.store.cache import (
@@ -65,7 +65,7 @@ def logged(deployment: Deployment) -> dict[str, int]:
         for dataset, *fates in rows(
             connection, "SELECT dataset, inserted, updated, unchanged, quarantined FROM data_versions"
         ):
-            log.update(dict(zip((f"rows.{dataset}.{fate}" for fate in pipeline.FATES), fates, strict=True)))
+            log.update(dict(zip((f"rows.{dataset}.{fate}" for fate in publishing.FATES), fates, strict=True)))
         for dataset, kind, times in rows(
             connection, "SELECT dataset, key, value::bigint FROM data_versions, jsonb_each_text(normalised)"
         ):

@@ -36,6 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
         | {"planning", "proof", "reconciling", "reissues", "releasing", "rotation", "sessions", "settling", "symbols"}
     ),
+    frozenset({"publishing"}),
     frozenset({"pipeline"}),
 )
 

@@ -212,7 +212,7 @@ def test_a_day_without_loads_says_so(filled: Connection) -> None:
     quiet, _ = told(filled, DAY - timedelta(days=10))
     assert "Nothing was loaded on this day, so nothing was checked." in quiet.prose
     assert "complete, nothing was loaded on the day, 0 rows wait" in quiet.prose
-    assert "Nothing was ever withheld." in quiet.prose
+    assert "Nothing was withheld up to the end of the day." in quiet.prose
     assert quiet.tables["loads"] == quiet.tables["failures"] == []
 
 

@@ -172,11 +172,12 @@ class _Terms:
 
     def _values(self, name: str, limit: Any) -> dict[str, float]:
         values = {key: value for key, value in limit.items() if key != "notes"} if isinstance(limit, dict) else {}
-        numbers = all(map(_is_number, values.values()))
+        numbers = all(_is_number(value) and value >= 0 for value in values.values())
         series = TABLES[self.dataset].series_in_key
         if "*" not in values or not numbers or not (series or len(values) == 1) or not limit.get("notes"):
             shape = '{"notes": "why", "*": 0.1, "1d": 0.3}' if series else '{"notes": "why", "*": 0.1}'
-            _refuse(self.dataset, self.path, f"limits.{name} is not one.", f"Write it like {shape}, in numbers.")
+            hint = f"Write it like {shape}, in numbers from 0 on."
+            _refuse(self.dataset, self.path, f"limits.{name} is not one.", hint)
         for timeframe in set(values) - {"*", *TIMEFRAMES}:
             hint = f"Use the exchange's: {', '.join(TIMEFRAMES)}; or * for all others."
             _refuse(self.dataset, self.path, f"limits.{name} has the unknown timeframe {timeframe!r}.", hint)

@@ -139,7 +139,9 @@ def _quarantine(facts: Facts) -> Lines:
         )
         for row in facts.quarantine
     ]
-    return Lines("Quarantine", ("Dataset", "Expectation", *heads), rows, "nothing was ever withheld.")
+    return Lines(
+        "Quarantine", ("Dataset", "Expectation", *heads), rows, "nothing was withheld up to the end of the day."
+    )
 
 
 def _corrections(facts: Facts) -> Lines:

@@ -217,6 +217,7 @@ def test_a_limit_may_differ_by_timeframe() -> None:
         ({"limits": []}, "limits or derived is no object"),
         ({"limits": {"far": 3}}, r"limits\.far is not one"),
         ({"limits": {"far": {"*": 3}}}, r"limits\.far is not one"),
+        ({"limits": {"far": {"notes": "why", "*": -3}}}, r"limits\.far is not one"),
         ({"limits": {"far": {"notes": "why", "*": True}}}, r"limits\.far is not one"),
         ({"limits": {"far": {"notes": "why", "*": float("nan")}}}, r"limits\.far is not one"),
         ({"limits": {"far": {"notes": "why", "*": 10**400}}}, r"limits\.far is not one"),

@@ -284,7 +284,8 @@ class _Reader:
             if not _fits(value, KINDS[name]):
                 self.refuse(f"{subject} has {name} {value!r}.", f"It has to be {KINDS[name]}.")
         bounds = [given[name] for name in ("min_value", "max_value") if name in given]
-        if kind.endswith("_be_between") and not bounds:
+        # One type takes a threshold instead.
+        if "min_value" in names and "threshold" not in given and not bounds:
             self.refuse(f"{subject} has neither min_value nor max_value.", "Such an expectation lets everything pass.")
         if len(bounds) == 2 and _is_number(bounds[0]) != _is_number(bounds[1]):
             self.refuse(f"{subject} has a number and an instant as bounds.", "Write two of the same kind.")

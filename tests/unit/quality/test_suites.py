@@ -136,6 +136,10 @@ def test_a_broken_suite_says_what_is_wrong_and_where(suite_file: Path, entries: 
         ("expect_column_values_to_be_between", {"column": "open_interest", "min_value": 5, "max_value": 5}),
         ("expect_column_values_to_be_between", {"column": "open_interest", "min_value": None, "max_value": 1.5}),
         ("expect_column_kl_divergence_to_be_less_than", {"column": "open_interest", "threshold": 0.1}),
+        (
+            "expect_column_quantile_values_to_be_between",
+            {"column": "open_interest", "quantile_ranges": {"quantiles": [0.5], "value_ranges": [[1, 2]]}},
+        ),
     ],
 )
 def test_arguments_that_something_passes_are_taken(suite_file: Path, kind: str, kwargs: dict[str, Any]) -> None:

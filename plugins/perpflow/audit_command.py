@@ -19,6 +19,7 @@ from perpflow import auditing
 from perpflow.auditing import Audited, State
 from perpflow.batches import LoadRequest
 from perpflow.errors import BadConfiguration
+from perpflow.reports.day import day_asked
 from perpflow.settings import Deployment
 from perpflow.store.verification import OpenFindings, Verified
 from perpflow.terminal import new_table, wide_console
@@ -110,8 +111,6 @@ def _day(text: str | None, *, as_json: bool) -> date:
     Raises:
         BadConfiguration: that is no day, or nothing is printed of one.
     """
-    from perpflow.reports.writing import day_asked
-
     if text and as_json:
         raise BadConfiguration("--day prints tables, and --json none.", hint="Leave one of the two out.")
     now = datetime.now(UTC)

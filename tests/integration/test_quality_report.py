@@ -25,11 +25,12 @@ from perpflow.errors import BadConfiguration
 from perpflow.exchange.weight_budget import Share
 from perpflow.exchange_clock import exchange_now
 from perpflow.reports import history, tables
+from perpflow.reports.day import day_asked
 from perpflow.reports.facts import Summary, read
 from perpflow.reports.failed_expectations import write_data_docs
 from perpflow.reports.folder import INDEX, page_name, reports_folder
 from perpflow.reports.page import percent, render
-from perpflow.reports.writing import day_asked, write_report
+from perpflow.reports.writing import write_report
 from perpflow.settings import Collection, Deployment
 from perpflow.store.database import Connection, session
 from simulator.process import Handle
@@ -319,6 +320,20 @@ def test_a_finding_that_somebody_accepted_stands_apart_with_who_and_why(empty: C
     assert (plain["Severity"], accepted["Severity"]) == ("warning", "accepted")
     assert "ada: the exchange was down <b>" in accepted["The latest"]
     assert "ada" not in plain["The latest"]
+
+
+def test_a_finding_that_is_accepted_on_a_later_day_was_critical_on_this_one(empty: Connection) -> None:
+    reported.fill(empty)
+    empty.execute(
+        'INSERT INTO audit_findings (audit, dataset, symbol, series, "window", severity, "column", found_at,'
+        "                            accepted_by, note, accepted_at)"
+        " VALUES ('settlements_follow', 'funding_rate', 'SOL/USDT', 'settlement', '[2026-11-25,2026-11-26)', 'warning',"
+        "         'time', %s, 'ada', 'it is so', %s)",
+        (MIDNIGHT, MIDNIGHT + timedelta(days=2)),
+    )
+    page, _ = told(empty)
+    (row,) = page.table("audits")
+    assert row["Severity"] == "critical"
 
 
 def test_a_universe_stays_small(empty: Connection) -> None:

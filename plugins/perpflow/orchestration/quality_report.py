@@ -54,8 +54,9 @@ class QualityReportOperator(BaseOperator):
             BadConfiguration: the form's day is none, or the reports' folder can't be written to.
         """
         from perpflow.orchestration.connections import deployment
+        from perpflow.reports.day import day_asked
         from perpflow.reports.failed_expectations import write_data_docs
-        from perpflow.reports.writing import day_asked, write_report
+        from perpflow.reports.writing import write_report
 
         due = context["dag_run"].run_after or datetime.now(UTC)
         day, known = day_asked(context["params"].get("day"), due), deployment()

@@ -8,8 +8,9 @@ from pathlib import Path
 import typer
 
 from perpflow.errors import BadConfiguration
+from perpflow.reports.day import day_asked
 from perpflow.reports.failed_expectations import write_data_docs
-from perpflow.reports.writing import day_asked, write_report
+from perpflow.reports.writing import write_report
 from perpflow.settings import Deployment
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 
 from psycopg import IsolationLevel
@@ -16,7 +16,6 @@ from perpflow.reports.history import write_index
 from perpflow.reports.page import headline, render
 from perpflow.settings import Deployment
 from perpflow.store.database import session
-from perpflow.windows import parse_instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +29,6 @@ class Written:
     def headline(self) -> str:
         """One sentence."""
         return headline(self.summary)
-
-
-def day_asked(text: str | None, now: datetime) -> date:
-    """The UTC day that somebody asks for; left out: the last one that is over.
-
-    Raises:
-        BadConfiguration: it is no day, or one to come.
-    """
-    hint = "Write a UTC day such as 2026-11-26, no later than today."
-    if not text:
-        return (now - timedelta(days=1)).date()
-    try:
-        day = parse_instant(text).date()
-    except ValueError as error:
-        raise BadConfiguration(f"{text!r} is no day.", hint=hint) from error
-    if day > now.date():
-        raise BadConfiguration(f"{day} is still to come.", hint=hint)
-    return day
 
 
 def write_report(deployment: Deployment, day: date, output: Path | None = None) -> Written:

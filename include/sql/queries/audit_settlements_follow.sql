@@ -8,25 +8,28 @@ WITH looked AS (
     JOIN coverage c ON c.dataset = %(target)s AND c.symbol = l.symbol AND c.series = l.series
 ), settled AS (
     SELECT l.symbol, l.series, l.windows, l.present, s.time, s.since,
+           coalesce(s.since_before, interval '8 hours') AS since_before,
            coalesce(s.before, (SELECT max(t.time) FROM {table} t WHERE t.symbol = l.symbol AND t.time < s.time)) AS before
     FROM looked l CROSS JOIN LATERAL unnest(l.windows) AS w (span) CROSS JOIN LATERAL (
-        SELECT t.time, t.interval_hours * interval '1 hour' AS since, lag(t.time) OVER (ORDER BY t.time) AS before FROM {table} t
+        SELECT t.time, t.interval_hours * interval '1 hour' AS since, lag(t.time) OVER (ORDER BY t.time) AS before,
+               lag(t.interval_hours) OVER (ORDER BY t.time) * interval '1 hour' AS since_before
+        FROM {table} t
         WHERE t.symbol = l.symbol AND t.time >= lower(w.span) AND t.time < upper(w.span) AND t.time >= %(start)s AND t.time < %(end)s
         UNION ALL
-        (SELECT t.time, t.interval_hours * interval '1 hour', NULL FROM {table} t
+        (SELECT t.time, t.interval_hours * interval '1 hour', NULL, NULL FROM {table} t
          WHERE t.symbol = l.symbol AND t.time >= upper(w.span) ORDER BY t.time LIMIT 1)
     ) s
 ), found AS (
     SELECT symbol, series, windows, lacking.span,
            jsonb_build_object('what', 'the table lacks what was settled before the interval of the next one',
-                              'points', ceil(extract(epoch FROM time - before) / extract(epoch FROM since)) - 1,
+                              'points', greatest(1, floor(extract(epoch FROM time - lower(span)) / extract(epoch FROM since))
+                                                    - floor(extract(epoch FROM time - upper(span)) / extract(epoch FROM since))),
                               'before', before, 'next', time, 'interval', since) AS detail
     FROM settled, unnest(present * tstzmultirange(tstzrange(before + interval '1 hour', time - since + interval '1 hour'))) AS lacking (span)
     WHERE before < time - since
-      -- Only where one must have been: the one before the next, or any within the longest interval. What was never loaded in
-      -- between is no claim of the ledger's.
-      AND (span @> (time - since) OR upper(span) - lower(span) >= interval '8 hours'
-           OR (lower(span) = before + interval '1 hour' AND upper(span) > before + interval '8 hours'))
+      -- Only where one must have been: the one before the next, the one behind the last if the interval stayed, or any within
+      -- the longest interval. What was never loaded in between is no claim of the ledger's.
+      AND (span @> (time - since) OR span @> (before + since_before) OR upper(span) - lower(span) >= interval '8 hours')
     UNION ALL
     SELECT symbol, series, windows, tstzrange(time, time + interval '1 hour'),
            jsonb_build_object('what', 'the table has it, the ledger does not call it present', 'points', 1)

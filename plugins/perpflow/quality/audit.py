@@ -179,6 +179,7 @@ AUDITS: tuple[Audit, ...] = (
         of="ohlcv",
         says="candles of trades touch those of mark price",
         constants={"tolerance": TOLERANCE_OF_RANGES},
+        rules=("no_lone_spike",),
     ),
     Audit(
         "apart_from_trades",

@@ -269,7 +269,12 @@ def cut(request: LoadRequest, datasets: tuple[str, ...], hulls: Mapping[str, Win
 
 
 def cut_gaps(
-    request: LoadRequest, datasets: tuple[str, ...], gaps: Mapping[str, Iterable[Window]], most: int = MOST_BATCHES
+    request: LoadRequest,
+    datasets: tuple[str, ...],
+    gaps: Mapping[str, Iterable[Window]],
+    most: int = MOST_BATCHES,
+    *,
+    oldest_first: bool = False,
 ) -> tuple[list[Batch], int]:
     """Batches of the months in which there are gaps, the latest month first; and how many more there would be.
 
@@ -283,8 +288,8 @@ def cut_gaps(
                 month = by_month.setdefault(piece.start.replace(day=1, hour=0, minute=0, second=0, microsecond=0), {})
                 known = month.get(symbol, piece)
                 month[symbol] = Window(min(known.start, piece.start), max(known.end, piece.end))
-    latest_first = [by_month[month] for month in sorted(by_month, reverse=True)]
-    batches = list(_batches(request, datasets, latest_first, request.symbols_per_task))
+    in_turn = [by_month[month] for month in sorted(by_month, reverse=not oldest_first)]
+    batches = list(_batches(request, datasets, in_turn, request.symbols_per_task))
     return batches[:most], max(len(batches) - most, 0)
 
 

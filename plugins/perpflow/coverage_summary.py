@@ -208,9 +208,13 @@ def _asked(row: Coverage, told: Told) -> list[Window]:
     """Where the sources were asked, as the load log has it, from the first to the last instant they have answered for.
 
     What comes after that they may not have had yet, or nobody has asked for it: no file is awaited for it. And the log
-    speaks of datasets: a timeframe that was added later has not been asked for before its own first point.
+    speaks of datasets: a timeframe that was added later has not been asked for before its own first point. But of the
+    last settlements of a contract that is gone from REST nobody will be asked any more: their month's file is awaited.
     """
-    return intersect(told.asked.get(row.symbol, []), [row.extent] if row.extent else [])
+    asked = told.asked.get(row.symbol, [])
+    if row.available_to is not None and DATASETS[row.dataset].timeframe_of(row.series) is None:
+        return asked
+    return intersect(asked, [row.extent] if row.extent else [])
 
 
 def _refused(spec: LoadedSpec, row: Coverage, told: Told) -> list[Window]:
@@ -238,9 +242,10 @@ def _gaps(
     lacking = subtract(missing, while_closed)
     forgotten = subtract(lacking, kept_by_rest(DATASETS[row.dataset], row.series, now))
     asked_for = intersect(gaps, asked)
-    # A file holds a whole day. Without a grid (funding) a source's full answer is all that counts: no file is awaited.
-    edge = start_of_day(now - ARCHIVE_LAG)
-    young = intersect(asked_for, [Window(min(edge, window.end), window.end)]) if grid else []
+    # A file holds a whole day, or a month. Without a grid (funding) REST's full answer is all that counts, and no file
+    # is awaited, unless the contract is gone from REST.
+    edge = _still_to_come(DATASETS[row.dataset], now)
+    young = intersect(asked_for, [Window(min(edge, window.end), window.end)]) if grid or row.available_to else []
     for reason, windows in (
         (Reason.NO_SOURCE, subtract(lacking, forgotten)),
         (Reason.FORGOTTEN, forgotten),
@@ -254,6 +259,13 @@ def _gaps(
         points = _points(grid, windows)
         if windows and points != 0:
             yield Hole(reason, tuple(windows), points)
+
+
+def _still_to_come(spec: LoadedSpec, now: datetime) -> datetime:
+    """From when on the archive's finest files of a dataset may not be there yet."""
+    finest = spec.archive.granularities[-1]
+    day = start_of_day(now - ARCHIVE_LAG[finest])
+    return day.replace(day=1) if finest == "monthly" else day
 
 
 def kept_by_rest(spec: LoadedSpec, series: str, now: datetime) -> list[Window]:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from perpflow.aligning import Aligned, Aligner
-from perpflow.datasets import DATASETS
+from perpflow.datasets import DATASETS, MONTH_PUBLISHED_AFTER
 from perpflow.errors import (
     AmbiguousLabels,
     ChecksumWrong,
@@ -39,8 +39,9 @@ from perpflow.windows import Timeframe, Window, intersect, merge, subtract
 
 log = logging.getLogger(__name__)
 
-#: Daily objects appear the next morning, sometimes later; an object that is absent after this long does not exist.
-ARCHIVE_LAG = timedelta(days=3)
+#: Daily objects appear the next morning, monthly ones within a week, sometimes later; one that is absent after this
+#: long does not exist.
+ARCHIVE_LAG: dict[Granularity, timedelta] = {"daily": timedelta(days=3), "monthly": MONTH_PUBLISHED_AFTER}
 #: Below four days of a month the daily files are fewer bytes than the month's one.
 MONTHLY_FROM = timedelta(days=4)
 #: The coarsest first: one month is one request, its thirty days are thirty.
@@ -232,7 +233,7 @@ class Fetcher:
             if not self._reading.leaves_alone(wanted):
                 fetched = await self._archive.fetch(wanted, verify=not self._reading.accepts(wanted))
             if fetched is None:
-                if wanted.period.end <= self._now - ARCHIVE_LAG:
+                if wanted.period.end <= self._now - ARCHIVE_LAG[wanted.granularity]:
                     self._answer(wanted, demands, None)
                 return
             # What feeds several datasets is labelled for all of them alike.

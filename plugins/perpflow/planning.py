@@ -6,51 +6,37 @@ has settled on the exchange's clock; planned is what of it the ledger does not c
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from perpflow.aligning import Aligner
 from perpflow.batches import MOST_BATCHES, Alarm, Batch, LoadRequest, Plan, cut, cut_gaps, symbols_per_task
 from perpflow.contracts import ANNOUNCED
 from perpflow.costing import cost
 from perpflow.datasets import DATASETS, by_archive_kind
-from perpflow.errors import (
-    AccessDenied,
-    AmbiguousLabels,
-    ObjectDamaged,
-    RequestRejected,
-    StructurallyBad,
-    Transient,
-    UnknownSymbol,
-)
 from perpflow.estimating import estimated
-from perpflow.exchange.archive import Archive, ArchiveObject, FetchedObject
+from perpflow.exchange.archive import Archive
 from perpflow.exchange.listing import DELISTED, ListedSymbol
 from perpflow.exchange.rest import Rest
+from perpflow.lives import Lives
 from perpflow.never_loaded import named, never_loaded
-from perpflow.parsing import labels
 from perpflow.reissues import plan_reissued
 from perpflow.rotation import Due, allowance, longest_wait, turn
 from perpflow.settings import Collection
 from perpflow.settling import settled
-from perpflow.specs import Budget, LoadedSpec, RestSource
+from perpflow.specs import Budget, LoadedSpec
 from perpflow.store import ledger, turns
 from perpflow.store.database import Connection
 from perpflow.store.ledger import SeriesKey
-from perpflow.symbols import Symbols, instant_of
+from perpflow.symbols import Symbols
 from perpflow.windows import Window, intersect, merge, subtract
 
 log = logging.getLogger(__name__)
 
 #: What is younger the next increment fills.
 INCREMENTS_WITHIN = timedelta(hours=1)
-
-Life = tuple[datetime, str]
 
 
 class Planner:
@@ -65,10 +51,9 @@ class Planner:
     def __init__(self, rest: Rest, archive: Archive, connection: Connection, collection: Collection) -> None:
         self._rest = rest
         self._archive = archive
-        self._aligner = Aligner(archive)
         self._connection = connection
         self._collection = collection
-        self._first_objects: dict[tuple[str, str, str | None], asyncio.Task[Life | None]] = {}
+        self._lives = Lives(rest, archive, connection, collection)
         self._table = Symbols(rest, archive, connection)
         self._contracts: dict[str, ListedSymbol] = {}
         self._plan = Plan()
@@ -138,9 +123,9 @@ class Planner:
     async def repair(self, request: LoadRequest, *, estimates: bool = False) -> Plan:
         """Batches for every hole in what the ledger knows, from where collection.yaml begins to what has settled.
 
-        First what REST gives and forgets, the rest by months, the latest first; what is more than a run can hold is the
-        next one's. Series that the ledger has never met are `load_history`'s work, and so is what lies before the
-        first point of one, unless collection.yaml begins there.
+        First what REST gives and forgets, the oldest first; the rest by months, the latest first; what is more than a
+        run can hold is the next one's. Series that the ledger has never met are `load_history`'s work, and so is what
+        lies before the first point of one, unless collection.yaml begins there.
 
         Args:
             estimates: whether to say what it takes; of thousands of holes that takes as long as to find them.
@@ -164,10 +149,20 @@ class Planner:
             for name in request.datasets
             for alarm in alarms_of(DATASETS[name], found[name], now, self._collection.health.forgotten_within)
         ]
+        left: Counter[tuple[str, ...]] = Counter()
         for is_urgent in (True, False):
             for group in by_archive_kind(request.datasets):
                 parts = [_within_reach(DATASETS[name], found[name], now, is_urgent) for name in group]
-                self._add_repairs(request, group, parts)
+                room = MOST_BATCHES - len(self._plan.batches)
+                # What is the nearest to being forgotten is what can't wait.
+                batches, more = cut_gaps(request, group, _by_symbol(parts), room, oldest_first=is_urgent)
+                self._plan.batches += batches
+                left[group] += more
+        self._plan.notes += [
+            f"{', '.join(group)}: {more} more batches than a run can hold; the next one goes on"
+            for group, more in left.items()
+            if more
+        ]
         if estimates:
             self._plan.estimate = estimated(self._plan.batches, found, now)
         return self._plan
@@ -225,17 +220,6 @@ class Planner:
     def _wanted_of(self, name: str, series: str, request: LoadRequest, now: datetime) -> Window | None:
         start = request.start or self._collection.start_of(name)
         return settled(DATASETS[name], series, start, request.end or now, now)
-
-    def _add_repairs(
-        self, request: LoadRequest, group: tuple[str, ...], holes: list[dict[SeriesKey, list[Window]]]
-    ) -> None:
-        room = MOST_BATCHES - len(self._plan.batches)
-        batches, more = cut_gaps(request, group, _by_symbol(holes), room)
-        self._plan.batches += batches
-        if more:
-            self._plan.notes.append(
-                f"{', '.join(group)}: {more} more batches than a run can hold; the next one goes on"
-            )
 
     async def _with_history(self, request: LoadRequest) -> dict[str, str]:
         """The exchange's names, by unified symbol, of those asked for, or of all whose life touches the range."""
@@ -310,6 +294,12 @@ class Planner:
                 spans[row.symbol, row.series] = span
         return ledger.gaps(self._connection, spec, spans, now=now, again=request.again)
 
+    async def _find_lives(self, spec: LoadedSpec, names: Iterable[str], *, again: bool = False) -> None:
+        """Find where series begin and where those of delisted contracts end."""
+        contracts = {symbol: self._contracts[symbol] for symbol in names}
+        self._plan.rejected += await self._lives.find(spec, contracts, again=again)
+        await self._table.set_ends(spec, tuple(contracts))
+
     def _note_trim(self, row: ledger.Bounds, start: datetime) -> None:
         subject = f"{row.dataset} {row.symbol} {row.series}"
         if row.available_from is None:
@@ -317,98 +307,6 @@ class Planner:
         elif row.available_from > start:
             begins = f"{row.available_from:%Y-%m-%d %H:%M}"
             self._plan.notes.append(f"{subject}: begins {begins} UTC ({row.evidence}); the range before is trimmed")
-
-    # --- the life of a series
-
-    async def _find_lives(self, spec: LoadedSpec, names: dict[str, str], *, again: bool = False) -> None:
-        """Find each series' first instant where the ledger does not know it yet; once, with its evidence.
-
-        With `again` those that it knows are looked for once more: a life may turn out to begin earlier, never later.
-        """
-        series = self._collection.series(spec.name)
-        ledger.ensure(self._connection, spec, tuple(names), series)
-        rows = ledger.bounds(self._connection, (spec.name,), tuple(names))
-        unknown = [(r.symbol, r.series) for r in rows if (again or r.available_from is None) and r.series in series]
-        lives = await asyncio.gather(*(self._first_instant(spec, *key) for key in unknown))
-        for key, life in zip(unknown, lives, strict=True):
-            if life is not None:
-                ledger.set_life(self._connection, spec, key, *life)
-        await self._table.set_ends(spec, tuple(names))
-
-    async def _first_instant(self, spec: LoadedSpec, symbol: str, series: str) -> Life | None:
-        """The earliest instant that any source has: REST where it answers for all of history, else the archive.
-
-        A first row that comes after whole files of the archive is a wrong answer, and is not believed.
-        """
-        source, grid, contract = spec.rest_for(series), spec.instants_of(series), self._contracts[symbol]
-        life = None  # a delisted contract is the archive's alone
-        if source.reach is not None or contract.status == DELISTED:
-            life = await self._first_archived(spec, contract.exchange_symbol, series)
-        if life is None and contract.status != DELISTED:
-            life = await self._first_of_rest(source, contract.exchange_symbol, series)
-            if life is not None and await self._is_archived_before(spec, contract.exchange_symbol, series, life[0]):
-                life = await self._first_archived(spec, contract.exchange_symbol, series) or life
-        # Reported a little off its grid, and stored on it: so must be the edge that windows begin at.
-        return (grid.snap(life[0], spec.tolerance), life[1]) if life and grid else life
-
-    async def _is_archived_before(self, spec: LoadedSpec, exchange_symbol: str, series: str, instant: datetime) -> bool:
-        """Whether files tell of an earlier time. Where the listing does not answer, REST's word counts."""
-        interval = series if spec.archive.by_interval else None
-        try:
-            found = await self._archive.first_objects(spec.archive, exchange_symbol, interval)
-        except (Transient, AccessDenied, RequestRejected) as error:
-            log.warning(
-                "%s %s %s: the archive can't confirm the first row: %s", spec.name, exchange_symbol, series, error
-            )
-            return False
-        return any(first.period.end <= instant for first in found)
-
-    async def _first_of_rest(self, source: RestSource, exchange_symbol: str, series: str) -> Life | None:
-        # Delisted since it was listed a moment ago.
-        with suppress(UnknownSymbol):
-            if first := await self._rest.first_instant(source, exchange_symbol, series):
-                return first, f"first row of {source.path}"
-        return None
-
-    async def _first_archived(self, spec: LoadedSpec, exchange_symbol: str, series: str) -> Life | None:
-        """The first label of the archive's first object; asked once for all the series that the object feeds."""
-        interval = series if spec.archive.by_interval else None
-        key = (spec.archive.kind, exchange_symbol, interval)
-        if key not in self._first_objects:
-            self._first_objects[key] = asyncio.ensure_future(self._read_first_object(spec, exchange_symbol, interval))
-        return await self._first_objects[key]
-
-    async def _read_first_object(self, spec: LoadedSpec, exchange_symbol: str, interval: str | None) -> Life | None:
-        """The first label of the earliest object; the period of one that is damaged, if there is no finer one of it."""
-        candidates = await self._archive.first_objects(spec.archive, exchange_symbol, interval)
-        for candidate in candidates:
-            try:
-                fetched = await self._archive.fetch(candidate)
-            except (ObjectDamaged, StructurallyBad):
-                if not any(_is_part(other, candidate) for other in candidates):
-                    return _unusable(candidate)
-                continue
-            with suppress(ValueError):
-                if fetched is not None and fetched.rows:
-                    return await self._begins(fetched, spec)
-        return None
-
-    async def _begins(self, fetched: FetchedObject, spec: LoadedSpec) -> Life:
-        try:
-            aligned = await self._aligner.align(fetched, spec)
-        except (AmbiguousLabels, StructurallyBad):
-            return _unusable(fetched.object)
-        return instant_of(labels(aligned.fetched.csv)[0]), f"first label of {fetched.object.key}"
-
-
-def _is_part(other: ArchiveObject, whole: ArchiveObject) -> bool:
-    return other.period != whole.period and other.period.intersect(whole.period) == other.period
-
-
-def _unusable(first: ArchiveObject) -> Life:
-    # There is something of its time, and a later issue of the file may be fit for use: a gap until then.
-    period = "day" if first.granularity == "daily" else "month"
-    return first.period.start, f"{period} of {first.key}, which can't be used as it is"
 
 
 def _within_reach(

@@ -64,6 +64,8 @@ class Reconciled:
 def reconcile(deployment: Deployment, request: LoadRequest, days: int) -> list[Reconciled]:
     """Compare the last so many whole days, of the symbols asked for, or of those of collection.yaml.
 
+    Datasets of which the archive has months alone are compared over `MOST_DAYS`.
+
     Raises:
         BadConfiguration: the symbols are unknown.
         Transient, Permanent: exchange or database do not answer, or not as documented.
@@ -110,9 +112,13 @@ def _symbols(
 def _wanted(
     connection: Connection, group: tuple[str, ...], symbol: str, collection: Collection, now: datetime, days: int
 ) -> Wanted:
-    """What of the days the ledger has of each series, whatever its source."""
+    """What of the days the ledger has of each series, whatever its source.
+
+    Where the archive has files of months alone (funding), the latest one is compared, however few days are asked for.
+    """
     today = start_of_day(now)
-    period = Window(today - days * DAY, today)
+    by_month = all(DATASETS[name].archive.granularities == ("monthly",) for name in group)
+    period = Window(today - (MOST_DAYS if by_month else days) * DAY, today)
     rows = ledger.read(connection, group, (symbol,))
     wanted: Wanted = {name: {} for name in group}
     for row in rows:

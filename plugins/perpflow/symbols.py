@@ -169,7 +169,7 @@ class Symbols:
 
         Where a file can't be read, the end of its period: the end is found once, and nothing beyond it is asked for.
         """
-        if not latest or latest[0].period.end > now - ARCHIVE_LAG:
+        if not latest or latest[0].period.end > now - ARCHIVE_LAG["daily"]:
             return None
         for wanted in latest:
             try:

@@ -96,6 +96,19 @@ def test_a_young_symbol_is_there_from_its_first_point(
     )
 
 
+@pytest.mark.parametrize("dataset", ["open_interest", "long_short_ratio"])
+def test_a_young_symbol_whose_first_file_is_late_begins_with_the_first_row_of_rest(
+    deployment: Deployment, market: Handle, truth: Truth, dataset: str
+) -> None:
+    market.set_now("2026-09-09T12:00:00Z")
+    market.add_fault("late_archive", hours=200, match="NEWUSDT-metrics-2026-09-05")
+    market.add_fault("late_archive", hours=200, match="NEWUSDT-metrics-2026-09-06")
+    pipeline.plan(deployment, request("new", "2026-09-01", datasets=(dataset,), symbols=("NEW/USDT",)))
+    row = coverage(deployment, dataset, "NEW/USDT")
+    assert row.available_from == truth.available_from(dataset, "NEWUSDT", "5m")
+    assert (row.evidence or "").startswith("first row of /futures/data/")
+
+
 def test_a_settlement_at_the_full_hour_belongs_to_what_has_settled(deployment: Deployment, market: Handle) -> None:
     market.set_now("2026-10-15T16:05:00.500Z")
     ingest(deployment, "funding_rate", "at once")
@@ -172,6 +185,20 @@ def test_a_hole_before_the_look_back_is_left_to_history(deployment: Deployment) 
 
 
 # --- one symbol's trouble is its own
+
+
+def test_a_symbol_for_which_the_exchange_refuses_to_answer_is_named_and_the_others_go_on(
+    deployment: Deployment, market: Handle
+) -> None:
+    both = deployment_of(deployment.database_url, market, symbols=("NEW/USDT", "SOL/USDT"))
+    refusal = {"code": -1130, "msg": "Data sent for parameter 'startTime' is not valid."}
+    market.add_fault("status", code=400, body=refusal, match="/fapi/v1/klines*NEWUSDT")
+    planned = pipeline.plan_increment(both, "ohlcv", "increment")
+    assert {batch.symbols for batch in planned.batches} == {("SOL/USDT",)}
+    assert [line for line in planned.rejected if line.startswith("ohlcv NEW/USDT 5m: ") and "-1130" in line] != []
+    market.clear_faults()
+    planned = pipeline.plan_increment(both, "ohlcv", "next")
+    assert (planned.rejected, {batch.symbols for batch in planned.batches}) == ([], {("NEW/USDT",), ("SOL/USDT",)})
 
 
 def test_a_symbol_that_the_exchange_no_longer_lists_stops_neither_plans_nor_increments(

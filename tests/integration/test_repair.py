@@ -105,8 +105,11 @@ def test_what_rest_will_have_forgotten_in_a_month_comes_first(
     load(deployment, request("all", BEGINS, datasets=both))
     for dataset in both:
         punch(deployment, dataset, MONTHS, DAYS)
+    punch(deployment, "open_interest", Window(utc("2026-09-20"), utc("2026-09-21")))
     plan = pipeline.plan_repair(deployment, request("repair", symbols=None, datasets=both))
     assert [(batch.datasets, batch.window.start.month) for batch in plan.batches] == [
+        # Of what REST gives now the oldest goes first.
+        (("open_interest",), 9),
         (("open_interest",), 10),
         (("open_interest",), 8),
         (("funding_rate",), 10),
@@ -114,10 +117,10 @@ def test_what_rest_will_have_forgotten_in_a_month_comes_first(
     ]
     monkeypatch.setattr(planning, "MOST_BATCHES", 1)
     plan = repair(deployment, datasets=both)
-    assert [batch.window.start.month for batch in plan.batches] == [10]
+    assert [batch.window.start.month for batch in plan.batches] == [9]
     assert plan.notes == [
         "never loaded, which is load_history's work: series of BTC/USDT",
-        "open_interest: 1 more batches than a run can hold; the next one goes on",
+        "open_interest: 2 more batches than a run can hold; the next one goes on",
         "funding_rate: 2 more batches than a run can hold; the next one goes on",
     ]
 
@@ -194,6 +197,27 @@ def test_settlements_of_a_delisted_contract_that_no_source_has_are_not_asked_for
     assert row.recheck_at is not None
     assert [hole.reason for hole in summary.holes] == [Reason.NO_SOURCE]
     assert repair(made, datasets=dataset).batches == []
+
+
+def test_settlements_whose_months_file_is_still_to_come_are_awaited_and_not_missing(
+    empty_database_url: str, exchange: Handle
+) -> None:
+    gone, dataset = ("FTM/USDT",), ("funding_rate",)
+    made = deployment_of(empty_database_url, exchange, symbols=gone, start="2026-06-01")
+    begins = utc("2026-05-20")
+    late = exchange.add_fault("not_found", match="FTMUSDT-fundingRate-2026-06")
+    try:
+        for now, is_known in ((utc("2026-07-05"), False), (utc("2026-07-09"), True)):
+            exchange.set_now(now)
+            load(made, request(f"all {now}", begins, datasets=dataset, symbols=gone))
+            with session(made.database_url) as connection:
+                (row,) = ledger.read(connection, dataset)
+                (summary,) = summarise(connection, start=begins, now=now)
+            assert [hole.reason for hole in summary.holes] == [Reason.NO_SOURCE if is_known else Reason.TOO_YOUNG]
+            assert bool(row.missing_upstream) is is_known
+    finally:
+        exchange.remove_fault(late)
+        exchange.set_now(exchange.now)
 
 
 @pytest.fixture

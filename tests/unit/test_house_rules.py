@@ -32,6 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "estimating",
             "evidence",
             "fetching",
+            "lives",
             "never_loaded",
         }
         | {"planning", "proof", "reconciling", "reissues", "releasing", "rotation", "sessions", "settling", "symbols"}

@@ -269,12 +269,13 @@ def check(deployment: Deployment, batch: Batch) -> dict[str, Verdict]:
 
 def _whole_manifest(connection: Connection, deployment: Deployment, batch: Batch) -> dict[str, Any]:
     """The batch's manifest, its rows verified to be there; staged again where they are not."""
-    for _ in range(MOST_RESTAGINGS):
+    for left in reversed(range(MOST_RESTAGINGS + 1)):
         manifest = manifests.read(connection, batch)
         if manifest is not None and manifest["contents"] is not None and digests_of(connection, batch, manifest):
             return manifest
-        log.warning("%s: the staged rows are gone; staging again", batch.label)
-        stage(deployment, batch)
+        if left:
+            log.warning("%s: the staged rows are gone; staging again", batch.label)
+            stage(deployment, batch)
     raise StoreUnavailable(
         f"the staged rows of batch {batch.id} vanish again and again.",
         window=batch.window,
@@ -324,18 +325,12 @@ def publish(deployment: Deployment, batch: Batch) -> dict[str, dict[str, int]]:
     staged and checked again here; where one was rejected since they were, they are checked again.
 
     Raises:
-        Transient: the database does not answer, or staging again failed.
+        BadSuite: they have to be checked again, and a suite is missing or broken.
+        Transient: the database does not answer, another attempt has taken over, or staging again failed.
+        Permanent: staging again failed for good.
     """
     with counts_exported(deployment), session(deployment.database_url) as connection:
-        for _ in range(MOST_RESTAGINGS):
-            try:
-                with connection.transaction():
-                    entries, by_us = publish_batch(connection, batch)
-                break
-            except (StagedRowsLost, VerdictOutdated):
-                check(deployment, batch)
-        else:
-            raise StoreUnavailable(f"the staged rows of batch {batch.id} vanish again and again.", window=batch.window)
+        entries, by_us = _published(connection, deployment, batch)
         if by_us:
             _count(entries)
         loader.vacuum_staging(connection, batch.specs)
@@ -343,6 +338,24 @@ def publish(deployment: Deployment, batch: Batch) -> dict[str, dict[str, int]]:
             asyncio.run(draining.done(deployment, batch))
     shown = ("staged", *FATES, "corrected")
     return {entry["dataset"]: {name: entry[name] for name in shown} for entry in entries}
+
+
+def _published(connection: Connection, deployment: Deployment, batch: Batch) -> tuple[list[dict[str, Any]], bool]:
+    """Publish it, as `publish_batch` does; what can't be published as it is staged and checked again before."""
+    left = MOST_RESTAGINGS
+    while True:
+        try:
+            with connection.transaction():
+                return publish_batch(connection, batch)
+        except (StagedRowsLost, VerdictOutdated) as error:
+            if not left:
+                raise StoreUnavailable(
+                    f"rows of batch {batch.id} vanish or are rejected, again and again, before they are published.",
+                    window=batch.window,
+                    hint="Look for crashes of PostgreSQL, or for somebody who rejects them; then run the task again.",
+                ) from error
+        left -= 1
+        check(deployment, batch)
 
 
 def _count(entries: list[dict[str, Any]]) -> None:

@@ -31,7 +31,7 @@ from perpflow.contracts import ANNOUNCED
 from perpflow.counters import COUNTS
 from perpflow.datasets import LIQUIDATIONS
 from perpflow.errors import PerpflowError
-from perpflow.exchange.feed import OVERLAP_S, Feed
+from perpflow.exchange.feed import OVERLAP_S, Feed, in_thread
 from perpflow.exchange.limiter import Limiter
 from perpflow.exchange.listing import ListedSymbol
 from perpflow.exchange.live import MARKET_PATH, MOST_STREAMS, Received, Subscription
@@ -158,7 +158,7 @@ class Streamer:
         self._subscribe()
         self._run(self._keeper.run())
         self._run(self._write_while_ours())
-        await asyncio.to_thread(preload)
+        await in_thread(preload)
         self._rest.open()
         self._run(self._keep_learning())
         if self._collection.stream.open_interest_every_s:

@@ -12,6 +12,7 @@ from perpflow.exchange import retry_policy
 from perpflow.exchange.archive import ArchiveObject
 from perpflow.settings import Deployment
 from perpflow.store import ledger
+from perpflow.store.archive_objects import MOST_ATTEMPTS
 from perpflow.store.database import session
 from perpflow.store.ledger import Coverage
 from perpflow.windows import DAY as A_DAY
@@ -269,6 +270,23 @@ def test_a_file_of_which_nobody_can_tell_is_named_and_rest_answers_for_its_day(
     load_metrics(deployment, "candles are back", window, again=True)
     assert_true_values(deployment, expected, window)
     assert [row[1] for row in objects(deployment)] == ["start", "end", "start"]
+
+
+def test_an_ambiguous_file_that_was_left_alone_is_tried_again_every_day(
+    deployment: Deployment, market: Handle, expected: Expected
+) -> None:
+    hidden = market.add_fault("not_found", match=NO_CANDLES)
+    spoil(market, "label_shift", CUT_DAY)
+    for attempt in range(MOST_ATTEMPTS):
+        complaint(deployment, f"attempt {attempt}", CUT_DAY, again=True)
+    market.remove_fault(hidden)
+    load(deployment, request("left alone", CUT_DAY.start, CUT_DAY.end, datasets=METRICS, again=True))
+    assert [row[1] for row in objects(deployment)] == [None]
+    with session(deployment.database_url) as connection:
+        connection.execute("UPDATE archive_objects SET read_at = read_at - interval '1 day'")
+    load_metrics(deployment, "a day later", CUT_DAY, again=True)
+    assert [row[1] for row in objects(deployment)] == ["end"]
+    assert_true_values(deployment, expected, CUT_DAY)
 
 
 def test_what_only_an_ambiguous_file_has_stays_a_gap_and_holds_nothing_back(

@@ -40,10 +40,11 @@ REPAIR_DOC = """
 ### Fill every hole that the ledger knows of
 
 Twice a day, or by form: whatever should be there, from the configured start on, and is neither present nor explained is
-asked for again; of symbols that are not collected, what lacks between what was loaded. First what REST gives now and
-will have forgotten in thirty days, then the rest by months, the latest first, from the archive's months and days and
-from REST. What no source has is marked, and not asked for again for a week. More than a run can hold is left to the
-next one, as the log of `plan_windows` says. What is younger than an hour the next increment brings.
+asked for again; of symbols that are not collected, what lacks between what was loaded. So are rows that the tables have
+lost, once an audit has missed them. First what REST gives now and will have forgotten in thirty days, the oldest first,
+then the rest by months, the latest first, from the archive's months and days and from REST. What no source has is
+marked, and not asked for again for a week, then for two, up to sixteen. More than a run can hold is left to the next
+one, as the log of `plan_windows` says. What is younger than an hour the next increment brings.
 
 A hole in open interest or ratios that REST will forget within three days raises an alarm: a warning in the log of
 `plan_windows`, the counter `alarms.<dataset>`, and an event of the asset `perpflow://holes` that names the holes.
@@ -71,6 +72,8 @@ archive's values alone. The task returns, for each column of a series, how many 
 than the tolerance (REST's ratios have four decimals, the archive's eight; all else has to be equal), how many by more,
 and how many one of the two alone has; `reconciliations` keeps the last comparison. Beyond the tolerance the run is red
 and names instants and both values. Nothing is changed.
+
+Funding, of which the archive has files by month alone, is compared over twenty-nine days, however few are asked for.
 
 Where collection.yaml says `all`, other symbols have their turn in each run. `python -m perpflow reconcile` does the
 same outside Airflow.

@@ -175,6 +175,48 @@ def test_missing_points_that_are_due_are_asked_for_once_and_then_wait_twice_as_l
     assert gaps(connection, RECHECK_AT + FIVE + 2 * RECHECK_AFTER) == windows({1, 2, 9})
 
 
+def test_what_is_found_missing_later_does_not_wait_as_long_as_what_has_been_for_months(connection: Connection) -> None:
+    forget(connection)
+    publish(connection, Attempt(frozenset(range(SLOTS)) - {1, 5}, NOTHING, frozenset({1})))
+    due = RECHECK_AT
+    for pause in (2, 4, 8, 16):
+        publish(connection, lacking(1), now=due)
+        due += pause * RECHECK_AFTER
+    assert row(connection).recheck_at == due
+    later = due - 10 * RECHECK_AFTER
+    publish(connection, lacking(5), now=later)
+    assert row(connection).recheck_at == later + RECHECK_AFTER
+    assert (gaps(connection, later), gaps(connection, later + RECHECK_AFTER)) == ([], windows({5}))
+    publish(connection, Attempt(frozenset({7}), NOTHING, NOTHING), now=later + FIVE)
+    publish(connection, lacking(5), now=later + RECHECK_AFTER)
+    # Then it waits like the others.
+    assert (row(connection).missing_upstream, row(connection).recheck_at) == (windows({1, 5}), due)
+    assert gaps(connection, due - FIVE) == []
+    publish(connection, lacking(1, 5), now=due)
+    assert row(connection).recheck_at == due + 16 * RECHECK_AFTER
+
+
+def test_what_came_before_its_recheck_leaves_the_others_their_date(connection: Connection) -> None:
+    forget(connection)
+    publish(connection, lacking(1))
+    publish(connection, lacking(1), now=RECHECK_AT)
+    due = row(connection).recheck_at
+    publish(connection, lacking(5), now=RECHECK_AT + FIVE)
+    assert row(connection).recheck_at == RECHECK_AT + FIVE + RECHECK_AFTER
+    publish(connection, Attempt(frozenset({5}), NOTHING, NOTHING), now=RECHECK_AT + 2 * FIVE)
+    assert (row(connection).missing_upstream, row(connection).recheck_at) == (windows({1}), due)
+
+
+def test_nothing_is_missing_beyond_the_end_of_a_life(connection: Connection) -> None:
+    forget(connection)
+    publish(connection, lacking(1, 9))
+    ends = START + 5 * FIVE
+    ledger.set_end(connection, OPEN_INTEREST, KEY, ends)
+    assert (row(connection).missing_upstream, row(connection).recheck_at) == (windows({1}), RECHECK_AT)
+    ledger.set_end(connection, OPEN_INTEREST, KEY, START)
+    assert (row(connection).missing_upstream, row(connection).recheck_at) == ([], None)
+
+
 def test_a_point_that_came_after_all_no_longer_holds_up_the_next_recheck(connection: Connection) -> None:
     forget(connection)
     publish(connection, lacking(1, 2))

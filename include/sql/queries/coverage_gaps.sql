@@ -1,8 +1,9 @@
--- Gaps of some series inside the spans asked for: the series' life minus all that is covered. One expression, one scan.
+-- Gaps of some series inside the spans asked for: the series' life minus all that is covered. What audits found lost is not.
+-- One expression, one scan.
 SELECT c.symbol, c.series,
        tstzmultirange(w.span * tstzrange(c.available_from, c.available_to))
          - CASE WHEN %(again)s THEN '{{}}'::tstzmultirange
-                ELSE c.present + c.quarantined
+                ELSE c.present - c.lost + c.quarantined
                      + CASE WHEN c.recheck_at <= %(overdue)s THEN '{{}}'
                             WHEN c.recheck_at <= %(now)s THEN c.missing_upstream * c.rechecked
                             ELSE c.missing_upstream END END AS gaps

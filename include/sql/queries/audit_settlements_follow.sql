@@ -8,8 +8,7 @@ WITH looked AS (
     JOIN coverage c ON c.dataset = %(target)s AND c.symbol = l.symbol AND c.series = l.series
 ), settled AS (
     SELECT l.symbol, l.series, l.windows, l.present, s.time, s.since,
-           coalesce(s.since_before, interval '8 hours') AS since_before,
-           coalesce(s.before, (SELECT max(t.time) FROM {table} t WHERE t.symbol = l.symbol AND t.time < s.time)) AS before
+           coalesce(s.since_before, p.since, interval '8 hours') AS since_before, coalesce(s.before, p.time) AS before
     FROM looked l CROSS JOIN LATERAL unnest(l.windows) AS w (span) CROSS JOIN LATERAL (
         SELECT t.time, t.interval_hours * interval '1 hour' AS since, lag(t.time) OVER (ORDER BY t.time) AS before,
                lag(t.interval_hours) OVER (ORDER BY t.time) * interval '1 hour' AS since_before
@@ -18,7 +17,10 @@ WITH looked AS (
         UNION ALL
         (SELECT t.time, t.interval_hours * interval '1 hour', NULL, NULL FROM {table} t
          WHERE t.symbol = l.symbol AND t.time >= upper(w.span) ORDER BY t.time LIMIT 1)
-    ) s
+    ) s LEFT JOIN LATERAL (
+        SELECT t.time, t.interval_hours * interval '1 hour' AS since FROM {table} t
+        WHERE s.before IS NULL AND t.symbol = l.symbol AND t.time < s.time ORDER BY t.time DESC LIMIT 1
+    ) p ON true
 ), found AS (
     SELECT symbol, series, windows, lacking.span,
            jsonb_build_object('what', 'the table lacks what was settled before the interval of the next one',

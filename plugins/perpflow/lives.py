@@ -66,17 +66,22 @@ class Lives:
         rows = ledger.bounds(self._connection, (spec.name,), tuple(contracts))
         unknown = [(r.symbol, r.series) for r in rows if (again or r.available_from is None) and r.series in series]
         refused: list[str] = []
-        found = await asyncio.gather(
-            *(self._first_instant(spec, contracts[symbol], series, refused) for symbol, series in unknown)
-        )
+
+        async def first(symbol: str, series: str) -> Life | None:
+            try:
+                return await self._first_instant(spec, contracts[symbol], series)
+            except (RequestRejected, StructurallyBad) as error:
+                # One contract that the exchange does not answer for keeps no other one waiting; the next plan asks.
+                refused.append(f"{spec.name} {symbol} {series}: {error}")
+                return None
+
+        found = await asyncio.gather(*(first(*key) for key in unknown))
         for key, life in zip(unknown, found, strict=True):
             if life is not None:
                 ledger.set_life(self._connection, spec, key, *life)
-        return [f"{spec.name} {line}" for line in refused]
+        return refused
 
-    async def _first_instant(
-        self, spec: LoadedSpec, contract: ListedSymbol, series: str, refused: list[str]
-    ) -> Life | None:
+    async def _first_instant(self, spec: LoadedSpec, contract: ListedSymbol, series: str) -> Life | None:
         """The earliest instant that any source has: REST where it answers for all of history, else the archive.
 
         Of a contract so young that REST has forgotten nothing yet, the earlier of both: the first day's file may be
@@ -87,7 +92,7 @@ class Lives:
         if source.reach is not None or contract.status == DELISTED:
             life = await self._first_archived(spec, contract.exchange_symbol, series)
         if contract.status != DELISTED and await self._may_begin_before(source, life):
-            told = await self._first_of_rest(source, contract, series, refused)
+            told = await self._first_of_rest(source, contract, series)
             if told is not None and await self._is_archived_before(spec, contract.exchange_symbol, series, told[0]):
                 told = life or await self._first_archived(spec, contract.exchange_symbol, series) or told
             life = min(filter(None, (told, life)), default=None)
@@ -110,18 +115,12 @@ class Lives:
             return False
         return any(first.period.end <= instant for first in found)
 
-    async def _first_of_rest(
-        self, source: RestSource, contract: ListedSymbol, series: str, refused: list[str]
-    ) -> Life | None:
-        try:
-            first = await self._rest.first_instant(source, contract.exchange_symbol, series)
-        except UnknownSymbol:
-            return None  # delisted since it was listed a moment ago
-        except (RequestRejected, StructurallyBad) as error:
-            # One contract that the exchange does not answer for keeps no other one waiting.
-            refused.append(f"{contract.symbol} {series}: {error}")
-            return None
-        return (first, f"first row of {source.path}") if first else None
+    async def _first_of_rest(self, source: RestSource, contract: ListedSymbol, series: str) -> Life | None:
+        # Delisted since it was listed a moment ago.
+        with suppress(UnknownSymbol):
+            if first := await self._rest.first_instant(source, contract.exchange_symbol, series):
+                return first, f"first row of {source.path}"
+        return None
 
     async def _first_archived(self, spec: LoadedSpec, exchange_symbol: str, series: str) -> Life | None:
         """The first label of the archive's first object; asked once for all the series that the object feeds."""

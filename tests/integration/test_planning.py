@@ -103,7 +103,14 @@ def test_a_young_symbol_whose_first_file_is_late_begins_with_the_first_row_of_re
     market.set_now("2026-09-09T12:00:00Z")
     market.add_fault("late_archive", hours=200, match="NEWUSDT-metrics-2026-09-05")
     market.add_fault("late_archive", hours=200, match="NEWUSDT-metrics-2026-09-06")
-    pipeline.plan(deployment, request("new", "2026-09-01", datasets=(dataset,), symbols=("NEW/USDT",)))
+    refusal = {"code": -1130, "msg": "Data sent for parameter 'startTime' is not valid."}
+    refused = market.add_fault("status", code=400, body=refusal, match="/futures/data/*NEWUSDT")
+    asked = request("new", "2026-09-01", datasets=(dataset,), symbols=("NEW/USDT",))
+    # The archive's first file alone is no evidence then.
+    assert pipeline.plan(deployment, asked).rejected != []
+    assert coverage(deployment, dataset, "NEW/USDT").available_from is None
+    market.remove_fault(refused)
+    assert pipeline.plan(deployment, asked).rejected == []
     row = coverage(deployment, dataset, "NEW/USDT")
     assert row.available_from == truth.available_from(dataset, "NEWUSDT", "5m")
     assert (row.evidence or "").startswith("first row of /futures/data/")

@@ -73,7 +73,7 @@ than the tolerance (REST's ratios have four decimals, the archive's eight; all e
 and how many one of the two alone has; `reconciliations` keeps the last comparison. Beyond the tolerance the run is red
 and names instants and both values. Nothing is changed.
 
-Funding, of which the archive has files by month alone, is compared over twenty-nine days, however few are asked for.
+Funding, of which the archive has files by month alone, is compared over the latest month of which there is one.
 
 Where collection.yaml says `all`, other symbols have their turn in each run. `python -m perpflow reconcile` does the
 same outside Airflow.

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from perpflow.batches import Batch, LoadRequest
 from perpflow.contracts import Contract
-from perpflow.datasets import DATASETS, STATISTICS_REACH, by_archive_kind
+from perpflow.datasets import DATASETS, MONTH_PUBLISHED_AFTER, STATISTICS_REACH, by_archive_kind
 from perpflow.errors import BatchFaulty
 from perpflow.exchange.archive import object_of
 from perpflow.fetching import Fetcher, Wanted
@@ -29,7 +29,7 @@ from perpflow.store.database import Connection, columns, query, session, to_mult
 from perpflow.store.ledger import SeriesKey
 from perpflow.store.loader import StagingArea
 from perpflow.symbols import known_contracts
-from perpflow.windows import DAY, Window, intersect, merge, start_of_day
+from perpflow.windows import DAY, Window, intersect, merge, month_of, start_of_day
 
 #: REST gives statistics for thirty days; the day in which it ends is left out.
 MOST_DAYS = STATISTICS_REACH // DAY
@@ -64,7 +64,7 @@ class Reconciled:
 def reconcile(deployment: Deployment, request: LoadRequest, days: int) -> list[Reconciled]:
     """Compare the last so many whole days, of the symbols asked for, or of those of collection.yaml.
 
-    Datasets of which the archive has months alone are compared over `MOST_DAYS`.
+    Datasets of which the archive has months alone are compared over the latest month.
 
     Raises:
         BadConfiguration: the symbols are unknown.
@@ -114,11 +114,12 @@ def _wanted(
 ) -> Wanted:
     """What of the days the ledger has of each series, whatever its source.
 
-    Where the archive has files of months alone (funding), the latest one is compared, however few days are asked for.
+    Where the archive has files of months alone (funding), the latest month that it should have, whatever the days.
     """
     today = start_of_day(now)
-    by_month = all(DATASETS[name].archive.granularities == ("monthly",) for name in group)
-    period = Window(today - (MOST_DAYS if by_month else days) * DAY, today)
+    period = Window(today - days * DAY, today)
+    if all(DATASETS[name].archive.granularities == ("monthly",) for name in group):
+        period = month_of(month_of(now - MONTH_PUBLISHED_AFTER).start - DAY)
     rows = ledger.read(connection, group, (symbol,))
     wanted: Wanted = {name: {} for name in group}
     for row in rows:

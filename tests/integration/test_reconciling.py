@@ -95,7 +95,7 @@ def test_a_day_whose_file_is_not_there_yet_is_not_compared(deployment: Deploymen
 
 def test_funding_is_compared_in_the_months_that_the_archive_has(deployment: Deployment) -> None:
     load(deployment, request("september", "2026-09-16", datasets=("funding_rate",)))
-    found = reconcile(deployment, "funding_rate", days=29)
+    found = reconcile(deployment, "funding_rate", days=1)
     assert {column: (one.agree, one.beyond) for (_, column), one in found.items()} == {
         "funding_rate": ((30 - 15) * 3, 0),
     }

@@ -196,6 +196,29 @@ def test_what_is_found_missing_later_does_not_wait_as_long_as_what_has_been_for_
     assert row(connection).recheck_at == due + 16 * RECHECK_AFTER
 
 
+def test_what_is_found_missing_while_the_rest_is_due_is_asked_for_once_more(connection: Connection) -> None:
+    forget(connection)
+    publish(connection, Attempt(frozenset(range(SLOTS)) - {1, 5}, NOTHING, frozenset({1})))
+    publish(connection, lacking(5), now=RECHECK_AT)
+    publish(connection, lacking(1), now=RECHECK_AT + FIVE)
+    assert gaps(connection, RECHECK_AT + FIVE) == windows({5})
+    publish(connection, lacking(5), now=RECHECK_AT + 2 * FIVE)
+    assert row(connection).recheck_at == RECHECK_AT + 2 * FIVE + 2 * RECHECK_AFTER
+
+
+def test_batches_that_end_in_another_order_leave_the_old_date_alone(connection: Connection) -> None:
+    forget(connection)
+    publish(connection, lacking(1))
+    publish(connection, lacking(1), now=RECHECK_AT)
+    due = row(connection).recheck_at
+    publish(connection, lacking(5), now=RECHECK_AT + 2 * FIVE)
+    publish(connection, lacking(7), now=RECHECK_AT + FIVE)
+    first = row(connection).recheck_at
+    assert first == RECHECK_AT + 2 * FIVE + RECHECK_AFTER
+    publish(connection, lacking(5, 7), now=first)
+    assert row(connection).recheck_at == due
+
+
 def test_what_came_before_its_recheck_leaves_the_others_their_date(connection: Connection) -> None:
     forget(connection)
     publish(connection, lacking(1))

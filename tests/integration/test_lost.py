@@ -50,6 +50,11 @@ def test_rows_that_the_table_has_lost_are_fetched_again_once_an_audit_has_missed
         assert rows(connection, "SELECT count(*) FROM coverage WHERE NOT isempty(lost)") == [(0,)]
         assert connection.execute(LOSE.format(dataset).encode(), [LOST.start, LOST.end]).rowcount > 0
         auditing.audit(deployment, (dataset,))
+        # Where there is a grid nobody has to hurry.
+        connection.execute("UPDATE audit_findings SET found_at = found_at - interval '44 days'")
+        if DATASETS[dataset].settles_on is None:
+            connection.execute("UPDATE audit_findings SET found_at = found_at - interval '1 year'")
+        auditing.audit(deployment, (dataset,))
         assert rows(connection, OPEN) != [(0,)]
         (batch,) = repair(deployment)
         assert batch.window.length < LOST.length * 2

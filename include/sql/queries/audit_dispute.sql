@@ -5,7 +5,7 @@ FROM (SELECT v.dataset, v.symbol, v.series, coalesce(f.disputed, '{{}}') AS disp
       FROM coverage v CROSS JOIN LATERAL (
           SELECT range_agg(f."window") AS disputed,
                  range_agg(f."window") FILTER (WHERE f.detail ->> 'what' LIKE '%%the table lacks%%'
-                                                 AND f.found_at > now() - interval '45 days') AS lost
+                                                 AND (f.audit <> 'settlements_follow' OR f.found_at > now() - interval '45 days')) AS lost
           FROM audit_findings f
           WHERE f.dataset = v.dataset AND f.symbol = v.symbol AND f.series = v.series
             AND f.resolved_at IS NULL AND f.severity = 'critical') f

@@ -35,8 +35,9 @@ WITH staged AS (
            c.missing_upstream + v.absent AS lacking, c.missing_upstream AS known, c.lost - v.looked_for AS lost,
            -- What nobody has asked for in all that time does not hold up the rest for ever: the round begins anew.
            CASE WHEN c.recheck_at <= %(overdue)s THEN %(now)s ELSE c.recheck_at END AS recheck_at,
-           CASE WHEN c.recheck_at <= %(overdue)s THEN v.absent
-                WHEN c.recheck_at <= %(now)s THEN c.rechecked + v.absent
+           -- What is absent for the first time was asked for, and not again.
+           CASE WHEN c.recheck_at <= %(overdue)s THEN v.absent * c.missing_upstream
+                WHEN c.recheck_at <= %(now)s THEN c.rechecked + v.absent * c.missing_upstream
                 WHEN c.recheck_all_at IS NOT NULL THEN c.rechecked
                 ELSE '{{}}' END AS rechecked,
            c.rechecks, c.recheck_all_at, c.audited - coalesce(r.windows, '{{}}') AS audited
@@ -48,7 +49,10 @@ WITH staged AS (
     FROM merged
 ), decided AS (
     SELECT *, NOT isempty(missing) AND missing = rechecked AS in_vain,
-           NOT isempty(missing - known) AND recheck_at > %(now)s + %(recheck_after)s AS new_comes_first FROM described
+           -- Batches that ran side by side have clocks of their own, and one date all the same.
+           NOT isempty(missing - known) AND recheck_all_at IS NULL
+               AND recheck_at > %(now)s + %(recheck_after)s + interval '1 day' AS new_comes_first
+    FROM described
 )
 UPDATE coverage c
 SET present          = d.present,

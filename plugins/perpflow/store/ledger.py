@@ -1,7 +1,8 @@
 """The ledger: one row per (dataset, symbol, series) that says what is covered, and why the rest is not.
 
-A gap is a series' life minus `present`, `missing_upstream` and `quarantined`. The rows change only in the transaction
-that publishes what they describe, under their locks.
+A gap is a series' life minus `present`, but for what audits found `lost` of it, `missing_upstream` and `quarantined`.
+What is covered changes only in the transaction that publishes what the row describes, under its lock; audits say what
+is disputed and lost of it under the same lock, and a life that has ended cuts off what was missing beyond.
 """
 
 from __future__ import annotations

@@ -149,13 +149,14 @@ class Planner:
             for name in request.datasets
             for alarm in alarms_of(DATASETS[name], found[name], now, self._collection.health.forgotten_within)
         ]
+        parts = {name: _by_reach(DATASETS[name], found[name], now) for name in request.datasets}
         left: Counter[tuple[str, ...]] = Counter()
         for is_urgent in (True, False):
             for group in by_archive_kind(request.datasets):
-                parts = [_within_reach(DATASETS[name], found[name], now, is_urgent) for name in group]
+                gaps = _by_symbol(parts[name][is_urgent] for name in group)
                 room = MOST_BATCHES - len(self._plan.batches)
                 # What is the nearest to being forgotten is what can't wait.
-                batches, more = cut_gaps(request, group, _by_symbol(parts), room, oldest_first=is_urgent)
+                batches, more = cut_gaps(request, group, gaps, room, oldest_first=is_urgent)
                 self._plan.batches += batches
                 left[group] += more
         self._plan.notes += [
@@ -309,16 +310,21 @@ class Planner:
             self._plan.notes.append(f"{subject}: begins {begins} UTC ({row.evidence}); the range before is trimmed")
 
 
-def _within_reach(
-    spec: LoadedSpec, holes: dict[SeriesKey, list[Window]], now: datetime, is_urgent: bool
-) -> dict[SeriesKey, list[Window]]:
-    """The part of the holes that REST gives now and will have forgotten in a month; or all the rest."""
-    parts, by_series = {}, {series: _reached(spec, series, now) for series in {series for _, series in holes}}
+def _by_reach(
+    spec: LoadedSpec, holes: dict[SeriesKey, list[Window]], now: datetime
+) -> dict[bool, dict[SeriesKey, list[Window]]]:
+    """The parts of the holes by whether REST gives them now and will have forgotten them in a month."""
+    parts: dict[bool, dict[SeriesKey, list[Window]]] = {True: {}, False: {}}
+    by_series = {series: _reached(spec, series, now) for series in {series for _, series in holes}}
     for key, windows in holes.items():
         reached = by_series[key[1]]
-        part = intersect(windows, reached) if is_urgent else subtract(windows, reached)
-        if part:
-            parts[key] = part
+        # So it is with most of them, and a universe has tens of thousands.
+        if not reached or windows[-1].end <= reached[0].start:
+            parts[False][key] = windows
+            continue
+        for is_urgent, part in ((True, intersect(windows, reached)), (False, subtract(windows, reached))):
+            if part:
+                parts[is_urgent][key] = part
     return parts
 
 

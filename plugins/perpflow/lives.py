@@ -67,12 +67,12 @@ class Lives:
         unknown = [(r.symbol, r.series) for r in rows if (again or r.available_from is None) and r.series in series]
         refused: list[str] = []
 
-        async def first(symbol: str, series: str) -> Life | None:
+        async def first(symbol: str, one: str) -> Life | None:
             try:
-                return await self._first_instant(spec, contracts[symbol], series)
+                return await self._first_instant(spec, contracts[symbol], one)
             except (RequestRejected, StructurallyBad) as error:
                 # One contract that the exchange does not answer for keeps no other one waiting; the next plan asks.
-                refused.append(f"{spec.name} {symbol} {series}: {error}")
+                refused.append(f"{spec.name} {symbol} {one}: {error}")
                 return None
 
         found = await asyncio.gather(*(first(*key) for key in unknown))

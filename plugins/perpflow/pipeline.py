@@ -269,18 +269,20 @@ def check(deployment: Deployment, batch: Batch) -> dict[str, Verdict]:
 
 def _whole_manifest(connection: Connection, deployment: Deployment, batch: Batch) -> dict[str, Any]:
     """The batch's manifest, its rows verified to be there; staged again where they are not."""
-    for left in reversed(range(MOST_RESTAGINGS + 1)):
+    left = MOST_RESTAGINGS
+    while True:
         manifest = manifests.read(connection, batch)
         if manifest is not None and manifest["contents"] is not None and digests_of(connection, batch, manifest):
             return manifest
-        if left:
-            log.warning("%s: the staged rows are gone; staging again", batch.label)
-            stage(deployment, batch)
-    raise StoreUnavailable(
-        f"the staged rows of batch {batch.id} vanish again and again.",
-        window=batch.window,
-        hint="Look for crashes of PostgreSQL, or for a second worker on the same batch.",
-    )
+        if not left:
+            raise StoreUnavailable(
+                f"the staged rows of batch {batch.id} vanish again and again.",
+                window=batch.window,
+                hint="Look for crashes of PostgreSQL, or for a second worker on the same batch.",
+            )
+        left -= 1
+        log.warning("%s: the staged rows are gone; staging again", batch.label)
+        stage(deployment, batch)
 
 
 def _verdicts(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import random
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
@@ -84,8 +86,18 @@ class Airflow:
         return int(self.client._call("GET", instances if map_index < 0 else f"{instances}/{map_index}")["pid"])
 
     def kill_scheduler(self) -> None:
-        """Kill it as the system does that runs out of memory: it alone, so what it has started lives on."""
-        os.kill(self._launched()["pids"]["scheduler"], signal.SIGKILL)
+        """Kill it as the system does that runs out of memory: it alone, so what it has started lives on.
+
+        At the worst moment: in the middle of a transaction that holds the lock of all schedulers.
+        """
+        scheduler = psutil.Process(self._launched()["pids"]["scheduler"])
+        url = self.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg2", "")
+        with psycopg.connect(url, autocommit=True) as metadata:
+            while not stopped_with_locks(scheduler, metadata):
+                scheduler.resume()
+                # Anything from nothing to one round of its loop, so as not to run in step with it.
+                time.sleep(random.uniform(0, 0.1))
+        scheduler.kill()
 
     def start_scheduler(self) -> None:
         """Start one where it was killed, for the stack to stop."""
@@ -120,6 +132,16 @@ class Airflow:
         done = subprocess.run(line, env=self.environment, capture_output=True, text=True, check=False, timeout=180)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+
+def stopped_with_locks(scheduler: psutil.Process, metadata: psycopg.Connection) -> bool:
+    """Stop the scheduler where it is; whether it is in a transaction that holds an advisory lock."""
+    scheduler.suspend()
+    while scheduler.status() != psutil.STATUS_STOPPED:
+        os.sched_yield()
+    holding = "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND datname = %s"
+    idle = " AND state = 'idle in transaction'"
+    return metadata.execute(holding + idle, [metadata.info.dbname]).fetchone() is not None
 
 
 def awaited(ask: Callable[[], Any], enough: Callable[[Any], bool], timeout_s: float = RUN_TIMEOUT_S) -> Any:

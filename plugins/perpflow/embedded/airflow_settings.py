@@ -35,6 +35,8 @@ TUNING = {
     # What a scheduler that died has left is started anew within a minute or so, not after five: a stream that is gone
     # with it misses liquidations all the while.
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
+    # And its locks end with it, which would keep the next one from starting anything.
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "perpflow.metadata_session.CONNECT_ARGS",
     # Great Expectations would report its use to its maker.
     "GX_ANALYTICS_ENABLED": "false",
 }

@@ -595,6 +595,23 @@ async def test_a_connection_that_has_lasted_and_breaks_once_is_opened_again_almo
     assert opened["opened_s"] - broken["closed_s"] < 0.5
 
 
+async def test_the_time_that_a_connection_has_lasted_counts_as_waited(
+    venue: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "LONGEST_PAUSE_S", 1.0)
+    feed = feed_of(venue, Inbox(), TRADES)
+    feed._failures = 10
+    async with feeding(feed):
+        await settled(feed.live.wait())
+        lasts_until = venue.streams()["now_s"] + feed_module.LONGEST_PAUSE_S
+        await until(lambda: venue.streams()["now_s"] > lasts_until)
+        venue.drop_streams()
+        await until(lambda: feed.measures.connections == 2)
+    assert feed._failures == 11
+    broken, opened = venue.streams()["connections"]
+    assert opened["opened_s"] - broken["closed_s"] < 0.5
+
+
 async def test_a_connection_without_a_pong_is_dead(venue: Handle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "IDLE_S", 0.6)
     monkeypatch.setattr(live, "LOOK_S", 0.1)

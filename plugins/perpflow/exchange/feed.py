@@ -36,9 +36,10 @@ OVERLAP_S = 4.0
 #: that are allowed. What it has refused it will hardly allow sooner than in minutes.
 FIRST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_AFTER_REFUSAL_S = 0.25, 10.0, 60.0
 MOST_DOUBLINGS = 10
-#: A connection that has lasted so long has proven that the way is sound: failures are counted anew, and after the first
-#: it is opened again almost at once, for what comes meanwhile is gone.
-PROVEN_S, SHORTEST_PAUSE_S = 10.0, 0.1
+#: A connection that has lasted so long has proven that the way is sound: failures are counted anew.
+PROVEN_S = 10.0
+#: What lasted as long as the pause would be is opened again almost at once: what comes meanwhile is gone.
+SHORTEST_PAUSE_S = 0.1
 #: How often somebody looks whether a receiving thread is stuck, and how many times in a row it must be.
 WATCH_S, LOOKS = 1.0, 3
 
@@ -180,11 +181,11 @@ class Feed:
             await asyncio.wait(either, timeout=lifetime_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             renewed.cancel()
-        is_proven = time.monotonic() - current.since >= PROVEN_S
-        if is_proven:
+        lasted_s = time.monotonic() - current.since
+        if lasted_s >= PROVEN_S:
             self._failures = 0
         if current.receiving.done():
-            await self._pause_after(current.receiving.exception(), SHORTEST_PAUSE_S if is_proven else LONGEST_PAUSE_S)
+            await self._pause_after(current.receiving.exception(), LONGEST_PAUSE_S, lasted_s)
 
     def _close(self, connections: Iterable[_Open]) -> None:
         for each in list(connections):
@@ -212,15 +213,18 @@ class Feed:
         self.measures.last_error = str(error)
         self._seldom.warning("%s", error, problem=_DIGITS.sub("", str(error)))
 
-    async def _pause_after(self, error: BaseException | None, longest_s: float) -> None:
-        """Wait: the longer, the more often it has failed in a row, but no longer than `longest_s`, or as it is told."""
+    async def _pause_after(self, error: BaseException | None, longest_s: float, lasted_s: float = 0.0) -> None:
+        """Wait: the longer, the more often it has failed in a row, but no longer than `longest_s`, or as it is told.
+
+        Pauses bound how often connections are opened: the time that one has lasted counts as waited.
+        """
         if error is not None and not isinstance(error, PerpflowError):
             raise error
         self._failures += 1
         told_s = error.retry_after_s if isinstance(error, Transient) and error.retry_after_s else 0.0
-        # Spread: what has cut one has cut all.
         usual_s = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, MOST_DOUBLINGS), longest_s)
-        pause_s = usual_s * random.uniform(0.5, 1.0)  # noqa: S311
+        # Spread: what has cut one has cut all.
+        pause_s = max(usual_s - lasted_s, SHORTEST_PAUSE_S) * random.uniform(0.5, 1.0)  # noqa: S311
         await asyncio.sleep(max(pause_s, told_s))
 
     async def _open(self) -> _Open:

@@ -25,6 +25,7 @@ from perpflow.embedded.airflow_client import AirflowClient, TaskState
 from perpflow.embedded.airflow_runs import FINAL
 from perpflow.embedded.airflow_settings import ExchangeAddress, environment, pools
 from perpflow.embedded.airflow_stack import DAEMONS, AirflowStack
+from perpflow.embedded.processes import is_alive
 from simulator.process import Handle, running
 
 RUN_TIMEOUT_S = 240
@@ -93,11 +94,15 @@ class Airflow:
         scheduler = psutil.Process(self._launched()["pids"]["scheduler"])
         url = self.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg2", "")
         with psycopg.connect(url, autocommit=True) as metadata:
-            while not stopped_with_locks(scheduler, metadata):
+            deadline = time.monotonic() + RUN_TIMEOUT_S
+            while not stopped_with_lock(scheduler, metadata):
+                assert time.monotonic() < deadline, "never seen in such a transaction"
                 scheduler.resume()
-                # Anything from nothing to one round of its loop, so as not to run in step with it.
+                # At random moments, so as not to run in step with its loop.
                 time.sleep(random.uniform(0, 0.1))
-        scheduler.kill()
+            scheduler.kill()
+            awaited(lambda: is_alive(scheduler.pid), lambda alive: not alive)
+            assert holds_lock(metadata), "Airflow's workers no longer keep the connection of a scheduler that is gone"
 
     def start_scheduler(self) -> None:
         """Start one where it was killed, for the stack to stop."""
@@ -134,11 +139,15 @@ class Airflow:
         return done.stdout
 
 
-def stopped_with_locks(scheduler: psutil.Process, metadata: psycopg.Connection) -> bool:
-    """Stop the scheduler where it is; whether it is in a transaction that holds an advisory lock."""
+def stopped_with_lock(scheduler: psutil.Process, metadata: psycopg.Connection) -> bool:
+    """Stop the scheduler where it is; whether it is in a transaction that holds the lock of all schedulers."""
     scheduler.suspend()
-    while scheduler.status() != psutil.STATUS_STOPPED:
-        os.sched_yield()
+    awaited(scheduler.status, lambda status: status == psutil.STATUS_STOPPED)
+    return holds_lock(metadata)
+
+
+def holds_lock(metadata: psycopg.Connection) -> bool:
+    """Whether some transaction that is idle holds an advisory lock, which schedulers alone take."""
     holding = "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND datname = %s"
     idle = " AND state = 'idle in transaction'"
     return metadata.execute(holding + idle, [metadata.info.dbname]).fetchone() is not None

@@ -6,7 +6,7 @@ these processes has ended. So the server ends a transaction in which nothing hap
 call a scheduler dead ([scheduler] scheduler_health_check_threshold, 30 seconds by default).
 
 Named by [database] sql_alchemy_connect_args. The other commands are left alone: `airflow db migrate` holds its lock in
-a transaction that is idle all the while.
+a transaction that is idle all the while. `options` in the metadata's URL, and PGOPTIONS, do not count beside these.
 """
 
 import sys

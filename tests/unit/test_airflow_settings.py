@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import runpy
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
-from perpflow.embedded.airflow_settings import AirflowMemory, ExchangeAddress, environment, recall, remember
+from perpflow.embedded.airflow_settings import (
+    METADATA_TUNING,
+    AirflowMemory,
+    ExchangeAddress,
+    environment,
+    recall,
+    remember,
+)
 from perpflow.embedded.errors import ServiceError
 from perpflow.embedded.state import CHECKOUT, AirflowDatabase, Database, Redis, Services
 
@@ -70,7 +79,23 @@ def test_an_external_database_needs_a_place_for_airflow_s_metadata(monkeypatch: 
     with pytest.raises(ServiceError, match="AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"):
         variables(services=external)
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql+psycopg2://far/metadata")
-    assert variables(services=external)["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "postgresql+psycopg2://far/metadata"
+    told = variables(services=external)
+    assert told["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "postgresql+psycopg2://far/metadata"
+    assert METADATA_TUNING.items() <= variables().items()
+    assert not METADATA_TUNING.keys() & told.keys()
+
+
+@pytest.mark.parametrize(
+    ("command", "asks"),
+    [(["scheduler", "--skip-serve-logs"], ["options"]), (["db", "migrate"], []), (["api-server"], []), ([], [])],
+)
+def test_the_scheduler_alone_asks_for_an_end_of_idle_transactions(
+    command: list[str], asks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (named,) = METADATA_TUNING.values()
+    module, _, name = named.rpartition(".")
+    monkeypatch.setattr(sys, "argv", ["airflow", *command])
+    assert list(runpy.run_module(module)[name]) == asks
 
 
 def test_secrets_are_made_once_and_kept_private(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from perpflow.embedded.airflow_settings import pools
+from perpflow.embedded.airflow_settings import METADATA_TUNING, pools
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docker-compose.yaml").read_text()
@@ -99,6 +99,10 @@ def test_named_volumes_and_configs_are_declared(name: str) -> None:
 def test_the_pools_are_those_of_the_embedded_airflow() -> None:
     created = re.findall(r"airflow pools set (\w+) (\d+)", COMPOSE["configs"]["airflow-setup"]["content"])
     assert {name: int(slots) for name, slots in created} == pools()
+
+
+def test_airflow_s_metadata_is_tuned_as_the_embedded_one_s() -> None:
+    assert METADATA_TUNING.items() <= COMPOSE["x-airflow"]["environment"].items()
 
 
 def test_redis_keeps_what_it_is_given() -> None:

@@ -35,11 +35,11 @@ TUNING = {
     # What a scheduler that died has left is started anew within a minute or so, not after five: a stream that is gone
     # with it misses liquidations all the while.
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
-    # And its locks end with it, which would keep the next one from starting anything.
-    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "perpflow.metadata_session.CONNECT_ARGS",
     # Great Expectations would report its use to its maker.
     "GX_ANALYTICS_ENABLED": "false",
 }
+# Where the metadata is on our server: another one's driver may not know these arguments.
+METADATA_TUNING = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "perpflow.metadata_session.CONNECT_ARGS"}
 
 
 def pools() -> dict[str, int]:
@@ -118,8 +118,9 @@ class ExchangeAddress:
 def environment(home: Path, memory: AirflowMemory, services: Services, exchange: ExchangeAddress) -> dict[str, str]:
     """The whole environment of Airflow's processes."""
     inherited = {name: value for name, value in os.environ.items() if name not in _REPLACED}
+    tuning = TUNING | METADATA_TUNING if services.airflow_database.url is not None else TUNING
     return (
-        TUNING | inherited | _python(inherited) | _airflow(home, memory, services, exchange) | exchange.as_environment()
+        tuning | inherited | _python(inherited) | _airflow(home, memory, services, exchange) | exchange.as_environment()
     )
 
 

@@ -42,7 +42,7 @@ class Reason(StrEnum):
     NOT_LOADED = "UNEXPLAINED: not loaded yet"
     NEVER_LOADED = "UNEXPLAINED: nothing of the series was ever loaded"
     UNEXPLAINED = "UNEXPLAINED: nothing in the ledger says why"
-    LOST = "UNEXPLAINED: the ledger calls it present, the table lacks it"
+    LOST = "UNEXPLAINED: the ledger calls it present, the table lacks it; `audit`, then `repair` fetch it again"
     ORPHANED = "UNEXPLAINED: the table has it, the ledger does not know it"
 
     @property
@@ -279,8 +279,13 @@ def _disagreements(row: Coverage, grid: Timeframe | None, window: Window, rows: 
     """Where the table and the ledger differ: `held` of its rows lie in what the ledger calls present."""
     present = intersect([window], row.present)
     points = _points(grid, present)
+    lost = intersect(present, row.lost)
     if points is not None and held < points:
-        yield Hole(Reason.LOST, tuple(present), points - held)
+        # Audits may have found a part of it.
+        is_all = _points(grid, lost) == points - held
+        yield Hole(Reason.LOST, tuple(lost if is_all else present), points - held)
+    elif points is None and lost:
+        yield Hole(Reason.LOST, tuple(lost), None)
     # More rows than points in what is present do not lie on the grid.
     orphans = rows - (held if points is None else min(held, points))
     if orphans:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perpflow import auditing, batches, pipeline
+from perpflow.coverage_summary import Reason, summarise
 from perpflow.datasets import DATASETS
 from perpflow.settings import Deployment
 from perpflow.store import ledger
@@ -56,6 +57,10 @@ def test_rows_that_the_table_has_lost_are_fetched_again_once_an_audit_has_missed
             connection.execute("UPDATE audit_findings SET found_at = found_at - interval '1 year'")
         auditing.audit(deployment, (dataset,))
         assert rows(connection, OPEN) != [(0,)]
+        told = summarise(connection, start=None, now=LOADED.end, datasets=(dataset,))
+        lost = [hole for series in told for hole in series.holes if hole.reason is Reason.LOST]
+        assert lost != []
+        assert all(window.length < LOST.length * 2 for hole in lost for window in hole.windows)
         (batch,) = repair(deployment)
         assert batch.window.length < LOST.length * 2
         assert facts(deployment.database_url, dataset) == before

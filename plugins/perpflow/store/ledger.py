@@ -32,7 +32,7 @@ RECHECK_AFTER = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """A ledger row."""
+    """A ledger row; `lost` is what open findings of audits say the table lacks of what is `present`."""
 
     dataset: str
     symbol: str
@@ -41,6 +41,7 @@ class Coverage:
     available_to: datetime | None
     evidence: str | None
     present: list[Window]
+    lost: list[Window]
     missing_upstream: list[Window]
     quarantined: list[Window]
     recheck_at: datetime | None
@@ -102,7 +103,7 @@ def bounds(connection: Connection, datasets: tuple[str, ...], symbols: tuple[str
 
 
 def _coverage(row: dict[str, Any]) -> Coverage:
-    ranges = ("present", "missing_upstream", "quarantined", "listening")
+    ranges = ("present", "lost", "missing_upstream", "quarantined", "listening")
     return Coverage(**row | {name: from_multirange(row[name]) for name in ranges})
 
 
